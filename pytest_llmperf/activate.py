@@ -1,0 +1,76 @@
+"""What ``--llmperf`` brings to life; imported only then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.collect import ACTIVE, Active, is_measured
+from pytest_llmperf.declare.settings import Settings
+from pytest_llmperf.engines.llamacpp import LlamaCpp
+from pytest_llmperf.engines.protocol import Engine
+from pytest_llmperf.engines.url import OpenAiServer
+from pytest_llmperf.keep.files import is_writable
+from pytest_llmperf.measuring import Measuring
+from pytest_llmperf.report.progress import Progress
+from pytest_llmperf.report.terminal import Terminal
+from pytest_llmperf.rounds import Rounds
+from pytest_llmperf.session import PerformanceSession
+
+SHAREABLE = ("load", "worksteal", "loadgroup")
+
+
+def activate(config: pytest.Config, settings: Settings) -> None:
+    """Register the hooks that measure and report; in an xdist controller only those that report.
+
+    Raises :class:`pytest.UsageError` for what could only fail after everything was measured.
+    """
+    _check_destinations(config, settings)
+    is_worker = hasattr(config, "workerinput")
+    is_controller = not is_worker and _share(config)
+    terminal = Terminal(config)
+    if not is_worker:
+        config.pluginmanager.register(terminal, "llmperf-terminal")
+    progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
+    engines = _engines(config)
+    session = PerformanceSession(settings, config.rootpath, engines, progress)
+    config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress, is_worker)
+    if not is_controller:
+        rounds = Rounds(settings.launches, is_measured, session.begin_round)
+        config.pluginmanager.register(rounds, "llmperf-rounds")
+        config.pluginmanager.register(Measuring(session, rounds, terminal.notes), "llmperf-measuring")
+
+
+def _silent(text: str, transient: bool) -> None:
+    """A worker has no terminal."""
+
+
+def _engines(config: pytest.Config) -> dict[str, Engine]:
+    builtin: list[Engine] = [LlamaCpp(), OpenAiServer()]
+    further = config.hook.pytest_llmperf_engines()
+    return {engine.name: engine for engine in (*builtin, *(engine for some in further for engine in some))}
+
+
+def _share(config: pytest.Config) -> bool:
+    """Whether this is an xdist controller; if so, keep all performance tests on one worker."""
+    mode = config.getoption("dist", "no")
+    if mode == "no" or not config.getoption("tx", None):
+        return False
+    if mode not in SHAREABLE:
+        raise pytest.UsageError(
+            f"--llmperf with --dist {mode}: performance tests have to run on one worker, or they would "
+            f"disturb each other; use --dist {' or '.join(SHAREABLE)}, or no xdist"
+        )
+    config.option.dist = "loadgroup"
+    return True
+
+
+def _check_destinations(config: pytest.Config, settings: Settings) -> None:
+    if settings.json_path is not None:
+        path = Path(config.invocation_params.dir, settings.json_path)
+        if path.is_dir() or not is_writable(path.parent):
+            raise pytest.UsageError(f"--llmperf-json {settings.json_path}: cannot be written")
+    baselines = config.rootpath / settings.directory / "baselines"
+    if settings.update and not is_writable(baselines):
+        raise pytest.UsageError(f"--llmperf-update: {baselines} cannot be written")

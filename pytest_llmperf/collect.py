@@ -1,0 +1,111 @@
+"""Which collected items are performance tests, whether their markers make sense, and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmperf.declare.markers import MARKERS, Plan, read_plan
+from pytest_llmperf.declare.settings import Settings
+from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from pytest_llmperf.report.progress import Progress
+    from pytest_llmperf.session import PerformanceSession
+
+FIXTURE = "llmperf"
+GROUP = "@llmperf"
+PLAN = pytest.StashKey[Plan]()
+TEST_ID = pytest.StashKey[str]()
+
+
+@dataclass(frozen=True)
+class Active:
+    """What ``--llmperf`` brought to life in this process; without a session it only collects."""
+
+    settings: Settings
+    engines: Collection[str]
+    session: PerformanceSession
+    progress: Progress
+    is_worker: bool
+
+
+ACTIVE = pytest.StashKey[Active]()
+
+
+def is_measured(item: pytest.Item) -> bool:
+    """Whether the item is a performance test, which its fixture decides."""
+    return FIXTURE in getattr(item, "fixturenames", ())
+
+
+def check_markers(metafunc: pytest.Metafunc) -> None:
+    """Raise an error of the collection that shows the file, the test and the marker."""
+    definition = metafunc.definition
+    active = metafunc.config.stash.get(ACTIVE, None)
+    try:
+        if FIXTURE in metafunc.fixturenames:
+            settings = active.settings if active else Settings.resolve({}, {}, {})
+            plan = read_plan(_marks(definition), settings)
+            if active:
+                _check_engine(plan.subject, active.engines)
+        elif active:
+            _check_unused(definition)
+    except DeclarationError as error:
+        path, line, _ = definition.location
+        raise pytest.Collector.CollectError(f"{path}:{(line or 0) + 1}: {definition.name}: {error}") from None
+
+
+def _marks(node: pytest.Item) -> list[pytest.Mark]:
+    return [mark for mark in node.iter_markers() if mark.name in MARKERS]
+
+
+def _check_engine(subject: Subject, engines: Collection[str]) -> None:
+    if subject.engine not in engines:
+        known = ", ".join(sorted(name for name in engines if name != "url"))
+        raise DeclarationError(
+            f"engine {subject.engine!r} is not known; known: {known}, "
+            "and http(s)://HOST:PORT of a running server"
+        )
+
+
+def _check_unused(definition: pytest.Item) -> None:
+    for mark in definition.own_markers:
+        if mark.name in ("slo", "sweep"):
+            raise DeclarationError(
+                f"@{mark.name} has no effect: the test does not use the {FIXTURE} fixture; "
+                "add it as an argument"
+            )
+
+
+def skip(items: list[pytest.Item]) -> None:
+    """Without ``--llmperf``, a performance test is not run."""
+    for item in items:
+        if is_measured(item):
+            item.add_marker(pytest.mark.skip(reason="performance test: run with --llmperf"))
+
+
+def arrange(active: Active, items: list[pytest.Item]) -> None:
+    """Plan the performance tests and put them last, those of one subject side by side.
+
+    Other tests come first, so that they neither wait for an engine nor disturb one. Raises
+    :class:`pytest.UsageError` for markers that only the item shows (of ``pytest.param``, say).
+    """
+    measured = [item for item in items if is_measured(item)]
+    for item in measured:
+        try:
+            item.stash[PLAN] = read_plan(_marks(item), active.settings)
+            _check_engine(item.stash[PLAN].subject, active.engines)
+        except DeclarationError as error:
+            raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+        item.stash[TEST_ID] = item.nodeid.removesuffix(GROUP)
+        if active.is_worker:
+            # The scheduler that keeps a group on one worker knows it by this suffix.
+            item._nodeid = item.stash[TEST_ID] + GROUP  # type: ignore[attr-defined]
+    order = {subject: i for i, subject in enumerate(dict.fromkeys(i.stash[PLAN].subject for i in measured))}
+    measured.sort(key=lambda item: order[item.stash[PLAN].subject])
+    items[:] = [item for item in items if PLAN not in item.stash] + measured
+    active.progress.work_s = active.settings.launches * sum(item.stash[PLAN].expected_s for item in measured)

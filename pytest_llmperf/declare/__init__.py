@@ -1,0 +1,1 @@
+"""What a person asks for: workloads, load points, SLOs, subjects, settings. Pure; imports no numpy."""

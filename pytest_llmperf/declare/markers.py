@@ -1,0 +1,132 @@
+"""The markers of a test, and what they and the settings come to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.declare.load import Arrivals, LoadPoint, Sweep
+from pytest_llmperf.declare.settings import Settings
+from pytest_llmperf.declare.slo import Slo
+from pytest_llmperf.declare.subject import Subject, parse_subject
+from pytest_llmperf.errors import DeclarationError
+
+MARKERS = {
+    "slo": "slo(ttft_ms=300, tpot_ms=40): limits that every load point of the test has to meet; a latency "
+    "without a statistic is a p95 (--llmperf-percentile)",
+    "sweep": "sweep(rates=[1, 2, 4]) or sweep(concurrency=[1, 8]), with duration=, requests=, arrivals=: "
+    "the load points of the test",
+    "engine": "engine('llamacpp --parallel 8'): what the test is run against",
+}
+
+
+def slo(**limits: float) -> pytest.MarkDecorator:
+    """Limits that every load point of the test has to meet, as in ``@slo(ttft_ms=300, tpot_p99_ms=60)``.
+
+    A latency without a statistic is a p95 unless ``--llmperf-percentile`` says otherwise. Checked when
+    the test is collected.
+    """
+    return pytest.mark.slo(**limits)
+
+
+def sweep(
+    *,
+    rates: Sequence[float] | None = None,
+    concurrency: Sequence[int] | None = None,
+    duration: float | None = None,
+    requests: int | None = None,
+    arrivals: Arrivals | None = None,
+) -> pytest.MarkDecorator:
+    """The load points of the test: open loop at ``rates`` requests/s, or closed loop by ``concurrency``.
+
+    ``duration`` in seconds and ``requests`` bound each point. Checked when the test is collected.
+    """
+    said = {
+        "rates": rates,
+        "concurrency": concurrency,
+        "duration": duration,
+        "requests": requests,
+        "arrivals": arrivals,
+    }
+    return pytest.mark.sweep(**{name: value for name, value in said.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a test asks for before its body runs."""
+
+    subject: Subject
+    slo: Slo
+    settings: Settings
+    marked: Sweep
+
+    def points(self, call: Sweep | None = None) -> list[LoadPoint]:
+        """The load points, given what the call of the fixture says.
+
+        A call that names its own rate or concurrency measures that one: an option replaces the sweep of
+        a test, not the single points that its body compares.
+        """
+        call = call or Sweep()
+        above = self.settings.above.sweep
+        if call.rates or call.concurrency:
+            above = dataclasses.replace(above, rates=None, concurrency=None)
+        return self.settings.below.sweep.updated(self.marked).updated(call).updated(above).points()
+
+    @property
+    def expected_s(self) -> float:
+        """About how long one launch of this test drives load, in seconds."""
+        return sum(point.expected_s for point in self.points())
+
+
+def read_plan(marks: Iterable[pytest.Mark], settings: Settings) -> Plan:
+    """Read the markers of one test, closest first.
+
+    Raises :class:`DeclarationError` that shows the marker as written.
+    """
+    slo_, sweep_ = settings.below.slo, Sweep()
+    subject: Subject | None = None
+    for mark in reversed(list(marks)):
+        try:
+            if mark.name == "slo":
+                slo_ = slo_.updated(Slo.of(_only_named(mark), settings.percentile))
+            elif mark.name == "sweep":
+                sweep_ = sweep_.updated(_read_sweep(mark))
+            elif mark.name == "engine":
+                subject = _read_engine(mark)
+        except DeclarationError as error:
+            raise DeclarationError(f"{_shown(mark)}: {error}") from None
+    subject = settings.above.engine or subject or settings.below.engine
+    assert subject is not None, "the engine setting has a default"
+    return Plan(subject, slo_.updated(settings.above.slo), settings, sweep_)
+
+
+def _only_named(mark: pytest.Mark) -> dict[str, Any]:
+    if mark.args:
+        raise DeclarationError(f"takes named values only, as in {MARKERS[mark.name].split(':')[0]}")
+    if not mark.kwargs:
+        raise DeclarationError(f"says nothing; expected {MARKERS[mark.name].split(':')[0]}")
+    return dict(mark.kwargs)
+
+
+def _read_sweep(mark: pytest.Mark) -> Sweep:
+    named = _only_named(mark)
+    valid = ("rates", "concurrency", "duration", "requests", "arrivals")
+    if unknown := [name for name in named if name not in valid]:
+        raise DeclarationError(f"unknown {', '.join(unknown)}; valid: {', '.join(valid)}")
+    return Sweep.of(**named)
+
+
+def _read_engine(mark: pytest.Mark) -> Subject:
+    if len(mark.args) != 1 or mark.kwargs or not isinstance(mark.args[0], str):
+        raise DeclarationError("takes one string, as in engine('llamacpp --parallel 8')")
+    return parse_subject(mark.args[0])
+
+
+def _shown(mark: pytest.Mark) -> str:
+    arguments = [*map(repr, mark.args), *(f"{name}={value!r}" for name, value in mark.kwargs.items())]
+    # A subject may carry a secret in a flag or a variable; an error must not show it.
+    return f"@{mark.name}(…)" if mark.name == "engine" else f"@{mark.name}({', '.join(arguments)})"

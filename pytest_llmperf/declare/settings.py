@@ -1,0 +1,258 @@
+"""The settings of a test session, from the command line, the environment and the configuration file.
+
+One rule of precedence for everything that can be said in several places::
+
+    command line  >  LLMPERF_* variable  >  the test (call, then its markers, closest first)
+                  >  pyproject.toml / pytest.ini  >  the default
+
+Every setting has one spelling: ``--llmperf-request-timeout``, ``LLMPERF_REQUEST_TIMEOUT``,
+``llmperf_request_timeout``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar, cast
+
+from pytest_llmperf.declare.load import ARRIVALS, Sweep
+from pytest_llmperf.declare.metrics import DEFAULT_PERCENTILE, STATISTICS, MetricKey, parse_metric
+from pytest_llmperf.declare.slo import Slo, parse_slo
+from pytest_llmperf.declare.subject import Subject, parse_subject
+from pytest_llmperf.errors import DeclarationError
+
+T = TypeVar("T")
+
+DEFAULT_GATE = "ttft_p50_ms, ttft_p95_ms, tpot_p50_ms, output_tokens_per_s"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting as a person sees it. Without a ``metavar`` it is a flag of the command line alone."""
+
+    name: str
+    help: str
+    metavar: str | None = None
+    default: str | None = None
+
+    @property
+    def flag(self) -> str:
+        return f"--llmperf-{self.name}"
+
+    @property
+    def ini(self) -> str:
+        return f"llmperf_{self.name.replace('-', '_')}"
+
+    @property
+    def variable(self) -> str:
+        return self.ini.upper()
+
+
+OPTIONS = (
+    Option(
+        "engine",
+        "what is under test: 'llamacpp --parallel 8' or the URL of a running server",
+        "SUBJECT",
+        "llamacpp",
+    ),
+    Option(
+        "model",
+        "what the engine serves: a model file or id, the served name at a URL; llamacpp's default is a "
+        "small random model that it writes itself",
+        "MODEL",
+    ),
+    Option("rates", "open loop at these requests/s, as in 1,2,4", "LIST"),
+    Option("concurrency", "closed loop with this many requests at once, as in 1,8", "LIST"),
+    Option("arrivals", f"arrival process of the open loop: {' or '.join(ARRIVALS)}", "NAME", "poisson"),
+    Option("duration", "seconds during which a load point sends requests (default: 30)", "SECONDS"),
+    Option("requests", "requests of a load point, in place of a duration", "N"),
+    Option("slo", "limits, as in 'ttft_ms=300 tpot_ms=40'", "LIMITS"),
+    Option(
+        "percentile",
+        f"statistic of a latency limit that names none: {', '.join(STATISTICS)}",
+        "NAME",
+        DEFAULT_PERCENTILE,
+    ),
+    Option("launches", "starts of the engine that every test is measured in", "N", "1"),
+    Option(
+        "tolerance",
+        "how much worse than the baseline is still fine, as in 5%%",
+        "PERCENT",
+        "5%",
+    ),
+    Option("gate", "metrics that are compared with the baseline", "METRICS", DEFAULT_GATE),
+    Option(
+        "inconclusive",
+        "what a comparison that could not be decided does to its test: warn or fail",
+        "WHAT",
+        "warn",
+    ),
+    Option("dir", "where records and baselines are kept, relative to the root directory", "DIR", ".llmperf"),
+    Option("json", "also write the session's record to this file", "PATH"),
+    Option("startup-timeout", "seconds until an engine has to be ready", "SECONDS", "600"),
+    Option("request-timeout", "seconds until a request is given up and counts as failed", "SECONDS", "120"),
+    Option("update", "accept what is measured as the new baseline of each test that meets its SLO"),
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one level of the precedence says about the things that a test can say as well."""
+
+    engine: Subject | None = None
+    sweep: Sweep = field(default_factory=Sweep)
+    slo: Slo = field(default_factory=Slo)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The resolved settings; ``above`` outranks what a test says, ``below`` is outranked by it."""
+
+    above: Layer
+    below: Layer
+    model: str | None
+    percentile: str
+    launches: int
+    tolerance: float
+    gate: tuple[MetricKey, ...]
+    inconclusive: Literal["warn", "fail"]
+    directory: str
+    json_path: str | None
+    startup_timeout_s: float
+    request_timeout_s: float
+    update: bool
+
+    @classmethod
+    def resolve(
+        cls,
+        command_line: Mapping[str, str | None],
+        environment: Mapping[str, str],
+        configuration: Mapping[str, str | None],
+        update: bool = False,
+    ) -> Settings:
+        """Read the three sources, the first two by option name and variable name, and check every value.
+
+        Raises :class:`DeclarationError` that names the source as the person spelled it.
+        """
+        above: dict[str, _Said] = {}
+        below: dict[str, _Said] = {}
+        for option in OPTIONS:
+            if option.metavar is None:
+                continue
+            typed, exported = command_line.get(option.name), environment.get(option.variable)
+            configured = configuration.get(option.name)
+            if typed is not None:
+                above[option.name] = _Said(option.flag, typed)
+            elif exported is not None:
+                above[option.name] = _Said(option.variable, exported)
+            if configured is not None:
+                below[option.name] = _Said(option.ini, configured)
+            elif option.default is not None:
+                below[option.name] = _Said(option.flag, option.default)
+        said = {**below, **above}
+        percentile = said["percentile"].read(_choice(*STATISTICS))
+        return cls(
+            above=_layer(above, percentile),
+            below=_layer(below, percentile),
+            model=said["model"].text if "model" in said else None,
+            percentile=percentile,
+            launches=said["launches"].read(_whole),
+            tolerance=said["tolerance"].read(_percent),
+            gate=said["gate"].read(lambda text: _metrics(text, percentile)),
+            inconclusive=cast('Literal["warn", "fail"]', said["inconclusive"].read(_choice("warn", "fail"))),
+            directory=said["dir"].text,
+            json_path=said["json"].text if "json" in said else None,
+            startup_timeout_s=said["startup-timeout"].read(_number),
+            request_timeout_s=said["request-timeout"].read(_number),
+            update=update,
+        )
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a person wrote, and where."""
+
+    where: str
+    text: str
+
+    def error(self, why: object) -> DeclarationError:
+        return DeclarationError(f"{self.where}: {why}")
+
+    def read(self, parse: Callable[[str], T]) -> T:
+        try:
+            return parse(self.text)
+        except DeclarationError as error:
+            raise self.error(error) from None
+
+
+def _layer(said: Mapping[str, _Said], percentile: str) -> Layer:
+    if "rates" in said and "concurrency" in said:
+        raise said["rates"].error(f"either this or {said['concurrency'].where}, not both")
+    arguments: dict[str, object] = {}
+    for name, reader in _SWEEP_READERS.items():
+        if name in said:
+            arguments[name] = said[name].read(reader)
+            try:  # one at a time, so that the error names the source of the value that is wrong
+                Sweep.of(**{name: arguments[name]})
+            except DeclarationError as error:
+                raise said[name].error(error) from None
+    return Layer(
+        engine=said["engine"].read(parse_subject) if "engine" in said else None,
+        sweep=Sweep.of(**arguments),
+        slo=said["slo"].read(lambda text: parse_slo(text, percentile)) if "slo" in said else Slo(),
+    )
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise DeclarationError(f"{text!r} is not a number") from None
+    if not math.isfinite(number) or number <= 0:
+        raise DeclarationError(f"{text!r}: a number greater than 0")
+    return number
+
+
+def _whole(text: str) -> int:
+    number = _number(text)
+    if number != int(number):
+        raise DeclarationError(f"{text!r}: a whole number")
+    return int(number)
+
+
+def _numbers(text: str) -> list[float]:
+    return [_number(word) for word in text.replace(",", " ").split()]
+
+
+def _percent(text: str) -> float:
+    """``5%`` and ``5`` are the share 0.05."""
+    number = _number(text.strip().removesuffix("%"))
+    if number >= 100:
+        raise DeclarationError(f"{text!r}: below 100%")
+    return number / 100
+
+
+def _metrics(text: str, percentile: str) -> tuple[MetricKey, ...]:
+    keys = tuple(parse_metric(word, percentile) for word in text.replace(",", " ").split())
+    if not keys:
+        raise DeclarationError("names no metric")
+    return keys
+
+
+def _choice(*valid: str) -> Callable[[str], str]:
+    def choose(text: str) -> str:
+        if text not in valid:
+            raise DeclarationError(f"{text!r}: valid: {', '.join(valid)}")
+        return text
+
+    return choose
+
+
+_SWEEP_READERS: dict[str, Callable[[str], object]] = {
+    "rates": _numbers,
+    "concurrency": _numbers,
+    "arrivals": str,
+    "duration": _number,
+    "requests": _number,
+}

@@ -1,0 +1,128 @@
+"""What is under test, written the same way everywhere.
+
+::
+
+    vllm==0.24.0 --max-num-seqs 256        an engine, a version, flags
+    VLLM_USE_V1=1 vllm                     environment variables first, as in a shell
+    vllm@path/to/checkout                  a source checkout
+    llamacpp --parallel 4                  whatever version is installed
+    http://127.0.0.1:8000                  a server that already runs
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pytest_llmperf.errors import DeclarationError
+
+_ENV = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+_ENGINE = re.compile(r"([a-z][a-z0-9_.+-]*)(?:==([A-Za-z0-9.+!_-]+)|@(.+))?")
+_SECRET = re.compile(
+    r"(api|auth|access|secret|private)[-_]?key|token$|secret|passw|credential", re.IGNORECASE
+)
+REDACTED = "[redacted]"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Engine, version or path, flags and environment variables, or the URL of a running server."""
+
+    engine: str
+    version: str | None = None
+    path: str | None = None
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    url: str | None = None
+
+    @property
+    def target(self) -> str:
+        """What is run, without flags: ``vllm==0.24.0``, ``vllm@src``, or the URL."""
+        if self.url is not None:
+            return self.url
+        return self.engine + (f"=={self.version}" if self.version else f"@{self.path}" if self.path else "")
+
+    def __str__(self) -> str:
+        """The subject as a person would write it, with secrets redacted."""
+        words = [f"{name}={value}" for name, value in self.shown_env.items()]
+        return shlex.join([*words, self.target, *self.shown_args])
+
+    @property
+    def shown_args(self) -> tuple[str, ...]:
+        """The flags, with the values of those that carry a secret redacted."""
+        return redact_args(self.args)
+
+    @property
+    def shown_env(self) -> dict[str, str]:
+        """The environment variables, with secret values redacted."""
+        return {name: REDACTED if is_secret(name) else value for name, value in self.env}
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable or flag of this name holds a secret."""
+    return _SECRET.search(name) is not None
+
+
+def redact_args(args: tuple[str, ...]) -> tuple[str, ...]:
+    """``args`` with what follows a secret-bearing flag (``--api-key X``, ``--api-key=X``) redacted."""
+    shown: list[str] = []
+    hide_next = False
+    for arg in args:
+        flag, equals, _ = arg.partition("=")
+        if hide_next:
+            shown.append(REDACTED)
+            hide_next = False
+        elif flag.startswith("-") and is_secret(flag):
+            shown.append(f"{flag}={REDACTED}" if equals else arg)
+            hide_next = not equals
+        else:
+            shown.append(arg)
+    return tuple(shown)
+
+
+def parse_subject(text: str) -> Subject:
+    """Read a subject. Raises :class:`DeclarationError`; whether the engine exists is not asked here."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise DeclarationError(f"engine {text!r}: {error}") from None
+    env: list[tuple[str, str]] = []
+    while words and (assignment := _ENV.fullmatch(words[0])) and not _ENGINE.fullmatch(words[0]):
+        env.append((assignment[1], assignment[2]))
+        words.pop(0)
+    if not words:
+        raise DeclarationError(f"engine {text!r}: expected an engine, as in 'llamacpp' or 'http://host:8000'")
+    target, args = words[0], tuple(words[1:])
+    if "://" in target:
+        return _url_subject(target, args, env)
+    match = _ENGINE.fullmatch(target)
+    if not match:
+        raise DeclarationError(
+            f"engine {target!r}: expected NAME, NAME==VERSION, NAME@PATH or http://HOST:PORT"
+        )
+    return Subject(match[1], match[2], match[3], args, tuple(env))
+
+
+def _url_subject(target: str, args: tuple[str, ...], env: list[tuple[str, str]]) -> Subject:
+    try:
+        parts = urlsplit(target)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise DeclarationError(f"engine {target!r}: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise DeclarationError(f"engine {target!r}: expected http://HOST:PORT or https://HOST")
+    if parts.username or parts.password:
+        raise DeclarationError(
+            f"engine 'http://…@{host}': no credentials in a URL; put the key into LLMPERF_API_KEY"
+        )
+    if parts.query or parts.fragment:
+        raise DeclarationError(f"engine {parts.scheme}://{host}…: no query or fragment in a server's URL")
+    if args or env:
+        raise DeclarationError(
+            f"engine {target!r}: a running server takes no flags or environment variables from here "
+            f"({', '.join((*(name for name, _ in env), *redact_args(args)))})"
+        )
+    url = target.rstrip("/").removesuffix("/v1")
+    return Subject("url", url=url)

@@ -1,0 +1,118 @@
+"""llama.cpp on the CPU: the embedded default, from the ``xllamacpp`` wheel.
+
+Facts: ``/health`` answers 200 once the model is loaded; ``/props`` has the resolved settings; its build
+is ``b0-unknown`` in the wheel, so the version is the wheel's; ``/metrics`` needs a flag that is set here.
+The server closes the connection after every stream although it advertises keep-alive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.engines import llamacpp_server
+from pytest_llmperf.engines.openai import aliased_counters, answers_200, get_json, served_models
+from pytest_llmperf.engines.protocol import Command, Description
+from pytest_llmperf.engines.tiny_gguf import TinyModel
+from pytest_llmperf.errors import EngineError
+
+_COUNTERS = {
+    "llamacpp:requests_processing": "running",
+    "llamacpp:requests_deferred": "waiting",
+    "llamacpp:prompt_tokens_total": "prompt_tokens",
+    "llamacpp:prompt_tokens_cached_total": "cached_prompt_tokens",
+}
+
+
+class LlamaCpp:
+    """See :class:`~pytest_llmperf.engines.protocol.Engine`."""
+
+    name = "llamacpp"
+    stop_grace_s = 5.0
+
+    def model(self, model: str | None) -> tuple[str, str]:
+        if model is None:
+            tiny = TinyModel()
+            return str(tiny.write(_cache_directory())), tiny.name
+        path = Path(model).expanduser()
+        if not path.is_file():
+            raise EngineError(f"--llmperf-model {model}: no such file; llamacpp needs a GGUF file")
+        with path.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise EngineError(f"--llmperf-model {model}: not a GGUF file")
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return str(path.resolve()), f"{path.name} sha256:{digest[:16]}"
+
+    def command(self, subject: Subject, model: str, port: int) -> Command:
+        if subject.path is not None:
+            raise EngineError(f"{subject}: llamacpp runs from the installed wheel, not from a path")
+        installed = installed_version("xllamacpp")
+        if installed is None:
+            raise EngineError("llamacpp needs the xllamacpp wheel: pip install 'pytest-llmperf[llamacpp]'")
+        if subject.version not in (None, installed):
+            raise EngineError(
+                f"{subject.target} was asked for, but xllamacpp {installed} is installed here: "
+                f"pip install xllamacpp=={subject.version}"
+            )
+        argv = (
+            # By path and with -P: the package, and pytest with it, would only make the start slower.
+            *(sys.executable, "-P", str(Path(llamacpp_server.__file__))),
+            *("--model", model, "--port", str(port)),
+            *subject.args,
+        )
+        return Command(argv, dict(subject.env))
+
+    def is_ready(self, client: httpx.Client) -> bool:
+        return answers_200(client, "/health")
+
+    def describe(self, client: httpx.Client, model: str | None) -> Description:
+        served = served_models(client)[0]
+        props = get_json(client, "/props")
+        generation = props.get("default_generation_settings", {})
+        settings = {
+            "total_slots": props.get("total_slots"),
+            "n_ctx per slot": generation.get("n_ctx"),
+        }
+        vocabulary = served.get("meta", {}).get("n_vocab", 512)
+        return Description(
+            model=str(served["id"]),
+            version=installed_version("xllamacpp"),
+            settings={name: str(value) for name, value in settings.items() if value is not None},
+            # The first ids are control tokens and single bytes.
+            token_ids=range(min(300, vocabulary // 2), vocabulary),
+        )
+
+    def exact_length(self, output_tokens: int) -> Mapping[str, object]:
+        return {"max_tokens": output_tokens, "ignore_eos": True}
+
+    def counters(self, client: httpx.Client) -> Mapping[str, float]:
+        return aliased_counters(client, _COUNTERS)
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version of a distribution in this environment, or None."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cache_directory() -> Path:
+    """Where generated models are kept; a temporary directory of this user's where the home is read-only."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmperf" / "models"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        if os.access(base, os.W_OK):
+            return base
+    except OSError:
+        pass  # the fall-back below is the handling
+    return Path(tempfile.gettempdir()) / f"llmperf-{os.getuid()}" / "models"

@@ -1,0 +1,85 @@
+"""What all engines share: the HTTP contract of an OpenAI-compatible server, outside of the measuring."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from pytest_llmperf.errors import EngineError
+
+
+def get_json(client: httpx.Client, path: str) -> Any:
+    """``GET path`` and decode it. Raises :class:`EngineError` that quotes what came instead."""
+    try:
+        answer = client.get(path)
+    except httpx.HTTPError as error:
+        raise EngineError(f"GET {path}: {type(error).__name__}: {error}") from None
+    if answer.is_redirect:
+        raise EngineError(
+            f"GET {path}: redirected to {answer.headers.get('location')!r}; name that URL instead"
+        )
+    if answer.status_code in (401, 403):
+        raise EngineError(
+            f"GET {path}: HTTP {answer.status_code}: the server wants a key; put it into LLMPERF_API_KEY"
+        )
+    if answer.status_code != 200:
+        raise EngineError(f"GET {path}: HTTP {answer.status_code}: {excerpt(answer.text)}")
+    try:
+        return answer.json()
+    except ValueError:
+        raise EngineError(f"GET {path}: expected JSON, got {excerpt(answer.text)}") from None
+
+
+def served_models(client: httpx.Client) -> list[Mapping[str, Any]]:
+    """The entries of ``/v1/models``. Raises :class:`EngineError` if there is none."""
+    answer = get_json(client, "/v1/models")
+    data = answer.get("data") if isinstance(answer, dict) else None
+    entries = data if isinstance(data, list) else []
+    models: list[Mapping[str, Any]] = [
+        entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)
+    ]
+    if not models:
+        raise EngineError(f"GET /v1/models: no model in {excerpt(json.dumps(answer))}")
+    return models
+
+
+def answers_200(client: httpx.Client, path: str) -> bool:
+    """Whether ``GET path`` answers 200 now."""
+    try:
+        return client.get(path, timeout=5.0).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def prometheus(text: str) -> dict[str, float]:
+    """The samples of a Prometheus text page, summed over their labels."""
+    samples: dict[str, float] = {}
+    for line in text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if not name or line.startswith("#"):
+            continue
+        name = name.partition("{")[0].strip()
+        try:
+            samples[name] = samples.get(name, 0.0) + float(value)
+        except ValueError:
+            continue
+    return samples
+
+
+def aliased_counters(client: httpx.Client, names: Mapping[str, str]) -> dict[str, float]:
+    """The counters of ``/metrics`` under our names (``names``: theirs to ours); none if it has no page."""
+    try:
+        answer = client.get("/metrics")
+    except httpx.HTTPError:
+        return {}
+    samples = prometheus(answer.text) if answer.status_code == 200 else {}
+    return {ours: samples[theirs] for theirs, ours in names.items() if theirs in samples}
+
+
+def excerpt(text: str, limit: int = 160) -> str:
+    """The beginning of ``text`` on one line, quoted, for an error message."""
+    line = " ".join(text.split())
+    return repr(line if len(line) <= limit else line[: limit - 1] + "…")

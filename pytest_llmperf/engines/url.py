@@ -1,0 +1,84 @@
+"""An OpenAI-compatible server that already runs, whatever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httpx
+
+from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.engines.openai import aliased_counters, excerpt, served_models
+from pytest_llmperf.engines.protocol import Command, Description
+from pytest_llmperf.errors import EngineError
+
+_COUNTERS = {
+    "vllm:num_requests_running": "running",
+    "vllm:num_requests_waiting": "waiting",
+    "sglang:num_running_reqs": "running",
+    "sglang:num_queue_reqs": "waiting",
+    "llamacpp:requests_processing": "running",
+    "llamacpp:requests_deferred": "waiting",
+}
+
+
+class OpenAiServer:
+    """See :class:`~pytest_llmperf.engines.protocol.Engine`; it is neither started nor stopped."""
+
+    name = "url"
+    stop_grace_s = 0.0
+
+    def model(self, model: str | None) -> tuple[str, str]:
+        return model or "", model or "as served"
+
+    def command(self, subject: Subject, model: str, port: int) -> Command:
+        raise EngineError(f"{subject} runs already; it is not started from here")
+
+    def is_ready(self, client: httpx.Client) -> bool:
+        """Whether anything answers HTTP there; what it answers, :meth:`describe` judges."""
+        try:
+            client.get("/v1/models", timeout=10.0)
+        except httpx.HTTPError:
+            return False
+        return True
+
+    def describe(self, client: httpx.Client, model: str | None) -> Description:
+        served = served_models(client)
+        names = [str(entry["id"]) for entry in served]
+        if model and model not in names:
+            raise EngineError(f"--llmperf-model {model}: the server has {', '.join(names)}")
+        entry = served[names.index(model)] if model else served[0]
+        meta = entry.get("meta")
+        vocabulary = meta.get("n_vocab") if isinstance(meta, dict) else None
+        return Description(
+            model=str(entry["id"]),
+            version=_version(client),
+            settings={
+                name: str(entry[name])
+                for name in ("owned_by", "max_model_len")
+                if entry.get(name) is not None
+            },
+            # Below 1,000 lie special tokens and bytes; nearly every real vocabulary goes beyond 30,000.
+            token_ids=range(300, vocabulary) if isinstance(vocabulary, int) else range(1000, 30_000),
+        )
+
+    def exact_length(self, output_tokens: int) -> Mapping[str, object]:
+        return {"max_tokens": output_tokens, "min_tokens": output_tokens, "ignore_eos": True}
+
+    def counters(self, client: httpx.Client) -> Mapping[str, float]:
+        return aliased_counters(client, _COUNTERS)
+
+
+def _version(client: httpx.Client) -> str | None:
+    """``/version`` as vLLM and others have it; None where there is no such page."""
+    try:
+        answer = client.get("/version")
+        version = answer.json()["version"] if answer.status_code == 200 else None
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return None
+    return (
+        version
+        if isinstance(version, str) and len(version) < 100
+        else excerpt(str(version))
+        if version
+        else None
+    )

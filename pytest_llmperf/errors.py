@@ -1,0 +1,23 @@
+"""What can go wrong, by whose fault: the declaration, the engine, or the measurement itself."""
+
+from __future__ import annotations
+
+
+class LlmperfError(Exception):
+    """Base of all errors that this package raises on purpose; the message is meant for the person."""
+
+
+class DeclarationError(LlmperfError, ValueError):
+    """A marker, an option, a setting or an argument cannot mean anything."""
+
+
+class EngineError(LlmperfError):
+    """The engine did not start, died, or does not answer as an OpenAI-compatible server."""
+
+
+class InvalidRun(LlmperfError):
+    """A run happened but says nothing about the engine (the load generator was the bottleneck, say)."""
+
+
+class StoreError(LlmperfError):
+    """A file of ours cannot be read or written, or is not one of ours."""

@@ -1,0 +1,1 @@
+"""Verdicts on SLOs and on changes. Pure, no input or output."""

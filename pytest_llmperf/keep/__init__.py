@@ -1,0 +1,1 @@
+"""Records and baselines on disk, and the fingerprint that makes two of them comparable."""

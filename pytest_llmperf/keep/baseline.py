@@ -1,0 +1,111 @@
+"""Accepted measurements, one small file for each test and environment, meant to be committed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.errors import StoreError
+from pytest_llmperf.keep.environment import differences, environment_key
+from pytest_llmperf.keep.files import read_json, rounded, write_json
+
+KIND, VERSION = "llmperf_baseline", 1
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a test once measured: metric values by point, one for each launch."""
+
+    test: str
+    accepted: str
+    environment: Mapping[str, str]
+    subject: Mapping[str, str]
+    subject_text: str
+    points: Mapping[str, Mapping[str, Sequence[float]]]
+
+    @classmethod
+    def read(cls, path: Path) -> Baseline:
+        """Raises :class:`StoreError` for a file that is damaged, foreign or incomplete."""
+        content = read_json(path, KIND, VERSION)
+        try:
+            return cls(
+                test=str(content["test"]),
+                accepted=str(content["accepted"]),
+                environment=_texts(content["environment"]),
+                subject=_texts(content["subject"]["fields"]),
+                subject_text=str(content["subject"]["text"]),
+                points={
+                    str(key): {str(metric): _launches(values) for metric, values in metrics.items()}
+                    for key, metrics in content["points"].items()
+                },
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise StoreError(
+                f"{path} is damaged: {type(error).__name__}: {error}; restore it (git checkout -- FILE) or "
+                "delete it; it will not be overwritten"
+            ) from None
+
+    def write(self, path: Path) -> None:
+        """Atomically. Raises :class:`StoreError`."""
+        write_json(
+            path,
+            {
+                KIND: VERSION,
+                "test": self.test,
+                "accepted": self.accepted,
+                "subject": {"text": self.subject_text, "fields": dict(self.subject)},
+                "environment": dict(self.environment),
+                "points": {
+                    key: {metric: [rounded(value) for value in values] for metric, values in metrics.items()}
+                    for key, metrics in self.points.items()
+                },
+            },
+        )
+
+    @property
+    def launches(self) -> int:
+        """The number of launches behind it (of its best known metric)."""
+        return max((len(v) for metrics in self.points.values() for v in metrics.values()), default=0)
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {str(name): str(text) for name, text in value.items()}
+
+
+def _launches(values: Any) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in values)
+    if not numbers:
+        raise ValueError("a metric without a value")
+    return numbers
+
+
+class Baselines:
+    """The directory of baselines."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, test: str, environment: Mapping[str, str]) -> Path:
+        """Where the baseline of a test in an environment is, or would be."""
+        return self.directory / f"{_slug(test)}.{environment_key(environment)}.json"
+
+    def find(self, test: str, environment: Mapping[str, str]) -> Baseline | None:
+        """The baseline of this test in this environment. Raises :class:`StoreError` if it is damaged."""
+        path = self.path(test, environment)
+        return Baseline.read(path) if path.exists() else None
+
+    def elsewhere(self, test: str, environment: Mapping[str, str]) -> list[str]:
+        """How this environment differs from the closest one that has a baseline of the test."""
+        others = [Baseline.read(path) for path in sorted(self.directory.glob(f"{_slug(test)}.*.json"))]
+        found = [differences(other.environment, environment) for other in others]
+        return min(found, key=len, default=[])
+
+
+def _slug(test: str) -> str:
+    """A file name that a person recognises and that two tests never share."""
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", test.rpartition("/")[2].replace(".py::", "-")).strip("-")
+    return f"{readable[:80]}-{hashlib.sha256(test.encode()).hexdigest()[:6]}"

@@ -1,0 +1,73 @@
+"""JSON files of ours: written whole or not at all, read with an error that names the way out."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.errors import StoreError
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` to ``path`` atomically, making its directory.
+
+    Raises :class:`StoreError` if that is not possible; a file that was there is then unharmed.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    scratch: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    except OSError as error:
+        if scratch is not None and os.path.exists(scratch):
+            os.unlink(scratch)
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def read_json(path: Path, kind: str, version: int) -> dict[str, Any]:
+    """Read a file of this ``kind`` (``llmperf_baseline``, say) and ``version``.
+
+    Raises :class:`StoreError` for a file that is truncated, foreign or of another version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise StoreError(f"{path} is damaged: not JSON ({error}); {_WAY_OUT}") from None
+    if not isinstance(content, dict) or kind not in content:
+        raise StoreError(f"{path} is not a file of ours (no {kind!r} in it); {_WAY_OUT}")
+    if content[kind] != version:
+        raise StoreError(
+            f"{path} has {kind} version {content[kind]!r}, this release reads version {version}: use the "
+            "release that wrote it, or accept a new one"
+        )
+    return content
+
+
+_WAY_OUT = "restore it (git checkout -- FILE) or delete it; it will not be overwritten"
+
+
+def is_writable(directory: Path) -> bool:
+    """Whether a file could be made in ``directory``, or in a directory that could be made there."""
+    while not directory.exists():
+        if directory.parent == directory:
+            return False
+        directory = directory.parent
+    return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
+
+
+def rounded(value: float) -> float:
+    """Six significant digits: more than any measurement has, and readable in a diff."""
+    return float(f"{value:.6g}") if math.isfinite(value) else 0.0

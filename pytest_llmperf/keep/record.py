@@ -1,0 +1,82 @@
+"""The record of one session."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.errors import StoreError
+from pytest_llmperf.keep.files import write_json
+
+KIND, VERSION = "llmperf_record", 1
+IGNORED = "# Written by pytest-llmperf: baselines are meant to be committed, the rest is not.\nruns/\nlogs/\n"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The directory that everything is kept under (``.llmperf``)."""
+
+    directory: Path
+
+    @property
+    def baselines(self) -> Path:
+        return self.directory / "baselines"
+
+    def logs(self) -> Path:
+        """A directory for engine logs that can be written to; made."""
+        for base in (self.directory, _fallback()):
+            try:
+                (base / "logs").mkdir(parents=True, exist_ok=True)
+            except OSError:
+                continue
+            if os.access(base / "logs", os.W_OK):
+                if base == self.directory:
+                    self._ignore_what_is_not_meant_to_be_committed()
+                return base / "logs"
+        raise StoreError(f"neither {self.directory} nor {_fallback()} can be written to")
+
+    def write_record(self, content: dict[str, Any]) -> tuple[Path, StoreError | None]:
+        """Write the session's record; where that fails, into a temporary directory, with the reason."""
+        name = f"{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}.json"
+        try:
+            path = self.directory / "runs" / name
+            write_json(path, content)
+            self._ignore_what_is_not_meant_to_be_committed()
+            return path, None
+        except StoreError as error:
+            path = _fallback() / "runs" / name
+            write_json(path, content)
+            return path, error
+
+    def _ignore_what_is_not_meant_to_be_committed(self) -> None:
+        path = self.directory / ".gitignore"
+        if not path.exists():
+            path.write_text(IGNORED)
+
+
+def session_record(
+    tests: Sequence[dict[str, Any]], launches: Sequence[dict[str, Any]], started: datetime, status: str
+) -> dict[str, Any]:
+    """The record's JSON; ``status`` is ``complete`` or ``interrupted``."""
+    return {
+        KIND: VERSION,
+        "started": started.isoformat(timespec="seconds"),
+        "ended": now().isoformat(timespec="seconds"),
+        "status": status,
+        "launches": list(launches),
+        "tests": list(tests),
+    }
+
+
+def _fallback() -> Path:
+    return Path(tempfile.gettempdir()) / f"llmperf-{os.getuid()}"

@@ -1,0 +1,160 @@
+"""What a session knows of one test, and its form in records and reports."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.metrics import MetricKey
+from pytest_llmperf.declare.slo import Slo
+from pytest_llmperf.declare.workload import Workload
+from pytest_llmperf.judge.change import Change
+from pytest_llmperf.judge.objective import Objective
+from pytest_llmperf.keep.files import rounded
+from pytest_llmperf.measure.measurement import Measurement
+
+
+@dataclass(frozen=True)
+class Run:
+    """A load point as it was measured in one launch."""
+
+    launch: int
+    measurement: Measurement
+    warm_up: Mapping[str, Any]
+    counters: Mapping[str, float]
+
+
+@dataclass
+class PointResult:
+    """A load point over all launches, and what was judged of it."""
+
+    workload: Workload
+    point: LoadPoint
+    runs: list[Run] = field(default_factory=list)
+    objectives: list[Objective] = field(default_factory=list)
+    changes: dict[MetricKey, Change] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.workload}, {self.point.key}"
+
+    def values(self, key: MetricKey) -> list[float]:
+        """One value for each launch that has one."""
+        found = [run.measurement.values.get(key.name) for run in self.runs]
+        return [value for value in found if value is not None]
+
+    @property
+    def problems(self) -> list[str]:
+        """What makes runs of this point say nothing about the engine."""
+        return [
+            f"{self.point.label}, launch {run.launch}: {problem}"
+            for run in self.runs
+            for problem in run.measurement.health.problems
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "workload": str(self.workload),
+            "load": self.point.label,
+            "key": self.key,
+            "declared": {**vars(self.workload), **vars(self.point)},
+            "runs": [_run_json(run) for run in self.runs],
+            "objectives": [_objective_json(objective) for objective in self.objectives],
+            "changes": [_change_json(key, change) for key, change in self.changes.items()],
+        }
+
+
+@dataclass
+class TestResult:
+    """One test of this session.
+
+    ``baseline`` says what it was compared with, or why it was not, in words.
+    """
+
+    __test__ = False
+
+    nodeid: str
+    slo: Slo
+    subject: Mapping[str, str] = field(default_factory=dict)
+    subject_text: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    points: dict[str, PointResult] = field(default_factory=dict)
+    verdict: str = "not judged"
+    baseline: str = ""
+    subject_differences: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    def add(self, workload: Workload, point: LoadPoint, run: Run) -> None:
+        """Keep a run; a load point that one launch measures again counts as a point of its own."""
+        fresh = PointResult(workload, point)
+        key = fresh.key
+        again = 1
+        while key in self.points and any(kept.launch == run.launch for kept in self.points[key].runs):
+            again += 1
+            key = f"{fresh.key} (call {again})"
+        self.points.setdefault(key, fresh).runs.append(run)
+
+    @property
+    def launches(self) -> int:
+        return len({run.launch for point in self.points.values() for run in point.runs})
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "test": self.nodeid,
+            "verdict": self.verdict,
+            "error": self.error,
+            "slo": [str(limit) for limit in self.slo.limits],
+            "subject": {"text": self.subject_text, "fields": dict(self.subject)},
+            "environment": dict(self.environment),
+            "launches": self.launches,
+            "baseline": self.baseline,
+            "subject_differences": self.subject_differences,
+            "points": [{**point.as_json(), "key": key} for key, point in self.points.items()],
+        }
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    measured = run.measurement
+    return {
+        "launch": run.launch,
+        "requests": measured.requests,
+        "values": _rounded(measured.values.items()),
+        "errors": {
+            kind: {"count": count, "example": text} for kind, (count, text) in measured.errors.items()
+        },
+        "health": {
+            name: rounded(value) if isinstance(value, float) else value
+            for name, value in dataclasses.asdict(measured.health).items()
+        },
+        "warm_up": dict(run.warm_up),
+        "counters": _rounded(run.counters.items()),
+    }
+
+
+def _objective_json(objective: Objective) -> dict[str, Any]:
+    key = objective.limit.key
+    return {
+        "metric": key.name,
+        "label": key.label,
+        "limit": objective.limit.value,
+        "value": rounded(objective.value),
+        "margin": None if objective.margin is None else rounded(objective.margin),
+        "met": objective.is_met,
+        "launches": objective.launches,
+        "missed": objective.missed,
+    }
+
+
+def _change_json(key: MetricKey, change: Change) -> dict[str, Any]:
+    figures = {
+        name: rounded(value) if isinstance(value, float) else value
+        for name, value in dataclasses.asdict(change).items()
+    }
+    return {"metric": key.name, "label": key.label, **figures, "verdict": str(change.verdict)}
+
+
+def _rounded(items: Iterable[tuple[str, float]]) -> dict[str, float]:
+    return {name: rounded(value) for name, value in items}

@@ -1,0 +1,1 @@
+"""The load generator: arrival schedules, prompts, the streaming client and its own health."""

@@ -1,0 +1,169 @@
+"""Workloads in, traces out: what drives one server."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.workload import Workload
+from pytest_llmperf.engines.openai import excerpt
+from pytest_llmperf.engines.protocol import Description, Engine
+from pytest_llmperf.errors import EngineError
+from pytest_llmperf.load.decode import Trace, decode
+from pytest_llmperf.load.driver import Drive, Driver
+from pytest_llmperf.load.health import Health, examine
+from pytest_llmperf.load.prompts import Prompts, TokenIdPrompts, calibrate_words
+from pytest_llmperf.load.schedule import arrival_offsets
+from pytest_llmperf.load.target import Target
+
+COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
+_FIRST = Workload(input_tokens=16, output_tokens=8)
+
+
+@dataclass(frozen=True)
+class LoadRun:
+    """One load point driven once: what each request did, and how the generator did."""
+
+    traces: tuple[Trace, ...]
+    health: Health
+
+
+class Client:
+    """Drives load against one ready server.
+
+    ``watch(sent, ended)`` is called while a run is under way; what it raises ends the run.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        control: httpx.Client,
+        engine: Engine,
+        description: Description,
+        *,
+        timeout_s: float,
+        watch: Callable[[int, int], None] = lambda sent, ended: None,
+    ) -> None:
+        self._target, self._control = target, control
+        self._engine, self._description = engine, description
+        self._timeout_s, self._watch = timeout_s, watch
+        self._sends_exact_length = True
+        self._takes_token_ids = description.token_ids is not None
+        self._words: dict[bool, Prompts] = {}
+
+    def first_answer(self) -> Trace:
+        """Generate one short answer, and learn on the way what the server takes.
+
+        Token ids and the fields for an exact length are given up, in this order, if the server rejects a
+        request over them. Raises :class:`EngineError` if no answer is as asked.
+        """
+        errors: list[str] = []
+        for exact, ids in itertools.product((True, False), (True, False)):
+            if ids and self._description.token_ids is None:
+                continue
+            self._sends_exact_length, self._takes_token_ids = exact, ids
+            try:
+                trace = self.burst(_FIRST, count=1)[0]
+            except EngineError as error:
+                errors.append(str(error))
+                break
+            if trace.error is None:
+                return trace
+            errors.append(trace.error)
+            if trace.error_kind not in ("HTTP 400", "HTTP 422"):
+                break
+        raise EngineError(
+            f"the first streamed answer was not as asked ({_FIRST}, {COMPLETIONS}): {errors[0]}"
+            + (f"; without extra fields: {errors[-1]}" if len(errors) > 1 and errors[-1] != errors[0] else "")
+        )
+
+    def burst(self, workload: Workload, count: int, concurrency: int | None = None) -> list[Trace]:
+        """``count`` requests in a closed loop, all at once unless ``concurrency`` says less."""
+        driver = self._driver(workload)
+        drive = driver.closed_loop(
+            self._requests(workload), min(count, concurrency or count), duration_s=None, count=count
+        )
+        return [decode(exchange, workload.output_tokens) for exchange in drive.exchanges]
+
+    def run(self, workload: Workload, point: LoadPoint, seed: int) -> LoadRun:
+        """Drive one load point, its arrivals from ``seed``, its prompts from nowhere but this moment."""
+        drive = self._drive(workload, point, seed)
+        traces = tuple(decode(exchange, workload.output_tokens) for exchange in drive.exchanges)
+        shared = self._prompts(workload).shared_tokens
+        return LoadRun(traces, examine(drive, traces, point, workload.input_tokens, shared))
+
+    def _drive(self, workload: Workload, point: LoadPoint, seed: int) -> Drive:
+        driver, requests = self._driver(workload), self._requests(workload)
+        if point.concurrency is not None:
+            return driver.closed_loop(
+                requests, point.concurrency, duration_s=point.duration_s, count=point.requests
+            )
+        offsets = arrival_offsets(point, seed)
+        return driver.open_loop(list(itertools.islice(requests, len(offsets))), offsets.tolist())
+
+    def _driver(self, workload: Workload) -> Driver:
+        # A stream event is some 200 to 500 bytes; far beyond that, it is no answer to this request.
+        limit_bytes = 1_000_000 + 20_000 * workload.output_tokens
+        return Driver(self._target, timeout_s=self._timeout_s, limit_bytes=limit_bytes, watch=self._watch)
+
+    def _requests(self, workload: Workload) -> Iterator[bytes]:
+        prompts = self._prompts(workload)
+        rng = random.Random(secrets.randbits(128))
+        path = CHAT if workload.chat else COMPLETIONS
+        run_id = secrets.token_hex(4)
+        for number in itertools.count():
+            prompt = prompts.make(workload.input_tokens, rng)
+            body = {
+                "model": self._description.model,
+                **(
+                    {"messages": [{"role": "user", "content": prompt}]}
+                    if workload.chat
+                    else {"prompt": prompt}
+                ),
+                "stream": True,
+                "stream_options": {"include_usage": True},
+                "temperature": 0,
+                **self._length(workload.output_tokens),
+            }
+            yield self._target.request(path, body, f"llmperf-{run_id}-{number}")
+
+    def _length(self, output_tokens: int) -> Mapping[str, object]:
+        if self._sends_exact_length:
+            return self._engine.exact_length(output_tokens)
+        return {"max_tokens": output_tokens}
+
+    def _prompts(self, workload: Workload) -> Prompts:
+        ids = self._description.token_ids
+        if not workload.chat and self._takes_token_ids and ids is not None:
+            return TokenIdPrompts(ids)
+        if workload.chat not in self._words:
+            self._words[workload.chat] = calibrate_words(
+                lambda text: self._count_tokens(text, chat=workload.chat)
+            )
+        return self._words[workload.chat]
+
+    def _count_tokens(self, text: str, *, chat: bool) -> int:
+        path = CHAT if chat else COMPLETIONS
+        body = {
+            "model": self._description.model,
+            **({"messages": [{"role": "user", "content": text}]} if chat else {"prompt": text}),
+            "max_tokens": 1,
+        }
+        try:
+            answer = self._control.post(path, json=body, timeout=self._timeout_s)
+            count = answer.json()["usage"]["prompt_tokens"]
+        except httpx.HTTPError as error:
+            raise EngineError(f"POST {path}: {type(error).__name__}: {error}") from None
+        except (ValueError, KeyError, TypeError):
+            raise EngineError(
+                f"POST {path}: HTTP {answer.status_code}, no usage.prompt_tokens: {excerpt(answer.text)}"
+            ) from None
+        if not isinstance(count, int):
+            raise EngineError(f"POST {path}: usage.prompt_tokens is {count!r}")
+        return count

@@ -1,0 +1,223 @@
+"""One request on one connection, without blocking and without looking at what arrives.
+
+Where the kernel stamps incoming segments (``SO_TIMESTAMPNS``, Linux), a read carries the moment the data
+arrived, however late this process came to fetch it. A read that takes several segments carries the stamp
+of the last one. Elsewhere the stamp is the moment of the read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+import struct
+import sys
+import time
+
+from pytest_llmperf.load.target import Target
+
+KERNEL_STAMPS = sys.platform == "linux" and struct.calcsize("P") == 8
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@ll")
+_READ_BYTES = 32 * 1024
+_ANCILLARY_BYTES = 64
+_END_OF_CHUNKS = b"\r\n0\r\n\r\n"
+
+
+class Connection:
+    """A socket's life: connect, send one request, collect stamped reads until the response ends.
+
+    ``reads`` are pairs of a stamp (real time in ns with kernel stamps, else monotonic) and bytes.
+    ``failure`` is None for a response that ended, however it reads, or ``kind: detail``.
+    """
+
+    def __init__(self, target: Target, limit_bytes: int) -> None:
+        self.due_ns = self.sent_ns = self.ended_ns = 0
+        self.reads: list[tuple[int, bytes]] = []
+        self.failure: str | None = None
+        self.is_open = False
+        self.is_ended = False
+        self._limit_bytes = limit_bytes
+        self._received = 0
+        self._remaining: int | None = None
+        self._outgoing = memoryview(b"")
+        self._tls: _Tls | None = None
+        self._connected = False
+        self._socket = socket.socket(target.family, socket.SOCK_STREAM)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if KERNEL_STAMPS:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        if target.tls is not None:
+            self._tls = _Tls(target.tls, target.server_name)
+        code = self._socket.connect_ex(target.address)
+        if code not in (0, errno.EINPROGRESS):
+            self._fail("connect", os.strerror(code))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether the connection waits for the socket to take bytes, or to be connected."""
+        return not self._connected or bool(self._outgoing)
+
+    def send(self, request: bytes) -> None:
+        """Send on an open connection; what the socket does not take at once follows on readiness."""
+        self.sent_ns = time.monotonic_ns()
+        self._queue(self._tls.encrypt(request) if self._tls else request)
+
+    def on_writable(self) -> None:
+        if not self._connected:
+            code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                self._fail("connect", os.strerror(code))
+                return
+            self._connected = True
+            if self._tls is None:
+                self.is_open = True
+            else:
+                self._shake_hands(b"")
+        self._flush()
+
+    def on_readable(self) -> None:
+        """One read; ends the connection at the end of the response."""
+        try:
+            data, ancillary, _, _ = self._socket.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail("reset" if self._connected else "connect", error.strerror or str(error))
+            return
+        stamp = _stamp(ancillary)
+        if not data:
+            self.end()
+        elif self._tls is None:
+            self._take(stamp, data)
+        elif not self.is_open:
+            self._shake_hands(data)
+        else:
+            try:
+                plain = self._tls.decrypt(data)
+            except ssl.SSLError as error:
+                self._fail("tls", str(error))
+                return
+            if plain:
+                self._take(stamp, plain)
+            elif self._tls.is_closed:
+                self.end()
+
+    def end(self, failure: str | None = None) -> None:
+        """Note the end; the first call decides how the exchange ended. The socket stays for its owner to
+        :meth:`close`, who has it registered."""
+        if not self.is_ended:
+            self.is_ended = True
+            self.failure = failure
+            self.ended_ns = time.monotonic_ns()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended without a 200, as far as a glance tells."""
+        return self.failure is not None or not self.reads or self.reads[0][1][9:12] != b"200"
+
+    def _fail(self, kind: str, detail: str) -> None:
+        self.end(f"{kind}: {detail}")
+
+    def _take(self, stamp: int, data: bytes) -> None:
+        self.reads.append((stamp, data))
+        self._received += len(data)
+        if self._received > self._limit_bytes:
+            self._fail("flood", f"more than {self._limit_bytes} bytes in one response")
+        elif data.endswith(_END_OF_CHUNKS):
+            self.end()
+        elif len(self.reads) <= 4 and self._remaining is None:
+            self._look_for_length()
+        if self._remaining is not None and self._received >= self._remaining:
+            self.end()
+
+    def _look_for_length(self) -> None:
+        """A response with a Content-Length, which an error may have, ends with that many bytes."""
+        head, found, _ = b"".join(data for _, data in self.reads).partition(b"\r\n\r\n")
+        if found:
+            for line in head.lower().split(b"\r\n"):
+                name, _, value = line.partition(b":")
+                if name == b"content-length" and value.strip().isdigit():
+                    self._remaining = len(head) + len(found) + int(value)
+
+    def _shake_hands(self, data: bytes) -> None:
+        assert self._tls is not None
+        try:
+            self.is_open = self._tls.shake_hands(data)
+        except ssl.SSLError as error:
+            self._fail("tls", getattr(error, "verify_message", None) or str(error))
+            return
+        self._queue(self._tls.pending())
+
+    def _queue(self, data: bytes) -> None:
+        self._outgoing = memoryview(bytes(self._outgoing) + data) if self._outgoing else memoryview(data)
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._outgoing:
+                self._outgoing = self._outgoing[self._socket.send(self._outgoing) :]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            # The server may have answered before it closed: what it said is worth more than the reset.
+            self._outgoing = memoryview(b"")
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                self._fail("reset", error.strerror or str(error))
+
+
+def _stamp(ancillary: list[tuple[int, int, bytes]]) -> int:
+    if KERNEL_STAMPS:
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+                seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])
+                return int(seconds * 1_000_000_000 + nanoseconds)
+        return time.time_ns()
+    return time.monotonic_ns()
+
+
+class _Tls:
+    """TLS above one's own reads, so that the stamps are taken below it."""
+
+    def __init__(self, context: ssl.SSLContext, server_name: str) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self.is_closed = False
+
+    def pending(self) -> bytes:
+        return self._outgoing.read()
+
+    def shake_hands(self, data: bytes) -> bool:
+        """Feed the handshake; True when it is complete. Raises :class:`ssl.SSLError`."""
+        self._incoming.write(data)
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def encrypt(self, data: bytes) -> bytes:
+        self._object.write(data)
+        return self.pending()
+
+    def decrypt(self, data: bytes) -> bytes:
+        """All plain bytes that are complete with ``data``. Raises :class:`ssl.SSLError`."""
+        self._incoming.write(data)
+        plain = []
+        try:
+            while piece := self._object.read(_READ_BYTES):
+                plain.append(piece)
+            self.is_closed = True
+        except ssl.SSLWantReadError:
+            pass  # the rest of the record has not arrived yet
+        except ssl.SSLZeroReturnError:
+            self.is_closed = True
+        return b"".join(plain)

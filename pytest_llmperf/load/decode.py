@@ -1,0 +1,282 @@
+"""From the stamped bytes of a response to the times of its tokens; runs after the measurement.
+
+HTTP/1.1 (RFC 9112: chunked, with a length, or until the connection closes) around server-sent events
+(https://html.spec.whatwg.org/multipage/server-sent-events.html) around OpenAI's streaming objects. Any way
+of splitting the bytes gives the same events, each with the stamp of the read that completed it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmperf.load.driver import Exchange
+
+_LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
+_MAX_HEAD = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One request as it went; times in monotonic ns.
+
+    ``token_ns`` has one entry for each stream event that carried text. ``output_tokens``,
+    ``prompt_tokens`` and ``cached_tokens`` are the server's usage figures (None: not told). ``error`` is
+    ``kind: detail``, or None for a request that did all that was asked of it.
+    """
+
+    due_ns: int
+    sent_ns: int
+    first_byte_ns: int | None
+    token_ns: tuple[int, ...]
+    ended_ns: int
+    output_tokens: int | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    error: str | None
+
+    @property
+    def error_kind(self) -> str | None:
+        return self.error.partition(":")[0] if self.error else None
+
+
+class ResponseError(Exception):
+    """The response is not what was asked for; ``str()`` is ``kind: detail``."""
+
+
+def decode(exchange: Exchange, expected_tokens: int) -> Trace:
+    """Read one exchange; never raises for what a server sent."""
+    stream = _Stream()
+    error = exchange.failure
+    try:
+        for stamp, event in _events(exchange.reads):
+            stream.take(stamp, event)
+        if error is None:
+            stream.check(expected_tokens)
+    except ResponseError as problem:
+        # What a server managed to say explains a broken connection better than the break does.
+        error = str(problem) if error is None or stream.is_explicit(problem) else error
+    if error is None and not exchange.sent_ns:
+        error = "reset: the connection was closed before the request was due"
+    return Trace(
+        due_ns=exchange.due_ns,
+        sent_ns=exchange.sent_ns,
+        first_byte_ns=exchange.reads[0][0] if exchange.reads else None,
+        token_ns=tuple(stream.token_ns),
+        ended_ns=exchange.ended_ns,
+        output_tokens=stream.usage("completion_tokens"),
+        prompt_tokens=stream.usage("prompt_tokens"),
+        cached_tokens=stream.cached_tokens(),
+        error=error,
+    )
+
+
+class _Stream:
+    """What the events of one completion add up to."""
+
+    def __init__(self) -> None:
+        self.token_ns: list[int] = []
+        self._usage: dict[str, Any] = {}
+        self._is_done = False
+        self._is_finished = False
+
+    def take(self, stamp: int, data: bytes) -> None:
+        if data == b"[DONE]":
+            self._is_done = True
+            return
+        try:
+            event = json.loads(data)
+        except ValueError:
+            raise ResponseError(f"malformed: an event that is not JSON: {_quote(data)}") from None
+        if not isinstance(event, dict):
+            raise ResponseError(f"malformed: an event that is not an object: {_quote(data)}")
+        if event.get("error"):
+            raise ResponseError(f"stream error: {_quote(json.dumps(event['error']).encode())}")
+        if isinstance(event.get("usage"), dict):
+            self._usage = event["usage"]
+        choices = event.get("choices")
+        for choice in choices if isinstance(choices, list) else []:
+            if isinstance(choice, dict):
+                if choice.get("finish_reason"):
+                    self._is_finished = True
+                if _has_text(choice):
+                    self.token_ns.append(stamp)
+
+    def check(self, expected_tokens: int) -> None:
+        """Whether the stream ended whole, with the tokens that were asked for."""
+        if not (self._is_done or self._is_finished):
+            raise ResponseError(f"truncated: the stream ended after {len(self.token_ns)} events, unfinished")
+        returned = self.usage("completion_tokens")
+        if returned is None:
+            raise ResponseError(
+                "no usage: the server does not count its tokens (stream_options.include_usage)"
+            )
+        if returned != expected_tokens:
+            raise ResponseError(f"token count: {returned} output tokens instead of {expected_tokens}")
+        if not self.token_ns:
+            raise ResponseError(f"no text: {returned} output tokens, but not one event carried text")
+
+    def usage(self, name: str) -> int | None:
+        value = self._usage.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+    def cached_tokens(self) -> int | None:
+        details = self._usage.get("prompt_tokens_details")
+        value = details.get("cached_tokens") if isinstance(details, dict) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    @staticmethod
+    def is_explicit(problem: ResponseError) -> bool:
+        """Whether the server itself named a problem, rather than that something is missing."""
+        return str(problem).startswith(("HTTP ", "stream error"))
+
+
+def _has_text(choice: dict[str, Any]) -> bool:
+    if choice.get("text"):
+        return True
+    delta = choice.get("delta")
+    return isinstance(delta, dict) and bool(
+        delta.get("content")
+        or delta.get("reasoning_content")
+        or delta.get("reasoning")
+        or delta.get("tool_calls")
+    )
+
+
+def _quote(data: bytes, limit: int = 200) -> str:
+    text = " ".join(data.decode(errors="replace").split())
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def _events(reads: tuple[tuple[int, bytes], ...]) -> Iterator[tuple[int, bytes]]:
+    """The ``data`` of each server-sent event with the stamp of the read that completed it."""
+    buffer = b""
+    data: list[bytes] = []
+    stamp = 0
+    for stamp, piece in _body(reads):
+        buffer += piece
+        start = 0
+        for end in _LINE_END.finditer(buffer):
+            line = buffer[start : end.start()]
+            start = end.end()
+            if line:
+                _collect(line, data)
+            elif data:
+                yield stamp, b"\n".join(data)
+                data.clear()
+        buffer = buffer[start:]
+    if buffer.endswith(b"\r"):  # a line end after all, now that no \n follows
+        if len(buffer) > 1:
+            _collect(buffer[:-1], data)
+        elif data:
+            yield stamp, b"\n".join(data)
+            data.clear()
+    elif buffer:
+        _collect(buffer, data)
+    # The specification drops an event without its blank line; the end mark is accepted without one.
+    if data == [b"[DONE]"]:
+        yield stamp, data[0]
+    elif data:
+        raise ResponseError(f"truncated: the stream ended within an event: {_quote(data[0])}")
+
+
+def _collect(line: bytes, data: list[bytes]) -> None:
+    field, _, value = line.partition(b":")
+    if field == b"data":
+        data.append(value.removeprefix(b" "))
+
+
+def _body(reads: tuple[tuple[int, bytes], ...]) -> Iterator[tuple[int, bytes]]:
+    """The stamped pieces of the body of a 200 event stream.
+
+    Raises :class:`ResponseError` for any other response, quoting it.
+    """
+    if not reads:
+        raise ResponseError("truncated: the connection was closed without an answer")
+    head = b""
+    remaining = iter(reads)
+    stamp = reads[0][0]
+    while not (found := b"\r\n\r\n" in head) and len(head) < _MAX_HEAD and (read := next(remaining, None)):
+        stamp = read[0]
+        head += read[1]
+    if not head.startswith(b"HTTP/1."):
+        raise ResponseError(f"not HTTP: {_quote(head)}")
+    if not found:
+        raise ResponseError("truncated: the response ended within its head")
+    before, _, rest = head.partition(b"\r\n\r\n")
+    status, headers = _parse_head(before)
+    pieces: Iterator[tuple[int, bytes]] = itertools.chain([(stamp, rest)], remaining)
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        pieces = _dechunk(pieces)
+    if status != 200:
+        raise ResponseError(_refusal(status, headers, pieces))
+    if not headers.get("content-type", "").lower().startswith("text/event-stream"):
+        content = b"".join(piece for _, piece in pieces)
+        raise ResponseError(
+            f"not a stream: the answer is {headers.get('content-type', 'untyped')!r}: {_quote(content)}"
+        )
+    yield from pieces
+
+
+def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split(" ")
+    if len(words) < 2 or not words[1].isdigit():
+        raise ResponseError(f"not HTTP: {_quote(first.encode())}")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    return int(words[1]), headers
+
+
+def _refusal(status: int, headers: dict[str, str], pieces: Iterator[tuple[int, bytes]]) -> str:
+    if 300 <= status < 400:
+        return f"HTTP {status}: redirected to {headers.get('location', 'nowhere')!r}; name that URL instead"
+    try:
+        content = b"".join(piece for _, piece in pieces)
+    except ResponseError:
+        content = b""
+    return f"HTTP {status}: {_quote(content)}"
+
+
+def _dechunk(pieces: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """The chunks' contents, as far as they have arrived with each piece (RFC 9112, 7.1)."""
+    buffer = b""
+    remaining = 0
+    for stamp, piece in pieces:
+        buffer += piece
+        out = []
+        while buffer:
+            if remaining > 2:
+                content = buffer[: remaining - 2]
+                out.append(content)
+                buffer = buffer[len(content) :]
+                remaining -= len(content)
+            elif remaining:
+                skipped = min(remaining, len(buffer))
+                buffer = buffer[skipped:]
+                remaining -= skipped
+            else:
+                line, found, rest = buffer.partition(b"\r\n")
+                if not found:
+                    break
+                remaining = _chunk_size(line) + 2
+                buffer = rest
+                if remaining == 2:
+                    if out:
+                        yield stamp, b"".join(out)
+                    return
+        if out:
+            yield stamp, b"".join(out)
+
+
+def _chunk_size(line: bytes) -> int:
+    digits = line.partition(b";")[0].strip()
+    if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", digits):
+        raise ResponseError(f"malformed: a chunk of size {_quote(digits)}")
+    return int(digits, 16)

@@ -1,0 +1,129 @@
+"""One start of an engine, up to its first answer, with the client that loads it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.engines.protocol import Engine
+from pytest_llmperf.errors import EngineError
+from pytest_llmperf.load.client import Client
+from pytest_llmperf.load.target import Target
+from pytest_llmperf.places.local import LocalProcess
+from pytest_llmperf.places.protocol import Place
+from pytest_llmperf.places.url import ExistingServer
+
+API_KEY_VARIABLE = "LLMPERF_API_KEY"
+_POLL_S = 0.05
+_PORT_TRIES = 3
+_PATIENCE_WITH_A_URL_S = 10.0
+
+
+class Launch:
+    """A server that answered once. ``startup_s`` maps phases to seconds: ``healthy``, ``first token``;
+    None where the server ran already."""
+
+    def __init__(
+        self,
+        number: int,
+        subject: Subject,
+        engine: Engine,
+        model: str | None,
+        *,
+        log: Path,
+        startup_timeout_s: float,
+        request_timeout_s: float,
+        waiting: Callable[[float], None],
+        watch: Callable[[int, int], None],
+    ) -> None:
+        """Start it and wait until it has generated. Raises :class:`EngineError`, and leaves nothing."""
+        self.number, self.subject, self.engine = number, subject, engine
+        self.place: Place = ExistingServer() if subject.url is not None else LocalProcess()
+        self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
+        started = time.monotonic()
+        argument, self.model = engine.model(model)
+        self._begin(argument, log)
+        try:
+            self._wait_until_ready(argument, log)
+            healthy_s = time.monotonic() - started
+            self.description = engine.describe(self.control, model if subject.url is not None else None)
+            api_key = os.environ.get(API_KEY_VARIABLE) if subject.url is not None else None
+            self.client = Client(
+                Target.of(self.server.url, api_key),
+                self.control,
+                engine,
+                self.description,
+                timeout_s=request_timeout_s,
+                watch=self._check,
+            )
+            first = self.client.first_answer()
+            self.startup_s: dict[str, float] | None = None
+            if subject.url is None:
+                self.startup_s = {
+                    "healthy": healthy_s,
+                    "first token": first.token_ns[0] / 1e9 - started,
+                    "first answer": first.token_ns[-1] / 1e9 - started,
+                }
+        except BaseException as error:
+            self.stop()
+            if isinstance(error, EngineError):
+                raise EngineError(f"{subject}: {error}\n{self.server.account()}") from None
+            raise
+
+    def stop(self) -> None:
+        """End the server and the control connection. May be called again."""
+        self.control.close()
+        self.server.stop()
+
+    def is_alive(self) -> bool:
+        return self.server.is_alive()
+
+    def check_alive(self) -> None:
+        """Raises :class:`EngineError` with the server's account if it is gone."""
+        if not self.server.is_alive():
+            raise EngineError(f"{self.subject} died while it was measured\n{self.server.account()}")
+
+    def _check(self, sent: int, ended: int) -> None:
+        self.check_alive()
+        self._watch(sent, ended)
+
+    def _begin(self, argument: str, log: Path) -> None:
+        self.server = self.place.start(self.engine, self.subject, argument, log)
+        headers = {}
+        if self.subject.url is not None and (api_key := os.environ.get(API_KEY_VARIABLE)):
+            headers["Authorization"] = f"Bearer {api_key}"
+        secure = self.server.url.startswith("https:")
+        self.control = httpx.Client(
+            base_url=self.server.url,
+            headers=headers,
+            timeout=30.0,
+            verify=ssl.create_default_context() if secure else False,
+            trust_env=False,
+        )
+
+    def _wait_until_ready(self, argument: str, log: Path) -> None:
+        runs_already = self.subject.url is not None
+        patience_s = min(_PATIENCE_WITH_A_URL_S, self._timeout_s) if runs_already else self._timeout_s
+        deadline = time.monotonic() + patience_s
+        tries = 1
+        while True:
+            if not self.server.is_alive():
+                if not self.server.port_was_taken() or tries == _PORT_TRIES:
+                    raise EngineError("the engine ended before it was ready")
+                tries += 1
+                self.stop()
+                self._begin(argument, log)
+            elif self.engine.is_ready(self.control):
+                return
+            if time.monotonic() > deadline:
+                if runs_already:
+                    raise EngineError(f"nothing answers HTTP there; tried for {patience_s:g} s")
+                raise EngineError(f"not ready after {patience_s:g} s (--llmperf-startup-timeout)")
+            self._waiting(time.monotonic() - (deadline - patience_s))
+            time.sleep(_POLL_S)

@@ -1,0 +1,44 @@
+"""Warm up until it is warm."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.workload import Workload
+from pytest_llmperf.load.client import Client
+
+MAX_BURSTS = 6
+AGREEMENT = 0.1
+AGREEMENT_MS = 2.0
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """The median end-to-end latency of each burst in ms; ``settled`` if the last two agreed."""
+
+    medians_ms: tuple[float, ...]
+    settled: bool
+
+
+def warm_up(client: Client, workload: Workload, point: LoadPoint) -> WarmUp:
+    """Send bursts as large as the load point keeps under way and discard them, until two successive
+    medians agree within 10 % or 2 ms, at most six.
+
+    Ends at once when a whole burst fails: the measurement will show why.
+    """
+    at_once = point.concurrency or min(8, max(1, math.ceil(point.rate or 1)))
+    medians: list[float] = []
+    while len(medians) < MAX_BURSTS:
+        traces = client.burst(workload, count=max(4, at_once), concurrency=at_once)
+        latencies = [(t.token_ns[-1] - t.sent_ns) / 1e6 for t in traces if t.error is None]
+        if not latencies:
+            return WarmUp(tuple(medians), settled=False)
+        medians.append(statistics.median(latencies))
+        if len(medians) > 1:
+            last, this = medians[-2:]
+            if abs(this - last) <= max(AGREEMENT_MS, AGREEMENT * max(last, this)):
+                return WarmUp(tuple(medians), settled=True)
+    return WarmUp(tuple(medians), settled=False)

@@ -1,0 +1,1 @@
+"""Timelines and metrics. Pure numpy, no input or output."""

@@ -1,0 +1,75 @@
+"""The numbers of a run, by the formulas of :mod:`pytest_llmperf.declare.metrics`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_llmperf.declare.metrics import METRICS, STATISTICS, MetricKey
+from pytest_llmperf.declare.slo import Slo
+from pytest_llmperf.measure.timeline import Timeline
+
+Values = npt.NDArray[np.float64]
+
+
+def observations(timeline: Timeline) -> dict[str, Values]:
+    """One value for each request (``ttft``, ``tpot``, ``e2e``) or gap (``itl``), in ms.
+
+    A request of one token has no TPOT; it is NaN there.
+    """
+    after_first = np.maximum(timeline.tokens - 1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tpot = np.where(after_first > 0, (timeline.last_ns - timeline.first_ns) / after_first, np.nan)
+    return {
+        "ttft": (timeline.first_ns - timeline.due_ns) / 1e6,
+        "tpot": tpot / 1e6,
+        "e2e": (timeline.last_ns - timeline.due_ns) / 1e6,
+        "itl": timeline.gaps_ns / 1e6,
+    }
+
+
+def summarise(timeline: Timeline, slo: Slo, startup_s: float | None) -> dict[str, float]:
+    """Every metric that has a value, by its canonical name.
+
+    Percentiles interpolate linearly between order statistics (Hyndman & Fan 1996, definition 7).
+    """
+    observed = observations(timeline)
+    values: dict[str, float] = {}
+    for metric in METRICS.values():
+        if metric.is_distribution:
+            known = observed[metric.name][~np.isnan(observed[metric.name])]
+            for statistic in STATISTICS if known.size else ():
+                values[MetricKey(metric.name, statistic).name] = _statistic(known, statistic)
+    succeeded = timeline.due_ns.size
+    values[MetricKey("error_rate").name] = 1 - succeeded / timeline.requests if timeline.requests else 0.0
+    if succeeded:
+        seconds = (timeline.last_ns.max() - timeline.due_ns.min()) / 1e9
+        values[MetricKey("output_tokens").name] = float(timeline.tokens.sum() / seconds)
+        values[MetricKey("requests").name] = float(succeeded / seconds)
+        values[MetricKey("goodput").name] = _goodput(timeline, observed, slo)
+    if startup_s is not None:
+        values[MetricKey("startup").name] = startup_s
+    return values
+
+
+def _statistic(values: Values, statistic: str) -> float:
+    if statistic == "mean":
+        return float(values.mean())
+    return float(np.percentile(values, int(statistic.removeprefix("p"))))
+
+
+def _goodput(timeline: Timeline, observed: dict[str, Values], slo: Slo) -> float:
+    good = np.ones(timeline.due_ns.size, dtype=bool)
+    for limit in slo.limits:
+        if limit.key.metric.per == "request":
+            # A request without the quantity (no TPOT of a single token) cannot miss its limit.
+            good &= ~(observed[limit.key.metric_name] > limit.value)
+    return float(good.sum() / timeline.requests)
+
+
+def is_supported(key: MetricKey, observations_of_it: int) -> bool:
+    """Whether a percentile has at least one observation beyond it; below that it is the maximum's noise."""
+    if key.statistic is None or key.statistic == "mean":
+        return True
+    beyond = 1 - int(key.statistic.removeprefix("p")) / 100
+    return observations_of_it * beyond >= 1

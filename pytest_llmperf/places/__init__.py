@@ -1,0 +1,1 @@
+"""Where a server runs: a local process, an existing URL."""

@@ -1,0 +1,119 @@
+"""The process between a test run and an engine: it starts the engine and makes sure that it ends.
+
+Runs as a program of its own, from the standard library alone. The test run holds its standard input open;
+when that closes, because the run said so or because it is gone (a crash, ``kill -9``), the guardian stops
+the engine: SIGTERM to the engine's own process, a bounded wait, SIGKILL to all that is left of its process
+group and to whatever left the group (on Linux such orphans are handed to the guardian).
+
+Standard input: one line, a JSON object with ``argv``, ``env``, ``log``, ``grace_s``; then nothing until
+end of file. Standard output: JSON lines, ``{"pid": …}`` or ``{"error": …}``, and ``{"exit": code}`` when
+the engine ended by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_POLL_S = 0.1
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _say(**message: Any) -> None:
+    # The test run may be gone: there is nobody left to tell then.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, json.dumps(message).encode() + b"\n")
+
+
+def _wait_for_end(engine: subprocess.Popen[bytes], parent: int) -> bool:
+    """Wait until the engine ends (True), or the test run closes our input or disappears (False)."""
+    while os.getppid() == parent:
+        if engine.poll() is not None:
+            return True
+        readable, _, _ = select.select([sys.stdin], [], [], _POLL_S)
+        if readable and not os.read(sys.stdin.fileno(), 4096):
+            return False
+    return False
+
+
+def _stop(engine: subprocess.Popen[bytes], grace_s: float) -> None:
+    """End the engine's own process, politely first."""
+    engine.terminate()
+    try:
+        engine.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        engine.kill()
+        engine.wait()
+
+
+def _sweep(group: int) -> None:
+    """Kill and reap all that is left: the process group, and orphans that were handed to us."""
+    for _ in range(100):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+        for child in _children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.02)
+
+
+def _children() -> list[int]:
+    try:
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _before_exec() -> None:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    """Start, watch, stop."""
+    parent = os.getppid()
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    spec = json.loads(sys.stdin.readline())
+    try:
+        with open(spec["log"], "ab") as log:
+            engine = subprocess.Popen(
+                spec["argv"],
+                env=spec["env"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_before_exec,
+            )
+    except OSError as error:
+        _say(error=f"{type(error).__name__}: {error}")
+        return
+    _say(pid=engine.pid)
+    if not _wait_for_end(engine, parent):
+        _stop(engine, spec["grace_s"])
+    _sweep(engine.pid)
+    _say(exit=engine.returncode)
+
+
+if __name__ == "__main__":
+    main()

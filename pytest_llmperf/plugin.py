@@ -1,0 +1,82 @@
+"""pytest's side: options, markers, hooks, the fixture.
+
+Decides nothing, and imports what measures only when ``--llmperf`` asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pytest_llmperf import collect
+from pytest_llmperf.declare.markers import MARKERS
+from pytest_llmperf.declare.settings import OPTIONS, Settings
+from pytest_llmperf.errors import DeclarationError
+from pytest_llmperf.fixture import Llmperf
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("llmperf", "performance tests of LLM serving")
+    group.addoption("--llmperf", action="store_true", help="run performance tests (skipped without this)")
+    for option in OPTIONS:
+        if option.metavar is None:
+            group.addoption(option.flag, action="store_true", help=option.help)
+            continue
+        default = f" (default: {option.default})" if option.default else ""
+        text = option.help.replace("%", "%%") + default.replace("%", "%%")
+        group.addoption(option.flag, metavar=option.metavar, default=None, help=text)
+        parser.addini(option.ini, help=f"{option.flag}: {option.help}", type="string", default=None)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    from pytest_llmperf import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    for line in MARKERS.values():
+        config.addinivalue_line("markers", line)
+    if not config.getoption("--llmperf"):
+        if config.getoption("--llmperf-update"):
+            raise pytest.UsageError("--llmperf-update does nothing without --llmperf")
+        return
+    try:
+        settings = _settings(config)
+    except DeclarationError as error:
+        raise pytest.UsageError(str(error)) from None
+    from pytest_llmperf.activate import activate
+
+    activate(config, settings)
+
+
+def _settings(config: pytest.Config) -> Settings:
+    valued = [option for option in OPTIONS if option.metavar is not None]
+    return Settings.resolve(
+        command_line={option.name: config.getoption(option.flag) for option in valued},
+        environment=os.environ,
+        configuration={option.name: config.getini(option.ini) for option in valued},
+        update=config.getoption("--llmperf-update"),
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    collect.check_markers(metafunc)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if collect.ACTIVE in config.stash:
+        collect.arrange(config.stash[collect.ACTIVE], items)
+    else:
+        collect.skip(items)
+
+
+@pytest.fixture
+def llmperf(request: pytest.FixtureRequest) -> Llmperf:
+    """Measure a workload: ``llmperf(Workload(input_tokens=1024, output_tokens=128), rate=4)``."""
+    active = request.config.stash[collect.ACTIVE]
+    item = request.node
+    return Llmperf(active.session, item.stash[collect.TEST_ID], item.stash[collect.PLAN])

@@ -1,0 +1,117 @@
+"""The paragraph under a failed test: what got worse, by how much, what differs, what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_llmperf.declare.metrics import parse_metric
+from pytest_llmperf.judge.change import CONFIDENCE, Change, launches_to_decide
+from pytest_llmperf.judge.verdict import Verdict
+from pytest_llmperf.report.table import percent
+
+
+def explain(entry: Mapping[str, Any]) -> str:
+    """Plain words for an entry whose verdict is not a pass."""
+    broken, worse, undecided = _broken(entry), _changes(entry, "regressed"), _changes(entry, "inconclusive")
+    name = entry["test"].rpartition("::")[2]
+    said = []
+    if broken:
+        said.append("misses its SLO")
+    if worse:
+        said.append("is worse than its baseline")
+    if not said:
+        said.append("could not be told from its baseline, nor be called equal")
+    lines = [f"{name} {' and '.join(said)} ({entry['subject']['text']}).", ""]
+    lines += [f"  SLO       {line}" for line in broken]
+    lines += [f"  worse     {line}" for line in worse]
+    lines += [f"  undecided {line}" for line in undecided]
+    if worse or undecided:
+        lines += ["", f"  {entry['baseline']}", *_what_differs(entry)]
+    lines += ["", "  Next:", *(f"    {step}" for step in _next_steps(entry, bool(broken), bool(worse)))]
+    return "\n".join(lines)
+
+
+def _broken(entry: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for point in entry["points"]:
+        for objective in point["objectives"]:
+            if objective["met"]:
+                continue
+            key = parse_metric(objective["metric"])
+            line = (
+                f"{objective['label']} at {point['load']} is {key.format(objective['value'])}, "
+                f"limit {key.format(objective['limit'])}"
+            )
+            if objective["margin"] is not None:
+                beyond = "over" if key.metric.better == "lower" else "short"
+                line += (
+                    f" ({percent(abs(objective['margin']))[1:]} {beyond}; "
+                    f"missed in {objective['missed']} of {objective['launches']} launches)"
+                )
+            lines.append(line)
+            if objective["metric"] == "error_rate":
+                lines += [f"  {error}" for error in _errors(point)]
+    return lines
+
+
+def _errors(point: Mapping[str, Any]) -> list[str]:
+    found: dict[str, tuple[int, str]] = {}
+    for run in point["runs"]:
+        for kind, error in run["errors"].items():
+            count, example = found.get(kind, (0, error["example"]))
+            found[kind] = count + error["count"], example
+    return [f"{count} × {example}" for count, example in found.values()]
+
+
+def _changes(entry: Mapping[str, Any], verdict: str) -> list[str]:
+    lines = []
+    for point in entry["points"]:
+        for change in point["changes"]:
+            if change["verdict"] != verdict:
+                continue
+            key = parse_metric(change["metric"])
+            lines.append(
+                f"{change['label']} at {point['load']}: {key.format(change['base'])} → "
+                f"{key.format(change['candidate'])}, {percent(change['estimate'])} "
+                f"({CONFIDENCE:.0%} interval {percent(change['low'])} to {percent(change['high'])}; "
+                f"{change['base_launches']} + {change['candidate_launches']} launches; "
+                f"tolerance {change['tolerance'] * 100:.3g}%)"
+            )
+    return lines
+
+
+def _what_differs(entry: Mapping[str, Any]) -> list[str]:
+    if not entry["subject_differences"]:
+        return ["  What differs: nothing that is known of; version, flags, variables and settings are equal"]
+    return ["  What differs:", *(f"    {difference}" for difference in entry["subject_differences"])]
+
+
+def _next_steps(entry: Mapping[str, Any], broken: bool, worse: bool) -> list[str]:
+    again = f"pytest --llmperf {shlex.quote(entry['test'])}"
+    steps = []
+    undecided = [c for p in entry["points"] for c in p["changes"] if c["verdict"] == "inconclusive"]
+    if undecided and not worse and not broken:
+        needed = [launches_to_decide(_change(change)) for change in undecided]
+        most = max((n for n in needed if n is not None), default=None)
+        steps.append(
+            f"decide it with more launches on both sides: {again} --llmperf-launches {most}"
+            if most
+            else "more launches will hardly decide it: it lies too close to --llmperf-tolerance"
+        )
+    else:
+        launches = max(3, entry["launches"])
+        steps.append(f"see whether it repeats: {again} --llmperf-launches {launches}")
+    if worse:
+        steps.append(f"if it is meant to be so, accept it: {again} --llmperf-update")
+    if broken:
+        steps.append(
+            "find the load that still meets the SLO: the table above, or fewer requests/s in --llmperf-rates"
+        )
+    return steps
+
+
+def _change(entry: Mapping[str, Any]) -> Change:
+    fields = {name: value for name, value in entry.items() if name not in ("metric", "label", "verdict")}
+    return Change(**fields, verdict=Verdict(entry["verdict"]))

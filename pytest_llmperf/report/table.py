@@ -1,0 +1,110 @@
+"""One table per test: load points × metrics, with SLO and baseline marks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmperf.declare.metrics import MetricKey, parse_metric
+from pytest_llmperf.measure.metrics import is_supported
+
+COLUMNS = (
+    ("TTFT p50", "ttft_p50_ms"),
+    ("p95", "ttft_p95_ms"),
+    ("p99", "ttft_p99_ms"),
+    ("TPOT p50", "tpot_p50_ms"),
+    ("ITL p99", "itl_p99_ms"),
+    ("tok/s", "output_tokens_per_s"),
+    ("req/s", "requests_per_s"),
+)
+LEGEND = (
+    "latencies in ms · ✓ ✗ within / over the SLO · second line: change against the baseline, "
+    "✓ within tolerance, ▲ better, ✗ worse, ? not decided · ~ fewer observations than the percentile needs"
+)
+CHANGE_MARKS = {"pass": "✓", "improved": "▲", "regressed": "✗", "inconclusive": "?"}
+
+
+def table(entry: Mapping[str, Any]) -> list[str]:
+    """The lines of the table of one test's entry; none where nothing was measured."""
+    points = [point for point in entry["points"] if point["runs"]]
+    if not points:
+        return []
+    columns = [*COLUMNS, *_further_columns(points)]
+    rows: list[list[str]] = [["load", *(title for title, _ in columns), "errors"]]
+    for point in points:
+        rows.append([point["load"], *(_cell(point, name) for _, name in columns), _errors(point)])
+        if point["changes"]:
+            rows.append(["", *(_change_cell(point, name) for _, name in columns), ""])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def mean_value(point: Mapping[str, Any], name: str) -> float | None:
+    """A metric of a point over its launches: their geometric mean, or arithmetic where one is zero."""
+    values = [run["values"][name] for run in point["runs"] if name in run["values"]]
+    if not values:
+        return None
+    if min(values) <= 0:
+        return math.fsum(values) / len(values)
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
+def _further_columns(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Columns for what the SLO or the gate names beyond the fixed ones."""
+    shown = {name for _, name in COLUMNS} | {"error_rate"}
+    named = [judged for point in points for judged in (*point["objectives"], *point["changes"])]
+    return list(
+        {
+            judged["metric"]: (judged["label"], judged["metric"])
+            for judged in named
+            if judged["metric"] not in shown
+        }.values()
+    )
+
+
+def _cell(point: Mapping[str, Any], name: str) -> str:
+    value = mean_value(point, name)
+    if value is None:
+        return "–"
+    key = parse_metric(name)
+    marks = ["✓" if o["met"] else "✗" for o in point["objectives"] if o["metric"] == name]
+    return ("" if _is_known(point, key) else "~") + _number(key, value) + "".join(marks)
+
+
+def _is_known(point: Mapping[str, Any], key: MetricKey) -> bool:
+    if key.metric.per != "request":
+        return True
+    return all(is_supported(key, run["requests"]) for run in point["runs"])
+
+
+def _number(key: MetricKey, value: float) -> str:
+    if key.metric.share:
+        return f"{value * 100:.3g}%"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}" if value < 10 else f"{value:.1f}"
+
+
+def _change_cell(point: Mapping[str, Any], name: str) -> str:
+    for change in point["changes"]:
+        if change["metric"] == name:
+            return f"{percent(change['estimate'])}{CHANGE_MARKS[change['verdict']]}"
+    return ""
+
+
+def _errors(point: Mapping[str, Any]) -> str:
+    failed = sum(error["count"] for run in point["runs"] for error in run["errors"].values())
+    total = sum(run["requests"] for run in point["runs"])
+    broken = any(o["metric"] == "error_rate" and not o["met"] for o in point["objectives"])
+    return f"{failed}/{total}{'✗' if broken else ''}" if failed else "0"
+
+
+def percent(share: float) -> str:
+    """A signed percentage as short as it can be: ``+12 %``, ``-0.4 %``."""
+    value = share * 100
+    return f"{value:+.0f}%" if abs(value) >= 10 else f"{value:+.1f}%"

@@ -1,0 +1,108 @@
+"""The terminal: the progress line, the tables after the run, the words for errors of the engine's making."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.report.explain import explain
+from pytest_llmperf.report.table import LEGEND, table
+
+MARKUP = {
+    "pass": {"green": True},
+    "improved": {"green": True},
+    "inconclusive": {"yellow": True},
+    "not judged": {"yellow": True},
+}
+
+
+class Terminal:
+    """Collects the entries that come with test reports and shows them in the end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.notes: list[str] = []
+        self._config = config
+        self._transient_width = 0
+
+    def write_progress(self, text: str, transient: bool) -> None:
+        """A line of progress: in place on a terminal, a line of its own elsewhere; none with ``-q``."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None or self._config.get_verbosity() < 0:
+            return
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        uncaptured = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
+        writer = reporter._tw
+        is_terminal = reporter.isatty and writer.hasmarkup
+        if transient and not is_terminal:
+            return
+        with uncaptured:
+            if is_terminal:
+                shown = f"  {text}"[: writer.fullwidth - 1]
+                writer.write("\r" + shown.ljust(self._transient_width), flush=True)
+                self._transient_width = len(shown)
+            else:
+                if reporter.currentfspath is not None or writer.width_of_current_line:
+                    writer.line()
+                    reporter.currentfspath = None
+                writer.line(f"  llmperf: {text}")
+
+    def clear_progress(self) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if self._transient_width and reporter is not None:
+            reporter._tw.write("\r" + " " * self._transient_width + "\r", flush=True)
+            self._transient_width = 0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # The suffix that keeps the measured tests on one xdist worker is of no interest to a person.
+        report.nodeid = report.nodeid.removesuffix("@llmperf")
+        self.clear_progress()
+        entry = getattr(report, "llmperf", None)
+        if entry is not None:
+            self.entries[report.nodeid] = json.loads(entry)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        if report.failed and getattr(report, "llmperf_error", False):
+            return "error", "E", "ERROR"
+        return None
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.notes += getattr(node, "workeroutput", {}).get("llmperf_notes", [])
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        self.clear_progress()
+        if not (self.entries or self.notes):
+            return
+        terminalreporter.write_sep("=", "llmperf")
+        for entry in self.entries.values():
+            self._write_entry(terminalreporter, entry)
+        if any(entry["points"] for entry in self.entries.values()):
+            terminalreporter.write_line(LEGEND)
+        for note in self.notes:
+            terminalreporter.write_line(note)
+
+    def _write_entry(self, terminal: pytest.TerminalReporter, entry: dict[str, Any]) -> None:
+        version = entry["subject"]["fields"].get("version", "")
+        workloads = list(dict.fromkeys(point["workload"] for point in entry["points"]))
+        launches = f"{entry['launches']} launch{'es' if entry['launches'] != 1 else ''}"
+        terminal.write(f"{entry['test']}  ")
+        terminal.write(entry["verdict"], **MARKUP.get(entry["verdict"], {"red": True}), bold=True)
+        terminal.write_line(
+            f"\n  {' · '.join((entry['subject']['text'], version, ', '.join(workloads), launches))}"
+        )
+        for line in table(entry):
+            terminal.write_line(f"  {line}")
+        if entry["baseline"]:
+            terminal.write_line(f"  baseline: {entry['baseline']}")
+        if entry["verdict"] == "inconclusive":
+            terminal.write_line("")
+            for line in explain(entry).splitlines():
+                terminal.write_line(f"  {line}")
+        terminal.write_line("")

@@ -1,0 +1,292 @@
+"""One session's loop: start what is needed next, measure, judge, keep.
+
+The only place that knows all rooms.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from pytest_llmperf.declare.load import LoadPoint, Sweep
+from pytest_llmperf.declare.markers import Plan
+from pytest_llmperf.declare.metrics import MetricKey
+from pytest_llmperf.declare.settings import Settings
+from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.declare.workload import Workload
+from pytest_llmperf.engines.protocol import Engine
+from pytest_llmperf.errors import EngineError, InvalidRun
+from pytest_llmperf.judge.change import Change, compare
+from pytest_llmperf.judge.objective import Objective, judge_limit
+from pytest_llmperf.judge.verdict import Verdict
+from pytest_llmperf.keep.baseline import Baseline, Baselines
+from pytest_llmperf.keep.environment import differences, local_environment, remote_environment
+from pytest_llmperf.keep.record import Store, now, session_record
+from pytest_llmperf.keep.result import PointResult, Run, TestResult
+from pytest_llmperf.keep.subject import subject_fields
+from pytest_llmperf.load.launch import Launch
+from pytest_llmperf.load.schedule import seed_of
+from pytest_llmperf.load.warmup import warm_up
+from pytest_llmperf.measure.measurement import Measurement, Measurements
+from pytest_llmperf.measure.metrics import summarise
+from pytest_llmperf.measure.timeline import Timeline
+
+
+class Listener(Protocol):
+    """Who is told what is going on (the progress line)."""
+
+    def phase(self, text: str, expected_s: float | None = None) -> None: ...
+    def tick(self, sent: int, ended: int) -> None: ...
+    def waiting(self, elapsed_s: float) -> None: ...
+    def done(self, expected_s: float) -> None: ...
+
+
+class PerformanceSession:
+    """The measurements of one pytest session: launches, results and their record."""
+
+    def __init__(
+        self, settings: Settings, root: Path, engines: Mapping[str, Engine], listener: Listener
+    ) -> None:
+        self.settings = settings
+        self.store = Store(root / settings.directory)
+        self.results: dict[str, TestResult] = {}
+        self._engines, self._listener = engines, listener
+        self._launch: Launch | None = None
+        self._round = 0
+        self._launched: list[dict[str, Any]] = []
+        self._broken: dict[tuple[Subject, int], EngineError] = {}
+        self._baselines = Baselines(self.store.baselines)
+        self._started = now()
+
+    # -- launches -----------------------------------------------------------------------------------
+
+    def begin_round(self, number: int) -> None:
+        """From here on tests are measured in their launch ``number`` (0, 1, …)."""
+        self._round = number
+
+    def launch(self, subject: Subject) -> Launch:
+        """The running launch of this subject and round; started, after stopping another, if need be.
+
+        One that died under an earlier test, which was told, is started anew. Raises
+        :class:`EngineError`; a subject that failed to start is not tried again in this round.
+        """
+        current = self._launch
+        if current and (current.subject, current.number) == (subject, self._round) and current.is_alive():
+            return current
+        if failed := self._broken.get((subject, self._round)):
+            raise EngineError(f"{failed}\n(not tried again for this test)")
+        self.stop_launch()
+        stamp = f"{self._started:%Y%m%dT%H%M%SZ}-{subject.engine}-launch{len(self._launched) + 1}"
+        self._listener.phase(f"starting {subject}")
+        try:
+            self._launch = Launch(
+                self._round,
+                subject,
+                self._engines[subject.engine],
+                self.settings.model,
+                log=self.store.logs() / f"{stamp}.log",
+                startup_timeout_s=self.settings.startup_timeout_s,
+                request_timeout_s=self.settings.request_timeout_s,
+                waiting=self._listener.waiting,
+                watch=self._listener.tick,
+            )
+        except EngineError as error:
+            self._broken[subject, self._round] = error
+            raise
+        self._launched.append(self._launch_json(self._launch))
+        return self._launch
+
+    def stop_launch(self) -> None:
+        """Stop the running engine, if there is one."""
+        if self._launch is not None:
+            launch, self._launch = self._launch, None
+            self._listener.phase(f"stopping {launch.subject}")
+            launch.stop()
+
+    def _launch_json(self, launch: Launch) -> dict[str, Any]:
+        return {
+            "launch": launch.number,
+            "subject": subject_fields(launch.subject, launch.description),
+            "startup_s": launch.startup_s,
+        }
+
+    # -- measuring ----------------------------------------------------------------------------------
+
+    def prepare(self, nodeid: str, plan: Plan) -> Launch:
+        """Have the test's engine running and its baseline readable, before its body runs."""
+        launch = self.launch(plan.subject)
+        result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo))
+        result.subject = subject_fields(plan.subject, launch.description)
+        result.subject_text = str(plan.subject)
+        if plan.subject.url is not None:
+            model = launch.description.model
+            result.environment = remote_environment(urlsplit(plan.subject.url).netloc, model)
+        else:
+            result.environment = local_environment(launch.place.name, launch.model)
+        self._baselines.find(nodeid, result.environment)
+        return launch
+
+    def measure(self, nodeid: str, plan: Plan, workload: Workload, call: Sweep) -> Measurements:
+        """Measure every load point of a call in the current launch."""
+        launch = self._launch
+        if launch is None or launch.subject != plan.subject:
+            raise EngineError(f"{plan.subject} does not run; was llmperf() called after its test ended?")
+        launch.check_alive()
+        measured = []
+        for point in plan.points(call):
+            run = self._measure_point(launch, nodeid, plan, workload, point)
+            self.results[nodeid].add(workload, point, run)
+            measured.append(run.measurement)
+            self._listener.done(point.expected_s)
+        return Measurements(measured)
+
+    def _measure_point(
+        self, launch: Launch, nodeid: str, plan: Plan, workload: Workload, point: LoadPoint
+    ) -> Run:
+        name = nodeid.rpartition("::")[2]
+        of = f"launch {self._round + 1} of {self.settings.launches}, " if self.settings.launches > 1 else ""
+        self._listener.phase(f"{name}: {of}warming up at {point.label}")
+        warmth = warm_up(launch.client, workload, point)
+        seed = seed_of(nodeid, str(workload), point.key)
+        for attempt in (1, 2):
+            again = " (again: the load generator was late)" if attempt == 2 else ""
+            self._listener.phase(f"{name}: {of}measuring at {point.label}{again}", point.expected_s)
+            before = launch.engine.counters(launch.control)
+            driven = launch.client.run(workload, point, seed)
+            if not driven.health.problems:
+                break
+        after = launch.engine.counters(launch.control)
+        launch.check_alive()
+        timeline = Timeline.of(driven.traces)
+        startup_s = launch.startup_s["first answer"] if launch.startup_s else None
+        measurement = Measurement(
+            workload=workload,
+            point=point,
+            requests=timeline.requests,
+            values=summarise(timeline, plan.slo, startup_s),
+            errors=timeline.errors,
+            health=driven.health,
+            percentile=self.settings.percentile,
+        )
+        grown = {name: after[name] - before.get(name, 0.0) for name in after}
+        return Run(self._round + 1, measurement, dataclasses.asdict(warmth), grown)
+
+    # -- judging ------------------------------------------------------------------------------------
+
+    def judge(self, nodeid: str, *, accepting: bool = True) -> TestResult:
+        """Judge a test on all its launches, and accept its baseline where that was asked for.
+
+        The result says ``pass``, ``slo broken``, ``regressed`` or ``inconclusive``. Raises
+        :class:`InvalidRun` if the measurement says nothing about the engine.
+        """
+        result = self.results[nodeid]
+        problems = [problem for point in result.points.values() for problem in point.problems]
+        if problems:
+            result.verdict = Verdict.INVALID
+            result.error = "\n".join(("the measurement is invalid:", *(f"  {p}" for p in problems)))
+            raise InvalidRun(result.error)
+        for point in result.points.values():
+            point.objectives, point.changes = _objectives(point, result), {}
+        baseline = self._baselines.find(nodeid, result.environment)
+        if baseline is not None:
+            self._compare(result, baseline)
+        else:
+            others = self._baselines.elsewhere(nodeid, result.environment)
+            result.baseline = (
+                f"not compared: the baseline is from another environment ({'; '.join(others)})"
+                if others
+                else "no baseline yet (--llmperf-update accepts one)"
+            )
+        result.verdict = _overall(result, ignoring_changes=self.settings.update)
+        if self.settings.update and accepting:
+            self._accept(result)
+        return result
+
+    def _compare(self, result: TestResult, baseline: Baseline) -> None:
+        result.subject_differences = differences(baseline.subject, result.subject)
+        missing = []
+        for key, point in result.points.items():
+            known = baseline.points.get(key)
+            if known is None:
+                missing.append(point.point.label)
+                continue
+            for metric in self.settings.gate:
+                if change := _change(metric, known.get(metric.name), point, self.settings.tolerance):
+                    point.changes[metric] = change
+        result.baseline = (
+            f"compared with {baseline.subject_text}, accepted {baseline.accepted[:10]}, "
+            f"{baseline.launches} launch{'es' if baseline.launches != 1 else ''}"
+            + (f"; not in it: {', '.join(missing)}" if missing else "")
+        )
+
+    def _accept(self, result: TestResult) -> None:
+        if result.verdict == "slo broken":
+            result.baseline += "; not accepted as a baseline, because the SLO is broken"
+            return
+        kept = {*self.settings.gate, *(limit.key for limit in result.slo.limits)}
+        accepted = Baseline(
+            test=result.nodeid,
+            accepted=now().isoformat(timespec="seconds"),
+            environment=result.environment,
+            subject=result.subject,
+            subject_text=result.subject_text,
+            points={
+                key: {metric.name: values for metric in sorted(kept) if (values := point.values(metric))}
+                for key, point in result.points.items()
+            },
+        )
+        path = self._baselines.path(result.nodeid, result.environment)
+        accepted.write(path)
+        result.baseline = f"accepted as the new baseline: {path}"
+
+    # -- keeping ------------------------------------------------------------------------------------
+
+    def finish(self, *, interrupted: bool) -> dict[str, Any] | None:
+        """Stop what runs; the session's record, or None if nothing was measured or started."""
+        self.stop_launch()
+        if not (self.results or self._launched):
+            return None
+        return session_record(
+            [result.as_json() for result in self.results.values()],
+            self._launched,
+            self._started,
+            "interrupted" if interrupted else "complete",
+        )
+
+
+def _objectives(point: PointResult, result: TestResult) -> list[Objective]:
+    """Raises :class:`InvalidRun` for a limit on something that was not measured."""
+    objectives = []
+    for limit in result.slo.with_no_errors().limits:
+        values = point.values(limit.key)
+        if values:
+            objectives.append(judge_limit(limit, values))
+        elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
+            result.verdict = Verdict.INVALID
+            result.error = f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there"
+            raise InvalidRun(result.error)
+    return objectives
+
+
+def _change(
+    metric: MetricKey, base: Sequence[float] | None, point: PointResult, tolerance: float
+) -> Change | None:
+    """The change of one metric; None where one side has no positive value to compare."""
+    values = point.values(metric)
+    if not base or not values or min(*base, *values) <= 0:
+        return None
+    return compare(base, values, better=metric.metric.better, tolerance=tolerance)
+
+
+def _overall(result: TestResult, *, ignoring_changes: bool) -> str:
+    if any(not objective.is_met for point in result.points.values() for objective in point.objectives):
+        return "slo broken"
+    verdicts = {change.verdict for point in result.points.values() for change in point.changes.values()}
+    if not ignoring_changes:
+        for verdict in (Verdict.REGRESSED, Verdict.INCONCLUSIVE):
+            if verdict in verdicts:
+                return str(verdict)
+    return str(Verdict.IMPROVED if Verdict.IMPROVED in verdicts else Verdict.PASS)
