@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.collect import ACTIVE, Active, is_measured
-from pytest_llmperf.declare.settings import Settings
+from pytest_llmperf.declare.settings import OPTIONS, Settings
+from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.engines.url import OpenAiServer
@@ -34,12 +35,22 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(terminal, "llmperf-terminal")
     progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
     engines = _engines(config)
-    session = PerformanceSession(settings, config.rootpath, engines, progress)
+    session = PerformanceSession(settings, config.rootpath, engines, progress, _typed_options(config))
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress, is_worker)
     if not is_controller:
         rounds = Rounds(settings.launches, is_measured, session.begin_round)
         config.pluginmanager.register(rounds, "llmperf-rounds")
         config.pluginmanager.register(Measuring(session, rounds, terminal.notes), "llmperf-measuring")
+
+
+def _typed_options(config: pytest.Config) -> list[str]:
+    """The options of ours that were typed, without secrets, and without what a next step would change."""
+    typed: list[str] = []
+    for option in OPTIONS:
+        value = config.getoption(option.flag) if option.metavar else None
+        if value is not None and option.name not in ("launches", "json"):
+            typed += [option.flag, str(parse_subject(value)) if option.name == "engine" else value]
+    return typed
 
 
 def _silent(text: str, transient: bool) -> None:

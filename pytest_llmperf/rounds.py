@@ -29,8 +29,8 @@ class Rounds:
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, bool, bool]:
         is_worker = hasattr(session.config, "workerinput")
         failed = session.testsfailed and not session.config.option.continue_on_collection_errors
-        if not (is_worker or failed or session.config.option.collectonly):
-            self._run_early_rounds(session)
+        if session.items and not (is_worker or failed or self._have_run or session.config.option.collectonly):
+            self._run_early_rounds(session, session.items[0])
         return (yield)
 
     @pytest.hookimpl(tryfirst=True)
@@ -39,7 +39,7 @@ class Rounds:
             return None
         if not self._have_run:
             # An xdist worker learns only now that it is the one which got the measured items.
-            self._run_early_rounds(item.session)
+            self._run_early_rounds(item.session, item)
         if item in self._withheld:
             if self.is_last:
                 self._report(item)
@@ -51,13 +51,18 @@ class Rounds:
             self._withheld[item] = reports
         return True
 
-    def _run_early_rounds(self, session: pytest.Session) -> None:
+    def _run_early_rounds(self, session: pytest.Session, then: pytest.Item) -> None:
+        """All rounds but the last; ``then`` is the item that runs after them."""
         self._have_run = True
         items = [item for item in session.items if self._is_measured(item)]
         for number in range(self._count - 1):
             self._begin(number)
-            for item, following in zip(items, [*items[1:], items[0]], strict=True):
-                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            after = items[0] if number < self._count - 2 else then
+            for item, following in zip(items, [*items[1:], after], strict=True):
+                # What is torn down after an item is what the next one does not share with it. An item shares
+                # everything with itself, so for a repetition its parent stands in.
+                nextitem = item.parent if following is item else following
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
                 if session.shouldstop:
                     raise session.Interrupted(session.shouldstop)
         self._begin(self._count - 1)

@@ -48,9 +48,16 @@ class PerformanceSession:
     """The measurements of one pytest session: launches, results and their record."""
 
     def __init__(
-        self, settings: Settings, root: Path, engines: Mapping[str, Engine], listener: Listener
+        self,
+        settings: Settings,
+        root: Path,
+        engines: Mapping[str, Engine],
+        listener: Listener,
+        options: Sequence[str] = (),
     ) -> None:
+        """``options`` are what a person typed beside ``--llmperf``, for commands that are shown."""
         self.settings = settings
+        self._options = tuple(options)
         self.store = Store(root / settings.directory)
         self.results: dict[str, TestResult] = {}
         self._engines, self._listener = engines, listener
@@ -118,7 +125,7 @@ class PerformanceSession:
     def prepare(self, nodeid: str, plan: Plan) -> Launch:
         """Have the test's engine running and its baseline readable, before its body runs."""
         launch = self.launch(plan.subject)
-        result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo))
+        result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._options))
         result.subject = subject_fields(plan.subject, launch.description)
         result.subject_text = str(plan.subject)
         if plan.subject.url is not None:
@@ -160,7 +167,7 @@ class PerformanceSession:
                 break
         after = launch.engine.counters(launch.control)
         launch.check_alive()
-        timeline = Timeline.of(driven.traces)
+        timeline = Timeline.of(driven.traces, driven.started_ns, point.scheduled_s)
         startup_s = launch.startup_s["first answer"] if launch.startup_s else None
         measurement = Measurement(
             workload=workload,

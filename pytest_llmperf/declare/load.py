@@ -46,12 +46,17 @@ class LoadPoint:
         return f"closed loop, {self.concurrency} at once{extent}"
 
     @property
+    def scheduled_s(self) -> float:
+        """How long an open loop sends by its schedule; 0 for a closed loop, which has none."""
+        if self.rate is None:
+            return 0.0
+        bounds = [] if self.duration_s is None else [self.duration_s]
+        return min([*bounds, self.requests / self.rate] if self.requests is not None else bounds)
+
+    @property
     def expected_s(self) -> float:
         """About how long sending takes; for a closed loop without a duration, a guess."""
-        bounds = [self.duration_s] if self.duration_s is not None else []
-        if self.rate is not None and self.requests is not None:
-            bounds.append(self.requests / self.rate)
-        return min(bounds, default=10.0)
+        return self.scheduled_s or self.duration_s or 10.0
 
 
 @dataclass(frozen=True)

@@ -76,14 +76,15 @@ METRICS = {
             "per_s",
             "higher",
             "run",
-            "Output tokens of successful requests / (last token - first intended send).",
+            "Output tokens of successful requests / (end of the schedule or last token, whichever is later - "
+            "start of the run).",
         ),
         Metric(
             "requests",
             "per_s",
             "higher",
             "run",
-            "Successful requests / (last token - first intended send).",
+            "Successful requests / the same time.",
         ),
         Metric(
             "goodput",

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import StoreError
+
+# An array of plain numbers, which JSON's indentation would spread over a line for each.
+_FLAT_ARRAY = re.compile(r"\[(?:\n *-?[0-9][0-9.e+-]*,?)+\n *\]")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -19,6 +23,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises :class:`StoreError` if that is not possible; a file that was there is then unharmed.
     """
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = _FLAT_ARRAY.sub(lambda array: re.sub(r"\n *", " ", array[0]), text)
     scratch: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

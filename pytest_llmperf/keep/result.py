@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +78,7 @@ class TestResult:
 
     nodeid: str
     slo: Slo
+    options: Sequence[str] = ()
     subject: Mapping[str, str] = field(default_factory=dict)
     subject_text: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -104,7 +105,8 @@ class TestResult:
     def as_json(self) -> dict[str, Any]:
         return {
             "test": self.nodeid,
-            "verdict": self.verdict,
+            "options": list(self.options),
+            "verdict": str(self.verdict),
             "error": self.error,
             "slo": [str(limit) for limit in self.slo.limits],
             "subject": {"text": self.subject_text, "fields": dict(self.subject)},

@@ -31,6 +31,7 @@ class LoadRun:
     """One load point driven once: what each request did, and how the generator did."""
 
     traces: tuple[Trace, ...]
+    started_ns: int
     health: Health
 
 
@@ -96,7 +97,7 @@ class Client:
         drive = self._drive(workload, point, seed)
         traces = tuple(decode(exchange, workload.output_tokens) for exchange in drive.exchanges)
         shared = self._prompts(workload).shared_tokens
-        return LoadRun(traces, examine(drive, traces, point, workload.input_tokens, shared))
+        return LoadRun(traces, drive.started_ns, examine(drive, traces, point, workload.input_tokens, shared))
 
     def _drive(self, workload: Workload, point: LoadPoint, seed: int) -> Drive:
         driver, requests = self._driver(workload), self._requests(workload)

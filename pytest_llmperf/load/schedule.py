@@ -25,10 +25,7 @@ def arrival_offsets(point: LoadPoint, seed: int) -> npt.NDArray[np.float64]:
     """
     if point.rate is None:
         raise ValueError(f"{point.label}: a closed loop has no schedule")
-    bounds = [] if point.requests is None else [point.requests]
-    if point.duration_s is not None:
-        bounds.append(round(point.rate * point.duration_s))
-    count = max(1, min(bounds))
+    count = max(1, round(point.rate * point.scheduled_s))
     if point.arrivals == "constant":
         return np.arange(count) / point.rate
     return np.sort(np.random.default_rng(seed).uniform(0, count / point.rate, count))

@@ -43,9 +43,8 @@ def summarise(timeline: Timeline, slo: Slo, startup_s: float | None) -> dict[str
     succeeded = timeline.due_ns.size
     values[MetricKey("error_rate").name] = 1 - succeeded / timeline.requests if timeline.requests else 0.0
     if succeeded:
-        seconds = (timeline.last_ns.max() - timeline.due_ns.min()) / 1e9
-        values[MetricKey("output_tokens").name] = float(timeline.tokens.sum() / seconds)
-        values[MetricKey("requests").name] = float(succeeded / seconds)
+        values[MetricKey("output_tokens").name] = float(timeline.tokens.sum() / timeline.window_s)
+        values[MetricKey("requests").name] = float(succeeded / timeline.window_s)
         values[MetricKey("goodput").name] = _goodput(timeline, observed, slo)
     if startup_s is not None:
         values[MetricKey("startup").name] = startup_s

@@ -20,10 +20,13 @@ class Timeline:
 
     ``due_ns``, ``first_ns``, ``last_ns``: intended send, first and last token, monotonic ns.
     ``tokens``: output tokens by the engine's usage figure. ``gaps_ns``: all gaps between successive
-    events with text, pooled. ``errors``: what went wrong, with one example and the number of each kind.
+    events with text, pooled. ``errors``: what went wrong, with the number of each kind and one example.
+    ``window_s``: the time that rates are taken over, from the start of the run to the end of its schedule
+    or to the last token, whichever is later.
     """
 
     requests: int
+    window_s: float
     due_ns: Times
     first_ns: Times
     last_ns: Times
@@ -32,8 +35,8 @@ class Timeline:
     errors: dict[str, tuple[int, str]]
 
     @classmethod
-    def of(cls, traces: Sequence[Trace]) -> Timeline:
-        """Column by column from the traces of one run."""
+    def of(cls, traces: Sequence[Trace], started_ns: int, scheduled_s: float) -> Timeline:
+        """Column by column from the traces of one run, which was to send for ``scheduled_s`` seconds."""
         good = [trace for trace in traces if trace.error is None]
         failed = [trace for trace in traces if trace.error is not None]
         counts = Counter(trace.error_kind for trace in failed)
@@ -41,6 +44,7 @@ class Timeline:
         gaps = [np.diff(np.array(trace.token_ns, dtype=np.int64)) for trace in good]
         return cls(
             requests=len(traces),
+            window_s=max(scheduled_s, *((trace.token_ns[-1] - started_ns) / 1e9 for trace in good), 0.0),
             due_ns=_column(trace.due_ns for trace in good),
             first_ns=_column(trace.token_ns[0] for trace in good),
             last_ns=_column(trace.token_ns[-1] for trace in good),

@@ -26,7 +26,8 @@ def explain(entry: Mapping[str, Any]) -> str:
     lines = [f"{name} {' and '.join(said)} ({entry['subject']['text']}).", ""]
     lines += [f"  SLO       {line}" for line in broken]
     lines += [f"  worse     {line}" for line in worse]
-    lines += [f"  undecided {line}" for line in undecided]
+    if not (broken or worse):
+        lines += [f"  undecided {line}" for line in undecided]
     if worse or undecided:
         lines += ["", f"  {entry['baseline']}", *_what_differs(entry)]
     lines += ["", "  Next:", *(f"    {step}" for step in _next_steps(entry, bool(broken), bool(worse)))]
@@ -89,7 +90,7 @@ def _what_differs(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _next_steps(entry: Mapping[str, Any], broken: bool, worse: bool) -> list[str]:
-    again = f"pytest --llmperf {shlex.quote(entry['test'])}"
+    again = shlex.join(("pytest", "--llmperf", entry["test"], *entry["options"]))
     steps = []
     undecided = [c for p in entry["points"] for c in p["changes"] if c["verdict"] == "inconclusive"]
     if undecided and not worse and not broken:

@@ -19,8 +19,8 @@ COLUMNS = (
     ("req/s", "requests_per_s"),
 )
 LEGEND = (
-    "latencies in ms · ✓ ✗ within / over the SLO · second line: change against the baseline, "
-    "✓ within tolerance, ▲ better, ✗ worse, ? not decided · ~ fewer observations than the percentile needs"
+    "latencies in ms; ✓ ✗ meets or misses the SLO; ~ fewer requests than the percentile needs",
+    "second lines: change from the baseline; ✓ within tolerance, ▲ better, ✗ worse, ? undecided",
 )
 CHANGE_MARKS = {"pass": "✓", "improved": "▲", "regressed": "✗", "inconclusive": "?"}
 
@@ -30,7 +30,7 @@ def table(entry: Mapping[str, Any]) -> list[str]:
     points = [point for point in entry["points"] if point["runs"]]
     if not points:
         return []
-    columns = [*COLUMNS, *_further_columns(points)]
+    columns = _columns(points)
     rows: list[list[str]] = [["load", *(title for title, _ in columns), "errors"]]
     for point in points:
         rows.append([point["load"], *(_cell(point, name) for _, name in columns), _errors(point)])
@@ -56,17 +56,17 @@ def mean_value(point: Mapping[str, Any], name: str) -> float | None:
     return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 
-def _further_columns(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Columns for what the SLO or the gate names beyond the fixed ones."""
-    shown = {name for _, name in COLUMNS} | {"error_rate"}
-    named = [judged for point in points for judged in (*point["objectives"], *point["changes"])]
-    return list(
-        {
-            judged["metric"]: (judged["label"], judged["metric"])
-            for judged in named
-            if judged["metric"] not in shown
-        }.values()
-    )
+def _columns(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The fixed columns, and those of what else the SLO or the gate names beside their metric's."""
+    columns = list(COLUMNS)
+    for judged in (judged for point in points for judged in (*point["objectives"], *point["changes"])):
+        name = judged["metric"]
+        if name == "error_rate" or any(name == shown for _, shown in columns):
+            continue
+        metric = parse_metric(name).metric_name
+        of_same = [i for i, (_, shown) in enumerate(columns) if parse_metric(shown).metric_name == metric]
+        columns.insert(of_same[-1] + 1 if of_same else len(columns), (judged["label"], name))
+    return columns
 
 
 def _cell(point: Mapping[str, Any], name: str) -> str:

@@ -84,7 +84,8 @@ class Terminal:
         for entry in self.entries.values():
             self._write_entry(terminalreporter, entry)
         if any(entry["points"] for entry in self.entries.values()):
-            terminalreporter.write_line(LEGEND)
+            for line in LEGEND:
+                terminalreporter.write_line(line)
         for note in self.notes:
             terminalreporter.write_line(note)
 
