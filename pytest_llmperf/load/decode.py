@@ -16,7 +16,8 @@ from typing import Any
 
 from pytest_llmperf.load.driver import Exchange
 
-_LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_STATUS = re.compile(r"[0-9]{3}")
 _MAX_HEAD = 64 * 1024
 
 
@@ -52,6 +53,8 @@ def decode(exchange: Exchange, expected_tokens: int) -> Trace:
     """Read one exchange; never raises for what a server sent."""
     stream = _Stream()
     error = exchange.failure
+    if error is None and not exchange.sent_ns:
+        error = "reset: the connection was closed before the request was due"
     try:
         for stamp, event in _events(exchange.reads):
             stream.take(stamp, event)
@@ -60,8 +63,6 @@ def decode(exchange: Exchange, expected_tokens: int) -> Trace:
     except ResponseError as problem:
         # What a server managed to say explains a broken connection better than the break does.
         error = str(problem) if error is None or stream.is_explicit(problem) else error
-    if error is None and not exchange.sent_ns:
-        error = "reset: the connection was closed before the request was due"
     return Trace(
         due_ns=exchange.due_ns,
         sent_ns=exchange.sent_ns,
@@ -90,12 +91,13 @@ class _Stream:
             return
         try:
             event = json.loads(data)
-        except ValueError:
+            problem = json.dumps(event["error"]) if isinstance(event, dict) and event.get("error") else None
+        except (ValueError, RecursionError):
             raise ResponseError(f"malformed: an event that is not JSON: {_quote(data)}") from None
         if not isinstance(event, dict):
             raise ResponseError(f"malformed: an event that is not an object: {_quote(data)}")
-        if event.get("error"):
-            raise ResponseError(f"stream error: {_quote(json.dumps(event['error']).encode())}")
+        if problem is not None:
+            raise ResponseError(f"stream error: {_quote(problem.encode())}")
         if isinstance(event.get("usage"), dict):
             self._usage = event["usage"]
         choices = event.get("choices")
@@ -157,8 +159,13 @@ def _events(reads: tuple[tuple[int, bytes], ...]) -> Iterator[tuple[int, bytes]]
     buffer = b""
     data: list[bytes] = []
     stamp = 0
+    after_cr = False
     for stamp, piece in _body(reads):
-        buffer += piece
+        if not piece:
+            continue
+        # A \r ends its line at once, not when it is known whether a \n follows.
+        buffer += piece.removeprefix(b"\n") if after_cr else piece
+        after_cr = piece.endswith(b"\r")
         start = 0
         for end in _LINE_END.finditer(buffer):
             line = buffer[start : end.start()]
@@ -169,13 +176,7 @@ def _events(reads: tuple[tuple[int, bytes], ...]) -> Iterator[tuple[int, bytes]]
                 yield stamp, b"\n".join(data)
                 data.clear()
         buffer = buffer[start:]
-    if buffer.endswith(b"\r"):  # a line end after all, now that no \n follows
-        if len(buffer) > 1:
-            _collect(buffer[:-1], data)
-        elif data:
-            yield stamp, b"\n".join(data)
-            data.clear()
-    elif buffer:
+    if buffer:
         _collect(buffer, data)
     # The specification drops an event without its blank line; the end mark is accepted without one.
     if data == [b"[DONE]"]:
@@ -225,7 +226,7 @@ def _body(reads: tuple[tuple[int, bytes], ...]) -> Iterator[tuple[int, bytes]]:
 def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ")
-    if len(words) < 2 or not words[1].isdigit():
+    if len(words) < 2 or not _STATUS.fullmatch(words[1]):
         raise ResponseError(f"not HTTP: {_quote(first.encode())}")
     headers = {}
     for line in lines:
@@ -250,11 +251,10 @@ def _dechunk(pieces: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]
     remaining = 0
     for stamp, piece in pieces:
         buffer += piece
-        out = []
         while buffer:
             if remaining > 2:
                 content = buffer[: remaining - 2]
-                out.append(content)
+                yield stamp, content
                 buffer = buffer[len(content) :]
                 remaining -= len(content)
             elif remaining:
@@ -268,11 +268,7 @@ def _dechunk(pieces: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]
                 remaining = _chunk_size(line) + 2
                 buffer = rest
                 if remaining == 2:
-                    if out:
-                        yield stamp, b"".join(out)
                     return
-        if out:
-            yield stamp, b"".join(out)
 
 
 def _chunk_size(line: bytes) -> int:
