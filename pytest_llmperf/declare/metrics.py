@@ -91,7 +91,7 @@ METRICS = {
             "",
             "higher",
             "run",
-            "Share of requests that succeeded and met every latency limit of the SLO at once "
+            "Share of requests that succeeded and met every limit of the SLO on TTFT, TPOT and E2E at once "
             "(DistServe, Zhong et al., OSDI 2024).",
             share=True,
         ),
@@ -140,8 +140,8 @@ class MetricKey:
     def format(self, value: float) -> str:
         """``value`` with its unit, with as many digits as a person needs."""
         if self.metric.share:
-            return f"{value * 100:.3g} %"
-        digits = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+            return f"{value * 100:.4g} %"
+        digits = f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
         unit = self.metric.unit.replace("per_s", "/s")
         return f"{digits}{unit}" if unit == "/s" else f"{digits} {unit}"
 

@@ -77,7 +77,7 @@ OPTIONS = (
     Option("launches", "starts of the engine that every test is measured in", "N", "1"),
     Option(
         "tolerance",
-        "how much worse than the baseline is still fine, as in 5%%",
+        "how much worse than the baseline is still fine, as in 5%",
         "PERCENT",
         "5%",
     ),
@@ -144,7 +144,7 @@ class Settings:
             configured = configuration.get(option.name)
             if typed is not None:
                 above[option.name] = _Said(option.flag, typed)
-            elif exported is not None:
+            elif exported is not None and command_line.get(_RIVALS.get(option.name, "")) is None:
                 above[option.name] = _Said(option.variable, exported)
             if configured is not None:
                 below[option.name] = _Said(option.ini, configured)
@@ -167,6 +167,15 @@ class Settings:
             request_timeout_s=said["request-timeout"].read(_number),
             update=update,
         )
+
+
+# Each pair is one thing (see Sweep.updated): typing the one takes back an exported other.
+_RIVALS = {
+    "rates": "concurrency",
+    "concurrency": "rates",
+    "duration": "requests",
+    "requests": "duration",
+}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,11 +42,13 @@ class Slo:
     def of(cls, bounds: Mapping[str, object], default_percentile: str = DEFAULT_PERCENTILE) -> Slo:
         """Read ``{"ttft_ms": 300, "goodput": 0.99}``.
 
-        Raises :class:`DeclarationError` for an unknown name or an impossible value.
+        Raises :class:`DeclarationError` for an unknown name, an impossible value or two limits on one thing.
         """
         limits: dict[MetricKey, Limit] = {}
         for name, value in bounds.items():
             key = parse_metric(name, default_percentile)
+            if key in limits:
+                raise DeclarationError(f"{name}={value!r}: a second limit on {key.label}")
             limits[key] = Limit(key, _checked(name, value, key))
         return cls(tuple(limits.values()))
 
@@ -64,7 +66,7 @@ class Slo:
 
 
 def _checked(name: str, value: object, key: MetricKey) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise DeclarationError(f"{name}={value!r}: a limit is a finite number")
     if key.metric.share:
         if not 0 <= value <= 1:
@@ -78,10 +80,11 @@ def parse_slo(text: str, default_percentile: str = DEFAULT_PERCENTILE) -> Slo:
     """Read ``"ttft_ms=300 tpot_ms=40"`` (commas will do too), as options and configuration spell it."""
     bounds: dict[str, object] = {}
     for word in text.replace(",", " ").split():
-        name, equals, value = word.partition("=")
+        name, _, value = word.partition("=")
+        if name in bounds:
+            raise DeclarationError(f"{word!r}: a second limit on {name}")
         try:
             bounds[name] = float(value)
         except ValueError:
-            shown = value if equals else "nothing"
-            raise DeclarationError(f"{word!r}: expected NAME=NUMBER, got {shown!r} for the number") from None
+            raise DeclarationError(f"{word!r}: expected NAME=NUMBER, as in ttft_ms=300") from None
     return Slo.of(bounds, default_percentile)

@@ -66,39 +66,45 @@ def is_secret(name: str) -> bool:
 
 
 def redact_args(args: tuple[str, ...]) -> tuple[str, ...]:
-    """``args`` with what follows a secret-bearing flag (``--api-key X``, ``--api-key=X``) redacted."""
+    """``args`` with all values of secret-bearing flags redacted: ``--api-key X``, ``--api-key=X``.
+
+    Such a flag may take several (vLLM's ``--api-key X Y``), and the first may begin with a dash.
+    """
     shown: list[str] = []
-    hide_next = False
+    hides = hides_next = False
     for arg in args:
         flag, equals, _ = arg.partition("=")
-        if hide_next:
+        if hides_next or (hides and not arg.startswith("-")):
             shown.append(REDACTED)
-            hide_next = False
-        elif flag.startswith("-") and is_secret(flag):
-            shown.append(f"{flag}={REDACTED}" if equals else arg)
-            hide_next = not equals
+            hides_next = False
         else:
-            shown.append(arg)
+            hides = flag.startswith("-") and is_secret(flag)
+            hides_next = hides and not equals
+            shown.append(f"{flag}={REDACTED}" if hides and equals else arg)
     return tuple(shown)
 
 
 def parse_subject(text: str) -> Subject:
-    """Read a subject. Raises :class:`DeclarationError`; whether the engine exists is not asked here."""
+    """Read a subject. Raises :class:`DeclarationError`, which shows no value of a flag or a variable.
+
+    Whether the engine exists is not asked here.
+    """
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise DeclarationError(f"engine {text!r}: {error}") from None
+        raise DeclarationError(f"engine: {str(error)[0].lower()}{str(error)[1:]}") from None
     env: list[tuple[str, str]] = []
     while words and (assignment := _ENV.fullmatch(words[0])) and not _ENGINE.fullmatch(words[0]):
         env.append((assignment[1], assignment[2]))
         words.pop(0)
     if not words:
-        raise DeclarationError(f"engine {text!r}: expected an engine, as in 'llamacpp' or 'http://host:8000'")
+        after = f" after {', '.join(name for name, _ in env)}" if env else ""
+        raise DeclarationError(f"expected an engine{after}, as in 'llamacpp' or 'http://host:8000'")
     target, args = words[0], tuple(words[1:])
     if "://" in target:
         return _url_subject(target, args, env)
     match = _ENGINE.fullmatch(target)
-    if not match:
+    if not match or match[1] == "url":
         raise DeclarationError(
             f"engine {target!r}: expected NAME, NAME==VERSION, NAME@PATH or http://HOST:PORT"
         )
@@ -106,22 +112,22 @@ def parse_subject(text: str) -> Subject:
 
 
 def _url_subject(target: str, args: tuple[str, ...], env: list[tuple[str, str]]) -> Subject:
+    # An error shows neither credentials, however they are quoted, nor a query, which may hold a key.
+    shown = re.sub(r"(?<=[?#]).*", "…", re.sub(r"://.*@", "://…@", target, flags=re.DOTALL), flags=re.DOTALL)
+    if re.match(r"https?:", target, re.IGNORECASE) and "@" in target:
+        raise DeclarationError(f"engine {shown!r}: no credentials in a URL; put the key into LLMPERF_API_KEY")
     try:
         parts = urlsplit(target)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise DeclarationError(f"engine {target!r}: {error}") from None
+        raise DeclarationError(f"engine {shown!r}: {error}") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise DeclarationError(f"engine {target!r}: expected http://HOST:PORT or https://HOST")
-    if parts.username or parts.password:
-        raise DeclarationError(
-            f"engine 'http://…@{host}': no credentials in a URL; put the key into LLMPERF_API_KEY"
-        )
-    if parts.query or parts.fragment:
-        raise DeclarationError(f"engine {parts.scheme}://{host}…: no query or fragment in a server's URL")
+        raise DeclarationError(f"engine {shown!r}: expected http://HOST:PORT or https://HOST")
+    if "?" in target or "#" in target:
+        raise DeclarationError(f"engine {shown!r}: no query or fragment in a server's URL")
     if args or env:
         raise DeclarationError(
-            f"engine {target!r}: a running server takes no flags or environment variables from here "
+            f"engine {shown!r}: a running server takes no flags or environment variables from here "
             f"({', '.join((*(name for name, _ in env), *redact_args(args)))})"
         )
     url = target.rstrip("/").removesuffix("/v1")

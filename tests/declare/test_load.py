@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmperf.declare.load import LoadPoint, Sweep
+from pytest_llmperf.errors import DeclarationError
+
+
+@pytest.mark.parametrize(
+    ("point", "label", "key"),
+    [
+        (LoadPoint(rate=4.0, duration_s=30.0), "4/s", "poisson 4/s for 30 s"),
+        (LoadPoint(rate=0.5, arrivals="constant", requests=10), "0.5/s", "constant 0.5/s of 10 requests"),
+        (LoadPoint(concurrency=8, duration_s=2.5), "8 at once", "closed loop, 8 at once for 2.5 s"),
+        (
+            LoadPoint(rate=100.0, duration_s=1.0, requests=7),
+            "100/s",
+            "poisson 100/s for 1 s of 7 requests",
+        ),
+    ],
+)
+def test_a_point_has_a_label_for_people_and_a_key_for_comparisons(
+    point: LoadPoint, label: str, key: str
+) -> None:
+    assert (point.label, point.key) == (label, key)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        LoadPoint(rate=5.0, duration_s=30.0),
+        LoadPoint(rate=4.0, duration_s=31.0),
+        LoadPoint(rate=4.0, requests=30),
+        LoadPoint(rate=4.0, duration_s=30.0, requests=30),
+        LoadPoint(rate=4.0, duration_s=30.0, arrivals="constant"),
+        LoadPoint(concurrency=4, duration_s=30.0),
+    ],
+    ids=lambda point: point.key,
+)
+def test_points_that_differ_in_anything_have_different_keys(other: LoadPoint) -> None:
+    assert other.key != LoadPoint(rate=4.0, duration_s=30.0).key
+
+
+@pytest.mark.parametrize(
+    ("point", "scheduled_s", "expected_s"),
+    [
+        (LoadPoint(rate=4.0, duration_s=30.0), 30, 30),
+        (LoadPoint(rate=4.0, requests=20), 5, 5),
+        (LoadPoint(rate=4.0, duration_s=3.0, requests=20), 3, 3),
+        (LoadPoint(rate=4.0, duration_s=30.0, requests=20), 5, 5),
+        (LoadPoint(concurrency=8, duration_s=30.0), 0, 30),
+        (LoadPoint(concurrency=8, requests=100), 0, 10),
+    ],
+)
+def test_an_open_loop_sends_until_whichever_bound_comes_first(
+    point: LoadPoint, scheduled_s: float, expected_s: float
+) -> None:
+    assert (point.scheduled_s, point.expected_s) == (scheduled_s, expected_s)
+
+
+NO_NUMBERS_ABOVE_0 = (0, -1, math.nan, math.inf, True, "4", None, 10**400)
+
+
+@pytest.mark.parametrize("name", ["rates", "concurrency"])
+@pytest.mark.parametrize("value", NO_NUMBERS_ABOVE_0, ids=repr)
+def test_a_bad_value_in_a_list_is_named(name: str, value: Any) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        Sweep.of(**{name: [1, value]} if value is not True else {name: [2, value]})
+    assert str(caught.value) == f"{name}={value!r}: a number greater than 0"
+
+
+@pytest.mark.parametrize("name", ["duration", "requests"])
+@pytest.mark.parametrize("value", [bad for bad in NO_NUMBERS_ABOVE_0 if bad is not None], ids=repr)
+def test_a_bad_bound_is_named(name: str, value: Any) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        Sweep.of(**{name: value})
+    assert str(caught.value) == f"{name}={value!r}: a number greater than 0"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"rates": [1], "concurrency": [1]}, "give rates (open loop) or concurrency (closed loop), not both"),
+        ({"arrivals": "bursty"}, "arrivals='bursty': valid: poisson, constant"),
+        ({"arrivals": ["poisson"]}, "arrivals=['poisson']: valid: poisson, constant"),
+        ({"rates": "1,2"}, "rates='1,2': a list of numbers, as in rates=[1, 2, 4]"),
+        ({"concurrency": object}, f"concurrency={object!r}: a list of numbers, as in concurrency=[1, 2, 4]"),
+        ({"rates": []}, "rates=[]: at least one load point"),
+        ({"rates": [1, 2, 1.0]}, "rates=[1, 2, 1.0]: the same point twice"),
+        ({"rates": [[1, 2], [4]]}, "rates=[[1, 2], [4]]: a flat list of numbers"),
+        ({"rates": [100_001]}, "rates=100001: more than 100000 requests/s cannot be driven"),
+        ({"concurrency": [1.5]}, "concurrency=1.5: a whole number"),
+        ({"requests": 2.5}, "requests=2.5: a whole number"),
+    ],
+    ids=repr,
+)
+def test_every_impossible_sweep_is_refused_in_words(said: dict[str, Any], message: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        Sweep.of(**said)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("rates", [2, 2.0, [2], (2,), range(2, 3), iter([2.0])])
+def test_rates_are_a_number_or_anything_that_lists_numbers(rates: object) -> None:
+    assert Sweep.of(rates=rates) == Sweep(rates=(2.0,))
+
+
+def test_whole_numbers_may_be_written_as_floats() -> None:
+    assert Sweep.of(concurrency=[8.0], requests=1e3) == Sweep(concurrency=(8,), requests=1000)
+
+
+@given(
+    rates=st.lists(st.floats(0.001, 100_000), min_size=1, max_size=5, unique=True),
+    duration=st.floats(0.001, 1e6),
+)
+def test_points_keep_the_order_of_their_rates(rates: list[float], duration: float) -> None:
+    points = Sweep.of(rates=rates, duration=duration, arrivals="constant").points()
+    assert points == [LoadPoint(rate, None, "constant", duration, None) for rate in rates]
+
+
+def test_nothing_said_is_one_request_at_a_time_for_30_seconds() -> None:
+    assert Sweep().points() == [LoadPoint(concurrency=1, duration_s=30.0)]
+
+
+def test_a_number_of_requests_takes_the_place_of_the_default_duration() -> None:
+    assert Sweep(rates=(4.0,), requests=9).points() == [LoadPoint(rate=4.0, requests=9)]
+
+
+FAR = Sweep(rates=(1.0, 2.0), arrivals="constant", duration_s=10.0)
+
+
+@pytest.mark.parametrize(
+    ("closer", "result"),
+    [
+        (Sweep(), FAR),
+        (Sweep(rates=(8.0,)), Sweep(rates=(8.0,), arrivals="constant", duration_s=10.0)),
+        (Sweep(concurrency=(4,)), Sweep(concurrency=(4,), arrivals="constant", duration_s=10.0)),
+        (Sweep(duration_s=5.0), Sweep(rates=(1.0, 2.0), arrivals="constant", duration_s=5.0)),
+        (Sweep(requests=50), Sweep(rates=(1.0, 2.0), arrivals="constant", requests=50)),
+        (
+            Sweep(duration_s=5.0, requests=50),
+            Sweep(rates=(1.0, 2.0), arrivals="constant", duration_s=5.0, requests=50),
+        ),
+        (Sweep(arrivals="poisson"), Sweep(rates=(1.0, 2.0), arrivals="poisson", duration_s=10.0)),
+    ],
+    ids=repr,
+)
+def test_the_closer_sweep_takes_back_what_it_replaces_and_nothing_else(closer: Sweep, result: Sweep) -> None:
+    assert FAR.updated(closer) == result
+
+
+def test_closer_rates_take_back_a_concurrency() -> None:
+    assert Sweep(concurrency=(4,)).updated(Sweep(rates=(1.0,))) == Sweep(rates=(1.0,))
+
+
+SWEEPS = st.builds(
+    lambda points, arrivals, duration, requests: Sweep.of(
+        **points, arrivals=arrivals, duration=duration, requests=requests
+    ),
+    st.sampled_from([{}, {"rates": [1]}, {"rates": [2, 3]}, {"concurrency": [1, 4]}]),
+    st.sampled_from([None, "poisson", "constant"]),
+    st.sampled_from([None, 5]),
+    st.sampled_from([None, 7]),
+)
+
+
+@given(one=SWEEPS, two=SWEEPS, three=SWEEPS)
+def test_levels_of_precedence_can_be_merged_in_any_grouping(one: Sweep, two: Sweep, three: Sweep) -> None:
+    assert one.updated(two).updated(three) == one.updated(two.updated(three))
+
+
+@given(far=SWEEPS, closer=SWEEPS)
+def test_a_merged_sweep_never_has_both_rates_and_concurrency(far: Sweep, closer: Sweep) -> None:
+    merged = far.updated(closer)
+    assert merged.rates is None or merged.concurrency is None

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.declare.load import Sweep
+from pytest_llmperf.declare.metrics import MetricKey
+from pytest_llmperf.declare.settings import DEFAULT_GATE, OPTIONS, Settings
+from pytest_llmperf.declare.slo import Slo
+from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.errors import DeclarationError
+
+VALUED = [option for option in OPTIONS if option.metavar is not None]
+
+Said = dict[str, str]
+
+
+def resolve(typed: Said | None = None, exported: Said | None = None, ini: Said | None = None) -> Settings:
+    return Settings.resolve(typed or {}, exported or {}, ini or {})
+
+
+def test_without_a_word_the_documented_defaults_hold() -> None:
+    settings = resolve()
+    assert settings.below.engine == Subject("llamacpp")
+    assert settings.below.sweep == Sweep(arrivals="poisson")
+    assert settings.below.slo == Slo()
+    assert (settings.above.engine, settings.above.sweep, settings.above.slo) == (None, Sweep(), Slo())
+    assert (settings.model, settings.json_path) == (None, None)
+    assert (settings.percentile, settings.launches, settings.tolerance) == ("p95", 1, 0.05)
+    assert settings.gate == (
+        MetricKey("ttft", "p50"),
+        MetricKey("ttft", "p95"),
+        MetricKey("tpot", "p50"),
+        MetricKey("output_tokens"),
+    )
+    assert (settings.inconclusive, settings.directory, settings.update) == ("warn", ".llmperf", False)
+    assert (settings.startup_timeout_s, settings.request_timeout_s) == (600, 120)
+
+
+def test_every_setting_has_the_same_spelling_everywhere() -> None:
+    spellings = {option.name: (option.flag, option.variable, option.ini) for option in OPTIONS}
+    assert spellings["request-timeout"] == (
+        "--llmperf-request-timeout",
+        "LLMPERF_REQUEST_TIMEOUT",
+        "llmperf_request_timeout",
+    )
+
+
+def test_helps_are_written_for_people_and_leave_escapes_to_the_plugin() -> None:
+    assert not [option.name for option in OPTIONS if "%%" in option.help]
+
+
+@pytest.mark.parametrize(
+    "option", [o for o in VALUED if o.default is not None], ids=lambda option: option.name
+)
+def test_every_default_passes_the_checks_that_a_typed_value_has_to_pass(option: Any) -> None:
+    resolve({option.name: option.default})
+
+
+# Three valid values of each setting that has no say of the test in between, and what they come to.
+PLAIN = {
+    "model": ("m1", "m2", "m3"),
+    "percentile": ("p50", "p90", "p99"),
+    "launches": ("2", "3", "4"),
+    "tolerance": ("2%", "3", "4 %"),
+    "gate": ("ttft_p50_ms", "tpot_p50_ms", "itl_p50_ms"),
+    "inconclusive": ("fail", "warn", "fail"),
+    "dir": ("d1", "d2", "d3"),
+    "json": ("j1", "j2", "j3"),
+    "startup-timeout": ("1", "2", "3"),
+    "request-timeout": ("1", "2", "3.5"),
+}
+FIELDS = {
+    "dir": "directory",
+    "json": "json_path",
+    "startup-timeout": "startup_timeout_s",
+    "request-timeout": "request_timeout_s",
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_command_line_outranks_the_environment_which_outranks_the_configuration(name: str) -> None:
+    low, middle, high = PLAIN[name]
+    option = next(option for option in OPTIONS if option.name == name)
+    ini, exported, typed = {name: low}, {option.variable: middle}, {name: high}
+
+    def value(settings: Settings) -> object:
+        return getattr(settings, FIELDS.get(name, name))
+
+    assert value(resolve(ini=ini)) == value(resolve({name: low}))
+    assert value(resolve(exported=exported, ini=ini)) == value(resolve({name: middle}))
+    assert value(resolve(typed, exported, ini)) == value(resolve(typed))
+    assert value(resolve({name: low})) != value(resolve({name: middle})) != value(resolve({name: high}))
+
+
+def test_what_is_typed_or_exported_is_above_the_test_and_the_configuration_below() -> None:
+    settings = resolve({"rates": "1,2"}, {"LLMPERF_ENGINE": "vllm"}, {"slo": "ttft_ms=300", "rates": "9"})
+    assert settings.above.sweep == Sweep(rates=(1.0, 2.0))
+    assert settings.above.engine == Subject("vllm")
+    assert settings.below.slo == Slo.of({"ttft_ms": 300})
+    assert settings.below.sweep == Sweep(rates=(9.0,), arrivals="poisson")
+
+
+@pytest.mark.parametrize(
+    ("typed", "exported", "sweep"),
+    [
+        ({"rates": "4"}, {"LLMPERF_CONCURRENCY": "8"}, Sweep(rates=(4.0,))),
+        ({"concurrency": "8"}, {"LLMPERF_RATES": "4"}, Sweep(concurrency=(8,))),
+        ({"duration": "5"}, {"LLMPERF_REQUESTS": "9"}, Sweep(duration_s=5.0)),
+        ({"requests": "9"}, {"LLMPERF_DURATION": "5"}, Sweep(requests=9)),
+        ({"requests": "9", "duration": "5"}, {"LLMPERF_DURATION": "7"}, Sweep(duration_s=5.0, requests=9)),
+        ({"rates": "4"}, {"LLMPERF_DURATION": "7"}, Sweep(rates=(4.0,), duration_s=7.0)),
+    ],
+)
+def test_typing_one_kind_of_load_takes_back_an_exported_other(
+    typed: Said, exported: Said, sweep: Sweep
+) -> None:
+    assert resolve(typed, exported).above.sweep == sweep
+
+
+@pytest.mark.parametrize(
+    ("typed", "exported", "ini", "message"),
+    [
+        (
+            {"rates": "4", "concurrency": "8"},
+            {},
+            {},
+            "--llmperf-rates: either this or --llmperf-concurrency, not both",
+        ),
+        (
+            {},
+            {"LLMPERF_RATES": "4", "LLMPERF_CONCURRENCY": "8"},
+            {},
+            "LLMPERF_RATES: either this or LLMPERF_CONCURRENCY, not both",
+        ),
+        (
+            {},
+            {},
+            {"rates": "4", "concurrency": "8"},
+            "llmperf_rates: either this or llmperf_concurrency, not both",
+        ),
+    ],
+)
+def test_two_kinds_of_load_from_one_source_are_refused(
+    typed: Said, exported: Said, ini: Said, message: str
+) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        resolve(typed, exported, ini)
+    assert str(caught.value) == message
+
+
+BAD = [
+    ("engine", "vllm 'x", "engine: no closing quotation"),
+    ("engine", "", "expected an engine, as in 'llamacpp' or 'http://host:8000'"),
+    ("rates", "1,fast", "'fast' is not a number"),
+    ("rates", "1,1", "rates=[1.0, 1.0]: the same point twice"),
+    ("rates", " ", "rates=[]: at least one load point"),
+    ("rates", "1e9", "rates=1000000000.0: more than 100000 requests/s cannot be driven"),
+    ("concurrency", "0", "'0': a number greater than 0"),
+    ("concurrency", "1.5", "concurrency=1.5: a whole number"),
+    ("arrivals", "bursty", "arrivals='bursty': valid: poisson, constant"),
+    ("duration", "nan", "'nan': a number greater than 0"),
+    ("requests", "2.5", "requests=2.5: a whole number"),
+    ("slo", "ttft_ms=", "'ttft_ms=': expected NAME=NUMBER, as in ttft_ms=300"),
+    ("slo", "ttft_ms=inf", "ttft_ms=inf: a limit is a finite number"),
+    ("percentile", "p98", "'p98': valid: p50, p90, p95, p99, mean"),
+    ("launches", "0", "'0': a number greater than 0"),
+    ("launches", "1.5", "'1.5': a whole number"),
+    ("launches", "many", "'many' is not a number"),
+    ("tolerance", "five", "'five' is not a number"),
+    ("tolerance", "-5%", "'-5': a number greater than 0"),
+    ("tolerance", "100%", "'100%': below 100%"),
+    ("gate", " , ", "names no metric"),
+    ("inconclusive", "ignore", "'ignore': valid: warn, fail"),
+    ("startup-timeout", "inf", "'inf': a number greater than 0"),
+    ("request-timeout", "-1", "'-1': a number greater than 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "why"), BAD)
+@pytest.mark.parametrize("source", ["flag", "variable", "ini"])
+def test_a_bad_value_is_refused_by_the_name_of_its_source(
+    name: str, text: str, why: str, source: str
+) -> None:
+    option = next(option for option in OPTIONS if option.name == name)
+    said: dict[str, dict[str, Said]] = {
+        "flag": {"typed": {name: text}},
+        "variable": {"exported": {option.variable: text}},
+        "ini": {"ini": {name: text}},
+    }
+    with pytest.raises(DeclarationError) as caught:
+        resolve(**said[source])
+    assert str(caught.value) == f"{getattr(option, source)}: {why}"
+
+
+def test_an_unknown_metric_in_the_gate_is_answered_with_the_valid_ones() -> None:
+    with pytest.raises(
+        DeclarationError, match=r"^LLMPERF_GATE: unknown metric 'ttft' \(did you mean 'ttft_ms'"
+    ):
+        resolve(exported={"LLMPERF_GATE": "ttft"})
+
+
+def test_a_variable_of_ours_that_is_no_setting_is_left_alone() -> None:
+    assert resolve(exported={"LLMPERF_API_KEY": "hunter2", "PATH": "x"}) == resolve()
+
+
+@pytest.mark.parametrize("text", ["5%", "5", "5 %", " 5% ", "5.0"])
+def test_a_tolerance_is_a_percentage_with_or_without_its_sign(text: str) -> None:
+    assert resolve({"tolerance": text}).tolerance == 0.05
+
+
+@pytest.mark.parametrize("text", ["1,2,4", "1 2 4", "1, 2,4,"])
+def test_a_list_takes_commas_or_spaces(text: str) -> None:
+    assert resolve({"rates": text}).above.sweep.rates == (1.0, 2.0, 4.0)
+
+
+def test_the_percentile_completes_limits_and_gate_of_every_source() -> None:
+    settings = resolve(
+        {"percentile": "p99", "slo": "ttft_ms=300"}, {"LLMPERF_GATE": "tpot_ms"}, {"slo": "e2e_ms=1"}
+    )
+    assert [limit.key.name for limit in settings.above.slo.limits] == ["ttft_p99_ms"]
+    assert [limit.key.name for limit in settings.below.slo.limits] == ["e2e_p99_ms"]
+    assert [key.name for key in settings.gate] == ["tpot_p99_ms"]
+
+
+def test_the_default_gate_names_its_statistics_so_that_no_option_moves_it() -> None:
+    assert resolve({"percentile": "mean"}).gate == resolve().gate
+    assert resolve({"gate": DEFAULT_GATE}).gate == resolve().gate
