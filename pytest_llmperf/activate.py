@@ -19,8 +19,6 @@ from pytest_llmperf.report.terminal import Terminal
 from pytest_llmperf.rounds import Rounds
 from pytest_llmperf.session import PerformanceSession
 
-SHAREABLE = ("load", "worksteal", "loadgroup")
-
 
 def activate(config: pytest.Config, settings: Settings) -> None:
     """Register the hooks that measure and report; in an xdist controller only those that report.
@@ -29,18 +27,33 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     """
     _check_destinations(config, settings)
     is_worker = hasattr(config, "workerinput")
-    is_controller = not is_worker and _share(config)
+    is_controller = _join_xdist(config)
     terminal = Terminal(config)
     if not is_worker:
         config.pluginmanager.register(terminal, "llmperf-terminal")
     progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
     engines = _engines(config)
     session = PerformanceSession(settings, config.rootpath, engines, progress, _typed_options(config))
-    config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress, is_worker)
+    config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
         rounds = Rounds(settings.launches, is_measured, session.begin_round)
         config.pluginmanager.register(rounds, "llmperf-rounds")
         config.pluginmanager.register(Measuring(session, rounds, terminal.notes), "llmperf-measuring")
+
+
+def _join_xdist(config: pytest.Config) -> bool:
+    """Take our part where tests are distributed; whether this process hands them to others."""
+    is_worker = hasattr(config, "workerinput")
+    if not (is_worker or config.pluginmanager.has_plugin("xdist")):
+        return False
+    from pytest_llmperf import distribute
+
+    if is_worker:
+        config.pluginmanager.register(distribute.Worker(), "llmperf-worker")
+    elif distribute.is_controller(config):
+        config.pluginmanager.register(distribute.Distribution(), "llmperf-distribution")
+        return True
+    return False
 
 
 def _typed_options(config: pytest.Config) -> list[str]:
@@ -61,20 +74,6 @@ def _engines(config: pytest.Config) -> dict[str, Engine]:
     builtin: list[Engine] = [LlamaCpp(), OpenAiServer()]
     further = config.hook.pytest_llmperf_engines()
     return {engine.name: engine for engine in (*builtin, *(engine for some in further for engine in some))}
-
-
-def _share(config: pytest.Config) -> bool:
-    """Whether this is an xdist controller; if so, keep all performance tests on one worker."""
-    mode = config.getoption("dist", "no")
-    if mode == "no" or not config.getoption("tx", None):
-        return False
-    if mode not in SHAREABLE:
-        raise pytest.UsageError(
-            f"--llmperf with --dist {mode}: performance tests have to run on one worker, or they would "
-            f"disturb each other; use --dist {' or '.join(SHAREABLE)}, or no xdist"
-        )
-    config.option.dist = "loadgroup"
-    return True
 
 
 def _check_destinations(config: pytest.Config, settings: Settings) -> None:

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.session import PerformanceSession
 
 FIXTURE = "llmperf"
-GROUP = "@llmperf"
 PLAN = pytest.StashKey[Plan]()
-TEST_ID = pytest.StashKey[str]()
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,6 @@ class Active:
     engines: Collection[str]
     session: PerformanceSession
     progress: Progress
-    is_worker: bool
 
 
 ACTIVE = pytest.StashKey[Active]()
@@ -101,10 +98,6 @@ def arrange(active: Active, items: list[pytest.Item]) -> None:
             _check_engine(item.stash[PLAN].subject, active.engines)
         except DeclarationError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
-        item.stash[TEST_ID] = item.nodeid.removesuffix(GROUP)
-        if active.is_worker:
-            # The scheduler that keeps a group on one worker knows it by this suffix.
-            item._nodeid = item.stash[TEST_ID] + GROUP  # type: ignore[attr-defined]
     order = {subject: i for i, subject in enumerate(dict.fromkeys(i.stash[PLAN].subject for i in measured))}
     measured.sort(key=lambda item: order[item.stash[PLAN].subject])
     items[:] = [item for item in items if PLAN not in item.stash] + measured

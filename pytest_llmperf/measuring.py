@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.collect import PLAN, TEST_ID
+from pytest_llmperf.collect import PLAN
 from pytest_llmperf.errors import EngineError, InvalidRun, StoreError
 from pytest_llmperf.keep.files import write_json
 from pytest_llmperf.report.explain import explain
@@ -36,7 +36,7 @@ class Measuring:
         return outcome
 
     def _judge(self, item: pytest.Item) -> None:
-        nodeid = item.stash[TEST_ID]
+        nodeid = item.nodeid
         result = self.session.results.get(nodeid)
         if result is None or not result.points:
             pytest.fail("nothing was measured: the test never called llmperf(Workload(...))", pytrace=False)
@@ -49,10 +49,11 @@ class Measuring:
 
     def _judge_quietly(self, item: pytest.Item) -> None:
         """A test that failed by itself says so itself; what it measured is still judged for the record."""
-        result = self.session.results.get(item.stash[TEST_ID]) if PLAN in item.stash else None
+        result = self.session.results.get(item.nodeid) if PLAN in item.stash else None
         if result is not None and result.points:
             try:
-                self.session.judge(item.stash[TEST_ID], accepting=False)
+                self.session.judge(item.nodeid, accepting=False)
+                result.verdict = "failed by itself"
             except (InvalidRun, StoreError) as error:
                 result.error = str(error)
 
@@ -63,7 +64,7 @@ class Measuring:
         report = yield
         if PLAN not in item.stash:
             return report
-        result = self.session.results.get(item.stash[TEST_ID])
+        result = self.session.results.get(item.nodeid)
         if call.excinfo is not None and isinstance(call.excinfo.value, EngineError | InvalidRun | StoreError):
             report.longrepr = str(call.excinfo.value)
             report.llmperf_error = True  # type: ignore[attr-defined]

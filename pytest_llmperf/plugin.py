@@ -79,4 +79,4 @@ def llmperf(request: pytest.FixtureRequest) -> Llmperf:
     """Measure a workload: ``llmperf(Workload(input_tokens=1024, output_tokens=128), rate=4)``."""
     active = request.config.stash[collect.ACTIVE]
     item = request.node
-    return Llmperf(active.session, item.stash[collect.TEST_ID], item.stash[collect.PLAN])
+    return Llmperf(active.session, item.nodeid, item.stash[collect.PLAN])

@@ -214,15 +214,17 @@ class PerformanceSession:
 
     def _compare(self, result: TestResult, baseline: Baseline) -> None:
         result.subject_differences = differences(baseline.subject, result.subject)
-        missing = []
+        missing: dict[str, None] = {}
         for key, point in result.points.items():
             known = baseline.points.get(key)
             if known is None:
-                missing.append(point.point.label)
+                missing[point.point.label] = None
                 continue
             for metric in self.settings.gate:
                 if change := _change(metric, known.get(metric.name), point, self.settings.tolerance):
                     point.changes[metric] = change
+                elif point.values(metric):
+                    missing[metric.label] = None
         result.baseline = (
             f"compared with {baseline.subject_text}, accepted {baseline.accepted[:10]}, "
             f"{baseline.launches} launch{'es' if baseline.launches != 1 else ''}"

@@ -71,9 +71,10 @@ class Launch:
                     "first answer": first.token_ns[-1] / 1e9 - started,
                 }
         except BaseException as error:
+            account = self.server.account()
             self.stop()
             if isinstance(error, EngineError):
-                raise EngineError(f"{subject}: {error}\n{self.server.account()}") from None
+                raise EngineError(f"{subject}: {error}\n{account}") from None
             raise
 
     def stop(self) -> None:

@@ -58,8 +58,6 @@ class Terminal:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        # The suffix that keeps the measured tests on one xdist worker is of no interest to a person.
-        report.nodeid = report.nodeid.removesuffix("@llmperf")
         self.clear_progress()
         entry = getattr(report, "llmperf", None)
         if entry is not None:
@@ -90,14 +88,9 @@ class Terminal:
             terminalreporter.write_line(note)
 
     def _write_entry(self, terminal: pytest.TerminalReporter, entry: dict[str, Any]) -> None:
-        version = entry["subject"]["fields"].get("version", "")
-        workloads = list(dict.fromkeys(point["workload"] for point in entry["points"]))
-        launches = f"{entry['launches']} launch{'es' if entry['launches'] != 1 else ''}"
         terminal.write(f"{entry['test']}  ")
         terminal.write(entry["verdict"], **MARKUP.get(entry["verdict"], {"red": True}), bold=True)
-        terminal.write_line(
-            f"\n  {' · '.join((entry['subject']['text'], version, ', '.join(workloads), launches))}"
-        )
+        terminal.write_line(f"\n  {_headline(entry)}")
         for line in table(entry):
             terminal.write_line(f"  {line}")
         if entry["baseline"]:
@@ -107,3 +100,13 @@ class Terminal:
             for line in explain(entry).splitlines():
                 terminal.write_line(f"  {line}")
         terminal.write_line("")
+
+
+def _headline(entry: dict[str, Any]) -> str:
+    """The subject, its version, the workload if there is only one, and the evidence."""
+    workloads = {point["workload"] for point in entry["points"]}
+    launches = f"{entry['launches']} launch{'es' if entry['launches'] != 1 else ''}"
+    parts = [entry["subject"]["text"], entry["subject"]["fields"].get("version", "")]
+    if entry["points"]:
+        parts += [*(workloads if len(workloads) == 1 else ()), launches]
+    return " · ".join(filter(None, parts))

@@ -1,0 +1,29 @@
+# Each target sets up what it needs; nothing but Python 3.11 or newer and make is assumed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/.ready  ## a real engine, an SLO, a baseline, and a build that fails for a real reason
+	@$(BIN)/python examples/demo.py
+
+test: check  ## lint, types, tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+bench: $(VENV)/.ready  ## what the plugin costs a test run that does not use it
+	$(BIN)/python bench/idle_cost.py
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .demo

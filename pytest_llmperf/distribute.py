@@ -1,0 +1,104 @@
+"""pytest-xdist: all performance tests on one worker, to share engines and not disturb each other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+from pytest_llmperf.collect import is_measured
+
+SHAREABLE = ("load", "worksteal", "loadgroup")
+EXCHANGE = "llmperf_measured"
+_SCOPE = "(performance tests)"
+
+
+def is_controller(config: pytest.Config) -> bool:
+    """Whether this process hands tests to xdist workers.
+
+    Raises :class:`pytest.UsageError` for a mode that would spread the performance tests.
+    """
+    mode = config.getoption("dist", "no")
+    if mode == "no" or not config.getoption("tx", None):
+        return False
+    if mode not in SHAREABLE:
+        raise pytest.UsageError(
+            f"--llmperf with --dist {mode}: performance tests have to run on one worker, or they would "
+            f"disturb each other; use --dist {' or '.join(SHAREABLE)}, or no xdist"
+        )
+    return True
+
+
+class Worker:
+    """A worker's hook: it tells the controller, which does not collect, which tests are performance tests."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        worker: dict[str, str] = session.config.workerinput  # type: ignore[attr-defined]
+        path = Path(worker[EXCHANGE])
+        mine = path.with_suffix(f".{worker['workerid']}")
+        mine.write_text(json.dumps([item.nodeid for item in session.items if is_measured(item)]))
+        mine.replace(path)
+
+
+class Distribution:
+    """The controller's hooks."""
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="llmperf-xdist-"))
+
+    @pytest.hookimpl
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput[EXCHANGE] = str(self._directory / "measured.json")
+
+    @pytest.hookimpl
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> LoadScopeScheduling:
+        return OneWorkerScheduling(config, log, self._directory / "measured.json")
+
+    @pytest.hookimpl
+    def pytest_unconfigure(self) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class OneWorkerScheduling(LoadScopeScheduling):
+    """Every test is a unit of its own, but the performance tests together are one.
+
+    Tests that ``xdist_group`` marks bind to each other stay together as well, where their ids show it.
+    """
+
+    def __init__(self, config: pytest.Config, log: Any, exchange: Path) -> None:
+        super().__init__(config, log)
+        self._exchange = exchange
+
+    @cached_property
+    def _measured(self) -> frozenset[str]:
+        return frozenset(json.loads(self._exchange.read_text()))
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid in self._measured:
+            return _SCOPE
+        return nodeid.rpartition("@")[2] if nodeid.rfind("@") > nodeid.rfind("]") else nodeid
+
+    def remove_node(self, node: Any) -> str | None:
+        """Hand on what a lost worker had left; the test that it was lost in is over.
+
+        The base class would hand that test on too, to crash one worker after the other.
+        """
+        workload = self.assigned_work.pop(node)
+        pending = [
+            (unit, test) for unit in workload.values() for test, is_done in unit.items() if not is_done
+        ]
+        if not pending:
+            return None
+        unit, crashed = pending[0]
+        unit[crashed] = True
+        self.workqueue.update({scope: unit for scope, unit in workload.items() if not all(unit.values())})
+        for other in self.assigned_work:
+            self._reschedule(other)
+        return crashed

@@ -1,0 +1,72 @@
+"""A project of its own for each test, in which pytest runs as a person would run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.leftovers import MARK, gone
+
+CHAT = """
+from pytest_llmperf import Workload, slo, sweep
+
+@slo(ttft_ms=2000, tpot_ms=500)
+@sweep(rates=[4], duration=1)
+def test_chat(llmperf):
+    llmperf(Workload(input_tokens=64, output_tokens=16))
+"""
+
+
+class Project:
+    """A directory with tests, and pytest in it."""
+
+    def __init__(self, pytester: pytest.Pytester, mark: str) -> None:
+        self.pytester, self.mark = pytester, mark
+        self.path: Path = pytester.path
+
+    def run(self, *args: str) -> pytest.RunResult:
+        """Run pytest to its end."""
+        return self.pytester.runpytest_subprocess(*args, timeout=120)
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        """Start pytest and leave it running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", *args],
+            cwd=self.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def write(self, **files: str) -> None:
+        self.pytester.makepyfile(**files)
+
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in sorted(self.path.glob(".llmperf/runs/*.json"))]
+
+    def baselines(self) -> list[Path]:
+        return sorted(self.path.glob(".llmperf/baselines/*.json"))
+
+    def starts(self) -> int:
+        """How many engines were started, by their logs."""
+        return len(list(self.path.glob(".llmperf/logs/*.log")))
+
+    def nothing_is_left(self) -> bool:
+        scratch = [*self.path.rglob("*.part"), *self.path.rglob(".tiny-*")]
+        return gone(self.mark) and not scratch
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv(MARK, mark)
+    made = Project(pytester, mark)
+    yield made
+    assert made.nothing_is_left()

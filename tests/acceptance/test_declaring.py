@@ -1,0 +1,156 @@
+"""Wrong markers, options and settings: one error each that says where, what and what would be right."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.conftest import CHAT, Project
+
+HEAD = "import pytest\nfrom pytest_llmperf import Workload, slo, sweep\n"
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        (
+            "@slo(tfft_ms=300)",
+            "@slo(tfft_ms=300): unknown metric 'tfft_ms' (did you mean 'ttft_ms'?); valid: *",
+        ),
+        ("@slo(ttft_ms=-1)", "@slo(ttft_ms=-1): ttft_ms=-1: a limit is greater than 0"),
+        ("@slo(goodput=99)", "@slo(goodput=99): goodput=99: a share lies between 0 and 1"),
+        ("@slo()", "@slo(): says nothing; expected slo(ttft_ms=300, tpot_ms=40)"),
+        ("@pytest.mark.slo(300)", "@slo(300): takes named values only, *"),
+        ("@sweep(rates=[])", "@sweep(rates=[[]]): rates=[[]]: at least one load point"),
+        ("@sweep(rates=[1, 0])", "@sweep(rates=[[]1, 0]): rates=0: a number greater than 0"),
+        (
+            "@sweep(rates=[1], concurrency=[1])",
+            "@sweep(*): give rates (open loop) or concurrency *, not both",
+        ),
+        ("@sweep(rates=[1], arrivals='burst')", "@sweep(*): arrivals='burst': valid: poisson, constant"),
+        ("@pytest.mark.sweep(rate=[1])", "@sweep(rate=[[]1]): unknown rate; valid: rates, *"),
+        ("@pytest.mark.engine('vlm')", "engine 'vlm' is not known; known: llamacpp, *"),
+        ("@pytest.mark.engine()", "@engine(*): takes one string, *"),
+        ("@pytest.mark.engine('http://u:pw@h/')", "@engine(*): *no credentials in a URL*LLMPERF_API_KEY"),
+    ],
+)
+def test_a_bad_marker_is_an_error_of_the_collection(project: Project, marker: str, message: str) -> None:
+    project.write(test_it=f"{HEAD}{marker}\ndef test_chat(llmperf):\n    pass\n")
+    result = project.run("--llmperf", "--collect-only")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"test_it.py:3: test_chat: {message}"])
+    result.stdout.no_fnmatch_line("*pw@*")
+
+
+def test_a_bad_marker_is_found_without_llmperf_too(project: Project) -> None:
+    project.write(test_it=f"{HEAD}@slo(nope=1)\ndef test_chat(llmperf):\n    pass\n")
+    project.run().assert_outcomes(errors=1)
+
+
+def test_a_bad_marker_of_a_parameter_names_the_item(project: Project) -> None:
+    project.write(
+        test_it=f"""{HEAD}
+@pytest.mark.parametrize("n", [1, pytest.param(2, marks=slo(nope=1))])
+def test_chat(llmperf, n):
+    pass
+"""
+    )
+    result = project.run("--llmperf")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: test_it.py::test_chat[[]2]: @slo(nope=1): unknown metric 'nope'*"])
+
+
+def test_a_marker_without_the_fixture_is_an_error(project: Project) -> None:
+    project.write(test_it=f"{HEAD}@slo(ttft_ms=1)\ndef test_chat():\n    pass\n")
+    project.run().assert_outcomes(passed=1)
+    result = project.run("--llmperf")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*@slo has no effect: the test does not use the llmperf fixture*"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--llmperf-rates", "1,x"], "--llmperf-rates: 'x' is not a number"),
+        (
+            ["--llmperf-rates", "1", "--llmperf-concurrency", "1"],
+            "--llmperf-rates: either this or *, not both",
+        ),
+        (["--llmperf-launches", "0"], "--llmperf-launches: '0': a number greater than 0"),
+        (["--llmperf-launches", "1.5"], "--llmperf-launches: '1.5': a whole number"),
+        (["--llmperf-slo", "ttft_ms"], "--llmperf-slo: 'ttft_ms': expected NAME=NUMBER*"),
+        (["--llmperf-percentile", "p42"], "--llmperf-percentile: 'p42': valid: p50, p90, p95, p99, mean"),
+        (["--llmperf-tolerance", "200%"], "--llmperf-tolerance: '200%': below 100%"),
+        (["--llmperf-gate", "speed"], "--llmperf-gate: unknown metric 'speed'*"),
+        (["--llmperf-inconclusive", "ignore"], "--llmperf-inconclusive: 'ignore': valid: warn, fail"),
+        (["--llmperf-engine", "'"], "--llmperf-engine: engine: no closing quotation"),
+        (["--llmperf-json", "."], "--llmperf-json .: cannot be written"),
+    ],
+)
+def test_a_bad_option_is_a_usage_error(project: Project, options: list[str], message: str) -> None:
+    project.write(test_it=CHAT)
+    result = project.run("--llmperf", *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+
+
+def test_variables_and_configuration_are_named_when_they_are_wrong(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(test_it=CHAT)
+    project.pytester.makeini("[pytest]\nllmperf_duration = soon\n")
+    result = project.run("--llmperf")
+    result.stderr.fnmatch_lines(["ERROR: llmperf_duration: 'soon' is not a number"])
+    monkeypatch.setenv("LLMPERF_REQUESTS", "2.5")
+    result = project.run("--llmperf", "-o", "llmperf_duration=1")
+    result.stderr.fnmatch_lines(["ERROR: LLMPERF_REQUESTS: requests=2.5: a whole number"])
+
+
+def test_the_command_line_outranks_the_marker_and_the_marker_the_configuration(project: Project) -> None:
+    project.write(test_it=CHAT.replace("rates=[4], duration=1", "rates=[4]"))
+    project.pytester.makeini("[pytest]\nllmperf_rates = 9\nllmperf_duration = 0.5\n")
+    result = project.run("--llmperf", "--llmperf-slo", "ttft_ms=3000")
+    result.assert_outcomes(passed=1)
+    (test,) = project.records()[0]["tests"]
+    assert [point["key"] for point in test["points"]] == ["64 in / 16 out, poisson 4/s for 0.5 s"]
+    assert test["slo"] == ["TTFT p95 ≤ 3000 ms", "TPOT p95 ≤ 500 ms"]
+
+
+def test_bad_arguments_of_the_call_fail_at_the_line_of_the_call(project: Project) -> None:
+    project.write(
+        test_it="""
+        from pytest_llmperf import Workload
+
+        def test_rate(llmperf):
+            llmperf(Workload(input_tokens=8, output_tokens=4), rate=-1)
+
+        def test_length(llmperf):
+            llmperf(Workload(input_tokens=8, output_tokens=0))
+
+        def test_type(llmperf):
+            llmperf({"input_tokens": 8})
+        """
+    )
+    result = project.run("--llmperf")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            ">       llmperf(Workload(input_tokens=8, output_tokens=4), rate=-1)",
+            "E *rates=-1: a number greater than 0",
+            "E *Workload(output_tokens=0): a whole number of tokens, at least 1",
+            "E *expected a Workload",
+        ]
+    )
+
+
+def test_markers_and_options_are_documented_by_pytest_itself(project: Project) -> None:
+    markers = project.run("--markers")
+    markers.stdout.fnmatch_lines(
+        ["@pytest.mark.slo(ttft_ms=300, tpot_ms=40): *", "@pytest.mark.sweep(*", "*engine(*"]
+    )
+    help_text = project.run("--help")
+    help_text.stdout.fnmatch_lines(
+        ["*--llmperf-engine=SUBJECT*", "*--llmperf-update*", "*llmperf_rates (string)*"]
+    )
+    project.write(test_it=CHAT)
+    project.run("--strict-markers", "--strict-config").assert_outcomes(skipped=1)

@@ -1,0 +1,169 @@
+"""Engines that do not start, die, hang or answer nonsense, and files that are damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import CHAT, Project
+
+# An engine of the project's own: llama.cpp, but started after a line of Python of its own.
+WRAPPED = """
+import dataclasses, signal, sys
+from pytest_llmperf.engines.llamacpp import LlamaCpp
+
+class Wrapped(LlamaCpp):
+    name = "wrapped"
+    def command(self, subject, model, port):
+        command = super().command(dataclasses.replace(subject, args=()), model, port)
+        code = "import os, signal, sys, time; " + subject.args[0] + "; os.execv(sys.argv[1], sys.argv[1:])"
+        return dataclasses.replace(command, argv=(sys.executable, "-c", code, *command.argv))
+
+def pytest_llmperf_engines():
+    return [Wrapped()]
+"""
+# An alarm survives exec and kills the engine when it rings.
+DIES_LATER = "wrapped 'signal.alarm(3)'"
+
+
+def test_an_engine_with_a_bad_flag_is_an_error_with_its_last_words(project: Project) -> None:
+    project.write(test_it=CHAT + "\ndef test_other(llmperf):\n    pass\n")
+    result = project.run("--llmperf", "--llmperf-engine", "llamacpp --paralell 3 --api-key hunter2")
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "llamacpp --paralell 3 --api-key '[[]redacted]': the engine ended before it was ready",
+            "command: *--paralell 3 --api-key '[[]redacted]'",
+            "process: * exited with code 2",
+            "log: *.llmperf/logs/*-llamacpp-launch1.log",
+            "  | llamacpp: error: unrecognized arguments: --paralell 3 *",
+            "*(not tried again for this test)*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*hunter2*")
+    assert "hunter2" not in json.dumps(project.records())
+    assert project.starts() == 1
+
+
+def test_a_version_that_is_not_installed_says_how_to_get_it(project: Project) -> None:
+    project.write(test_it=CHAT)
+    result = project.run("--llmperf", "--llmperf-engine", "llamacpp==2020.1.1")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*llamacpp==2020.1.1 was asked for, but xllamacpp * pip install xllamacpp==2020.1.1"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "*: no such file; llamacpp needs a GGUF file"), (b"PK\3\4", "*: not a GGUF file")],
+)
+def test_a_model_that_is_none(project: Project, content: bytes | None, message: str) -> None:
+    project.write(test_it=CHAT)
+    if content is not None:
+        (project.path / "m.gguf").write_bytes(content)
+    result = project.run("--llmperf", "--llmperf-model", "m.gguf")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"--llmperf-model m.gguf{message}"])
+
+
+def test_an_engine_that_dies_mid_run_is_an_error_and_the_next_test_gets_a_new_one(project: Project) -> None:
+    project.write(
+        conftest=WRAPPED, test_it=CHAT.replace("duration=1", "duration=6") + CHAT.replace("_chat", "_next")
+    )
+    result = project.run("--llmperf", "--llmperf-engine", DIES_LATER)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at call of test_chat*",
+            f"{DIES_LATER} died while it was measured",
+            "command: *",
+            "process: * was killed by SIGALRM",
+            "  | *",
+        ]
+    )
+    assert project.starts() == 2
+    first, second = project.records()[0]["tests"]
+    assert first["verdict"] == "error"
+    assert second["verdict"] == "pass"
+
+
+def test_an_engine_that_is_never_ready_is_given_up(project: Project) -> None:
+    project.write(conftest=WRAPPED, test_it=CHAT)
+    result = project.run(
+        "--llmperf", "--llmperf-engine", "wrapped 'time.sleep(60)'", "--llmperf-startup-timeout", "1"
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*: not ready after 1 s (--llmperf-startup-timeout)", "process: * still runs"]
+    )
+
+
+def test_an_engine_that_leaves_children_in_other_sessions_leaves_nothing(project: Project) -> None:
+    project.write(conftest=WRAPPED, test_it=CHAT)
+    fork = "os.fork() or (os.setsid(), signal.signal(15, signal.SIG_IGN), time.sleep(300))"
+    project.run("--llmperf", "--llmperf-engine", f"wrapped '{fork}'").assert_outcomes(passed=1)
+    assert project.nothing_is_left()
+
+
+def test_a_program_that_does_not_exist(project: Project) -> None:
+    project.write(
+        conftest=WRAPPED.replace("(sys.executable, ", '("/no/such/program", '),
+        test_it=CHAT,
+    )
+    result = project.run("--llmperf", "--llmperf-engine", "wrapped pass")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["wrapped pass cannot be started: FileNotFoundError: *", "command: /no/such/program *"]
+    )
+
+
+def test_nobody_at_the_url(project: Project) -> None:
+    project.write(test_it=CHAT)
+    url = "http://127.0.0.1:9"
+    result = project.run("--llmperf", "--llmperf-engine", url, "--llmperf-startup-timeout", "0.5")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"{url}: nothing answers HTTP there; tried for 0.5 s"])
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"llmperf_baseline": 99}', '{"llmperf_baseline": 1}', "\0\1"])
+def test_a_damaged_baseline_is_an_error_and_stays_as_it_is(project: Project, damage: str) -> None:
+    project.write(test_it=CHAT)
+    project.run("--llmperf", "--llmperf-update").assert_outcomes(passed=1)
+    (baseline,) = project.baselines()
+    baseline.write_text(damage)
+    for options in ([], ["--llmperf-update"]):
+        result = project.run("--llmperf", *options)
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines([f"*{baseline.name}*"])
+        assert baseline.read_text() == damage
+
+
+def test_a_directory_that_cannot_be_written_loses_nothing(project: Project) -> None:
+    project.write(test_it=CHAT)
+    (project.path / ".llmperf").write_text("a file where a directory should be")
+    result = project.run("--llmperf")
+    result.assert_outcomes(passed=1)
+    (line,) = [line for line in result.outlines if line.startswith("record: ")]
+    assert "cannot be written" in line
+    record = Path(line.removeprefix("record: ").partition(" (")[0])
+    assert json.loads(record.read_text())["status"] == "complete"
+    record.unlink()
+
+    update = project.run("--llmperf", "--llmperf-update")
+    assert update.ret == pytest.ExitCode.USAGE_ERROR
+    update.stderr.fnmatch_lines(["ERROR: --llmperf-update: *baselines cannot be written"])
+
+
+def test_a_hook_may_add_to_the_record(project: Project) -> None:
+    project.write(
+        conftest="""
+        def pytest_llmperf_record(record):
+            record["commit"] = "abc"
+        """,
+        test_it=CHAT,
+    )
+    project.run("--llmperf").assert_outcomes(passed=1)
+    assert project.records()[0]["commit"] == "abc"
