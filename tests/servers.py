@@ -12,6 +12,7 @@ import base64
 import contextlib
 import gc
 import json
+import os
 import socket
 import ssl
 import struct
@@ -370,6 +371,10 @@ class Wire:
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._connection.close()
 
+    def send_in_the_clear(self, data: bytes) -> None:
+        """Past TLS."""
+        os.write(self._connection.fileno(), data)
+
     def say_goodbye(self) -> None:
         """End TLS politely, and leave the connection open."""
         assert isinstance(self._connection, ssl.SSLSocket)
@@ -379,7 +384,7 @@ class Wire:
 
 Script = Callable[[Wire], None]
 SCRIPTS: dict[str, Script] = {}
-_WITHOUT_READING = {"close_at_once", "reset_at_once"}
+_WITHOUT_READING = {"close_at_once", "reset_at_once", "not_http_at_once"}
 
 
 def _script(function: Script) -> Script:
@@ -533,6 +538,12 @@ def _close_without_answer(wire: Wire) -> None:
 @_script
 def _not_http(wire: Wire) -> None:
     wire.send(b"220 mail.test ESMTP\r\n\r\n")
+
+
+@_script
+def _not_http_at_once(wire: Wire) -> None:
+    _not_http(wire)
+    wire.hang()
 
 
 @_script

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import ssl
 import struct
@@ -23,6 +24,8 @@ _TIMESPEC = struct.Struct("@ll")
 _READ_BYTES = 32 * 1024
 _ANCILLARY_BYTES = 64
 _END_OF_CHUNKS = b"\r\n0\r\n\r\n"
+_MAX_HEAD = 16 * 1024
+_LENGTH = re.compile(rb"[ \t]*[0-9]{1,15}[ \t]*")
 
 
 class Connection:
@@ -40,6 +43,8 @@ class Connection:
         self.is_ended = False
         self._limit_bytes = limit_bytes
         self._received = 0
+        self._head = self._tail = b""
+        self._in_head = True
         self._remaining: int | None = None
         self._outgoing = memoryview(b"")
         self._tls: _Tls | None = None
@@ -98,13 +103,10 @@ class Connection:
         elif not self.is_open:
             self._shake_hands(data)
         else:
-            try:
-                plain = self._tls.decrypt(data)
-            except ssl.SSLError as error:
-                self._fail("tls", str(error))
-                return
-            if plain:
+            if plain := self._tls.decrypt(data):
                 self._take(stamp, plain)
+            if self._tls.problem is not None:
+                self._fail("tls", self._tls.problem)
             elif self._tls.is_closed:
                 self.end()
 
@@ -122,7 +124,7 @@ class Connection:
     @property
     def has_failed(self) -> bool:
         """Whether it ended without a 200, as far as a glance tells."""
-        return self.failure is not None or not self.reads or self.reads[0][1][9:12] != b"200"
+        return self.failure is not None or self._head[9:12] != b"200"
 
     def _fail(self, kind: str, detail: str) -> None:
         self.end(f"{kind}: {detail}")
@@ -130,22 +132,25 @@ class Connection:
     def _take(self, stamp: int, data: bytes) -> None:
         self.reads.append((stamp, data))
         self._received += len(data)
+        self._tail = (self._tail + data[-len(_END_OF_CHUNKS) :])[-len(_END_OF_CHUNKS) :]
+        if self._in_head:
+            self._look_for_length(data)
         if self._received > self._limit_bytes:
             self._fail("flood", f"more than {self._limit_bytes} bytes in one response")
-        elif data.endswith(_END_OF_CHUNKS):
-            self.end()
-        elif len(self.reads) <= 4 and self._remaining is None:
-            self._look_for_length()
-        if self._remaining is not None and self._received >= self._remaining:
+        elif self._tail == _END_OF_CHUNKS or (
+            self._remaining is not None and self._received >= self._remaining
+        ):
             self.end()
 
-    def _look_for_length(self) -> None:
+    def _look_for_length(self, data: bytes) -> None:
         """A response with a Content-Length, which an error may have, ends with that many bytes."""
-        head, found, _ = b"".join(data for _, data in self.reads).partition(b"\r\n\r\n")
+        self._head += data
+        head, found, _ = self._head.partition(b"\r\n\r\n")
+        self._in_head = not found and len(head) < _MAX_HEAD
         if found:
             for line in head.lower().split(b"\r\n"):
                 name, _, value = line.partition(b":")
-                if name == b"content-length" and value.strip().isdigit():
+                if name == b"content-length" and _LENGTH.fullmatch(value):
                     self._remaining = len(head) + len(found) + int(value)
 
     def _shake_hands(self, data: bytes) -> None:
@@ -191,6 +196,7 @@ class _Tls:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
         self.is_closed = False
+        self.problem: str | None = None
 
     def pending(self) -> bytes:
         return self._outgoing.read()
@@ -209,7 +215,7 @@ class _Tls:
         return self.pending()
 
     def decrypt(self, data: bytes) -> bytes:
-        """All plain bytes that are complete with ``data``. Raises :class:`ssl.SSLError`."""
+        """All plain bytes that are complete with ``data``; ``is_closed`` and ``problem`` tell of an end."""
         self._incoming.write(data)
         plain = []
         try:
@@ -220,4 +226,6 @@ class _Tls:
             pass  # the rest of the record has not arrived yet
         except ssl.SSLZeroReturnError:
             self.is_closed = True
+        except ssl.SSLError as error:
+            self.problem = str(error)
         return b"".join(plain)

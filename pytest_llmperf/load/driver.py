@@ -85,8 +85,7 @@ class Driver:
                 now = time.monotonic_ns()
                 while len(opened) < len(due) and due[len(opened)] - _OPEN_AHEAD_NS <= now:
                     opened.append(loop.open())
-                while unsent and unsent[0][0] <= now:
-                    index = len(due) - len(unsent)
+                while unsent and unsent[0][0] <= now and (index := len(due) - len(unsent)) < len(opened):
                     moment, request = unsent.popleft()
                     loop.send(opened[index], request, moment)
                     now = time.monotonic_ns()
@@ -123,13 +122,13 @@ class Driver:
 
             for _ in range(concurrency):
                 more()
-            while loop.active or waiting:
+            while loop.active:
+                ended_before = loop.ended
                 for connection in [c for c in waiting if c.is_open or c.is_ended]:
                     waiting.remove(connection)
                     if not connection.is_ended:
                         loop.send(connection, ready.popleft(), time.monotonic_ns())
                         ready.append(next(requests))
-                ended_before = loop.ended
                 loop.turn(None)
                 if loop.failures_in_a_row < _HOPELESS * concurrency:
                     for _ in range(loop.ended - ended_before):
@@ -194,17 +193,22 @@ class _Loop:
         """Send now, or as soon as the connection stands; it counts as due at ``due_ns`` either way."""
         connection.due_ns = due_ns
         self._sent += 1
+        if connection.is_ended:
+            return
         if connection.is_open:
             connection.send(request)
             self._update(connection)
-        elif not connection.is_ended:
+        else:
             self._unsent[connection] = request
 
     def turn(self, wake_ns: int | None) -> None:
         """Wait for the sockets, but not beyond ``wake_ns``; serve those that are ready."""
         now = time.monotonic_ns()
         self._expire(now)
-        until = min(now + _WATCH_EVERY_NS, *(moment for moment in (wake_ns, self._next_deadline()) if moment))
+        moments = [moment for moment in (wake_ns, self._next_deadline()) if moment is not None]
+        if not moments:
+            return  # the last one under way has just expired
+        until = min(now + _WATCH_EVERY_NS, *moments)
         if now - self._watched_ns > (_WATCH_EVERY_NS if until - now > _WATCH_NEEDS_NS else _WATCH_LATEST_NS):
             self._watch(self._sent, self.ended)
             self._watched_ns = now = time.monotonic_ns()

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from pytest_llmperf.errors import EngineError
 
+_PROBE_S = 5.0
+
 
 @dataclass(frozen=True)
 class Target:
@@ -26,13 +28,18 @@ class Target:
 
     @classmethod
     def of(cls, url: str, api_key: str | None = None) -> Target:
-        """Raises :class:`EngineError` if the host has no address."""
+        """Raises :class:`EngineError` if the host has no address. Of several the first that accepts counts:
+        ``localhost`` is ::1 as well, where many servers do not listen."""
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         try:
-            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        except OSError as error:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
             raise EngineError(f"{url}: {error}") from None
+        choices = [(family, address) for family, _, _, _, address in found]
+        family, address = choices[0]
+        if len(choices) > 1:
+            family, address = next((choice for choice in choices if _accepts(*choice)), choices[0])
         tls = ssl.create_default_context() if parts.scheme == "https" else None
         return cls(family, address, parts.netloc, parts.path.rstrip("/"), tls, api_key)
 
@@ -61,3 +68,13 @@ class Target:
         if self.api_key:
             lines.append(f"Authorization: Bearer {self.api_key}")
         return "\r\n".join((*lines, "", "")).encode() + content
+
+
+def _accepts(family: int, address: Any) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_PROBE_S)
+            probe.connect(address)
+    except OSError:
+        return False
+    return True

@@ -77,7 +77,8 @@ def responses(draw: st.DrawFn) -> Response:
     if not draw(st.booleans()):
         before = head()
         return Response(before + body, tuple(len(before) + place for place in completed))
-    raw, places = head("200 OK", "text/event-stream", CHUNKED), []
+    raw = head("200 OK", "text/event-stream", CHUNKED)
+    places: list[int] = []
     rest, extension = body, draw(st.sampled_from([b"", b";name=value"]))
     while rest:
         size = draw(st.integers(1, 120))
