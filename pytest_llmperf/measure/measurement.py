@@ -66,6 +66,8 @@ class Measurements(Sequence[Measurement]):
 
     def at(self, *, rate: float | None = None, concurrency: int | None = None) -> Measurement:
         """The load point of this rate or concurrency. Raises :class:`DeclarationError` if there is none."""
+        if (rate is None) == (concurrency is None):
+            raise DeclarationError("at(): expected either rate=… or concurrency=…")
         for measurement in self._points:
             point = measurement.point
             if (point.rate, point.concurrency) == (rate, concurrency):

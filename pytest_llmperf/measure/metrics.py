@@ -42,10 +42,11 @@ def summarise(timeline: Timeline, slo: Slo, startup_s: float | None) -> dict[str
                 values[MetricKey(metric.name, statistic).name] = _statistic(known, statistic)
     succeeded = timeline.due_ns.size
     values[MetricKey("error_rate").name] = 1 - succeeded / timeline.requests if timeline.requests else 0.0
+    if timeline.requests:
+        values[MetricKey("goodput").name] = _goodput(timeline, observed, slo)
     if succeeded:
         values[MetricKey("output_tokens").name] = float(timeline.tokens.sum() / timeline.window_s)
         values[MetricKey("requests").name] = float(succeeded / timeline.window_s)
-        values[MetricKey("goodput").name] = _goodput(timeline, observed, slo)
     if startup_s is not None:
         values[MetricKey("startup").name] = startup_s
     return values
@@ -70,5 +71,4 @@ def is_supported(key: MetricKey, observations_of_it: int) -> bool:
     """Whether a percentile has at least one observation beyond it; below that it is the maximum's noise."""
     if key.statistic is None or key.statistic == "mean":
         return True
-    beyond = 1 - int(key.statistic.removeprefix("p")) / 100
-    return observations_of_it * beyond >= 1
+    return observations_of_it * (100 - int(key.statistic.removeprefix("p"))) >= 100
