@@ -66,7 +66,7 @@ class Distribution:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
-class OneWorkerScheduling(LoadScopeScheduling):
+class OneWorkerScheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Every test is a unit of its own, but the performance tests together are one.
 
     Tests that ``xdist_group`` marks bind to each other stay together as well, where their ids show it.
@@ -91,7 +91,7 @@ class OneWorkerScheduling(LoadScopeScheduling):
         The base class would hand that test on too, to crash one worker after the other.
         """
         workload = self.assigned_work.pop(node)
-        pending = [
+        pending: list[tuple[dict[str, bool], str]] = [
             (unit, test) for unit in workload.values() for test, is_done in unit.items() if not is_done
         ]
         if not pending:

@@ -176,7 +176,7 @@ def test_a_url_subject_is_measured_and_left_running(project: Project) -> None:
         sys.exit(code)
         """,
     )
-    result = project.pytester.runpython("serve.py")
+    result = project.pytester.runpython(project.path / "serve.py")
     result.assert_outcomes(passed=1)
     (record,) = project.records()
     environment = record["tests"][0]["environment"]
