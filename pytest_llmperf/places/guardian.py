@@ -26,6 +26,7 @@ from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _POLL_S = 0.1
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _prctl(option: int, value: int) -> None:
@@ -85,12 +86,14 @@ def _children() -> list[int]:
 
 def _before_exec() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for ignored in _IGNORED:  # an ignored signal stays ignored across exec, and SIGTERM has to work
+        signal.signal(ignored, signal.SIG_DFL)
 
 
 def main() -> None:
     """Start, watch, stop."""
     parent = os.getppid()
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for ignored in _IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     spec = json.loads(sys.stdin.readline())

@@ -1,0 +1,94 @@
+"""The real llama.cpp."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.engines.llamacpp import LlamaCpp, installed_version
+from pytest_llmperf.engines.words import WORDS
+from pytest_llmperf.errors import EngineError
+from pytest_llmperf.load.launch import Launch
+
+
+def launch(tmp_path: Path, subject: str) -> Launch:
+    return Launch(
+        0,
+        parse_subject(subject),
+        LlamaCpp(),
+        None,
+        log=tmp_path / "log",
+        startup_timeout_s=60,
+        request_timeout_s=60,
+        waiting=lambda elapsed_s: None,
+        watch=lambda sent, ended: None,
+    )
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
+    started = launch(tmp_path_factory.mktemp("engine"), "llamacpp --parallel 3 --ctx-size 6144")
+    yield started
+    started.stop()
+
+
+def test_it_describes_itself(running: Launch) -> None:
+    description = running.description
+    assert description.version == installed_version("xllamacpp")
+    assert description.settings == {"total_slots": "3", "n_ctx per slot": "6144"}
+    assert description.token_ids is not None
+    assert description.token_ids.stop == 2048
+
+
+def test_it_tells_how_long_its_start_took_phase_by_phase(running: Launch) -> None:
+    assert running.startup_s is not None
+    assert (
+        0
+        < running.startup_s["healthy"]
+        < running.startup_s["first token"]
+        < running.startup_s["first answer"]
+    )
+
+
+def test_every_word_of_the_list_is_one_token(running: Launch) -> None:
+    text = " " + " ".join(WORDS)
+    answer = httpx.post(f"{running.server.url}/tokenize", content=json.dumps({"content": text}))
+    assert len(answer.json()["tokens"]) == len(WORDS)
+
+
+@pytest.mark.parametrize("ending", [True, False])
+def test_greedy_decoding_never_ends_early_and_is_whole_text(running: Launch, ending: bool) -> None:
+    body = {"prompt": [500, 600, 700], "max_tokens": 300, "temperature": 0, "ignore_eos": not ending}
+    answer = httpx.post(f"{running.server.url}/v1/completions", json=body, timeout=60).json()
+    assert answer["usage"]["completion_tokens"] == 300
+    assert answer["choices"][0]["text"].isprintable()
+
+
+def test_its_counters_have_common_names_and_grow(running: Launch) -> None:
+    before = running.engine.counters(running.control)
+    httpx.post(f"{running.server.url}/v1/completions", json={"prompt": [500] * 40, "max_tokens": 1})
+    after = running.engine.counters(running.control)
+    assert set(after) == {"running", "waiting", "prompt_tokens", "cached_prompt_tokens"}
+    assert after["prompt_tokens"] - before["prompt_tokens"] == 40
+
+
+def test_settings_and_flags_reach_it(tmp_path: Path) -> None:
+    started = launch(tmp_path, "llamacpp -np 2 -c 1024 --threads 2 -b 64 -ub 32 --no-cache-prompt")
+    assert started.description.settings["total_slots"] == "2"
+    started.stop()
+
+
+def test_it_stops_when_asked_politely(tmp_path: Path) -> None:
+    started = launch(tmp_path, "llamacpp")
+    started.stop()
+    assert "exited with code 0" in started.server.account()
+
+
+def test_a_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="not from a path"):
+        launch(tmp_path, "llamacpp@/src")

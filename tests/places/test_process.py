@@ -1,0 +1,166 @@
+"""An engine process and its guardian."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.errors import EngineError
+from pytest_llmperf.places.process import EngineProcess, describe_exit
+from tests.leftovers import MARK, gone, marked
+
+Start = Callable[..., EngineProcess]
+
+
+@pytest.fixture
+def mark() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def start(tmp_path: Path, mark: str) -> Iterator[Start]:
+    started = []
+
+    def start(code: str, grace_s: float = 5.0) -> EngineProcess:
+        """A Python program as the engine; returns when it has said that it is ready."""
+        environment = {**os.environ, MARK: mark}
+        argv = [sys.executable, "-c", f"import os, signal, sys, time\n{code}"]
+        process = EngineProcess(argv, environment, tmp_path / "engine.log", grace_s)
+        while "ready" not in process.log_tail() and process.is_alive():
+            time.sleep(0.01)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+READY = "print('ready', flush=True)\n"
+
+
+def test_it_is_asked_to_end_and_may_clean_up(start: Start, mark: str) -> None:
+    process = start(
+        f"signal.signal(15, lambda *_: (print('bye', flush=True), sys.exit(7)))\n{READY}time.sleep(60)"
+    )
+    assert process.is_alive()
+    process.stop()
+    assert process.exit_code == 7
+    assert process.log_tail()[-1] == "bye"
+    assert gone(mark)
+
+
+def test_the_signal_that_asks_is_not_ignored_by_inheritance(start: Start) -> None:
+    process = start(f"{READY}time.sleep(60)")
+    process.stop()
+    assert process.exit_code == -signal.SIGTERM
+
+
+def test_one_that_will_not_end_is_killed(start: Start, mark: str) -> None:
+    process = start(f"signal.signal(15, signal.SIG_IGN)\n{READY}time.sleep(60)", grace_s=0.2)
+    process.stop()
+    assert process.exit_code == -signal.SIGKILL
+    assert not process.is_alive()
+    assert gone(mark)
+
+
+def test_children_and_orphans_in_other_sessions_end_with_it(start: Start, mark: str) -> None:
+    stubborn = "signal.signal(15, signal.SIG_IGN)"
+    process = start(
+        f"if not os.fork():\n    {stubborn}\n    time.sleep(60)\n"
+        f"if not os.fork():\n    os.setsid()\n    {stubborn}\n    os.fork()\n    time.sleep(60)\n"
+        f"{READY}time.sleep(60)"
+    )
+    while len(marked(mark)) < 4:
+        time.sleep(0.01)
+    process.stop()
+    assert gone(mark, within_s=5)
+
+
+def test_what_a_dead_engine_leaves_is_swept_at_once(start: Start, mark: str) -> None:
+    process = start(f"if not os.fork():\n    time.sleep(60)\n{READY}os._exit(3)")
+    while process.is_alive():
+        time.sleep(0.01)
+    assert process.exit_code == 3
+    process.stop()
+    assert gone(mark, within_s=5)
+
+
+def test_stopping_twice_is_no_error(start: Start) -> None:
+    process = start(READY)
+    process.stop()
+    process.stop()
+    assert not process.is_alive()
+
+
+def test_the_interrupt_of_a_terminal_does_not_reach_it(start: Start) -> None:
+    process = start(f"{READY}time.sleep(60)")
+    assert os.getsid(process.pid) == process.pid
+    assert os.getsid(process.pid) != os.getsid(0)
+    process.stop()
+
+
+def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="FileNotFoundError"):
+        EngineProcess(["/no/such/program"], os.environ, tmp_path / "log", 1.0)
+
+
+def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="log"):
+        EngineProcess([sys.executable, "-V"], os.environ, tmp_path / "no" / "log", 1.0)
+
+
+@pytest.mark.parametrize("victim", ["parent", "guardian"])
+def test_it_ends_with_whoever_started_it(tmp_path: Path, mark: str, victim: str) -> None:
+    code = f"""
+import os, sys, time
+from pathlib import Path
+from pytest_llmperf.places.process import EngineProcess
+argv = [sys.executable, "-c", "import time; time.sleep(60)"]
+process = EngineProcess(argv, os.environ, Path({str(tmp_path / "log")!r}), 5.0)
+print(process._guardian.pid, flush=True)
+time.sleep(60)
+"""
+    environment = {**os.environ, MARK: mark, "PYTHONPATH": os.getcwd()}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        guardian = int(parent.stdout.readline())
+        os.kill(parent.pid if victim == "parent" else guardian, signal.SIGKILL)
+        if victim == "guardian":
+            while len(marked(mark)) > 1:
+                time.sleep(0.01)
+            parent.kill()
+    assert gone(mark)
+
+
+def test_the_log_tail_skips_blank_lines_and_survives_odd_bytes(tmp_path: Path) -> None:
+    process = EngineProcess([sys.executable, "-V"], os.environ, tmp_path / "log", 1.0)
+    process.stop()
+    (tmp_path / "log").write_bytes(b"one\n\n  \ntwo \xff\nthree\n\n")
+    assert process.log_tail(2) == ["two \ufffd", "three"]
+    (tmp_path / "log").unlink()
+    assert process.log_tail()[0].startswith("(the log cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (None, "ended"),
+        (0, "exited with code 0"),
+        (3, "exited with code 3"),
+        (-9, "was killed by SIGKILL"),
+        (-200, "was killed by signal 200"),
+    ],
+)
+def test_exit_codes_in_words(code: int | None, words: str) -> None:
+    assert describe_exit(code) == words
