@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,10 +79,11 @@ def _texts(value: Any) -> dict[str, str]:
 
 
 def _launches(values: Any) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    if not numbers:
-        raise ValueError("a metric without a value")
-    return numbers
+    if not isinstance(values, list) or not values:
+        raise ValueError("a metric without a list of values")
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+        raise ValueError("a value that is not a number")
+    return tuple(map(float, values))
 
 
 class Baselines:
@@ -99,13 +102,17 @@ class Baselines:
         return Baseline.read(path) if path.exists() else None
 
     def elsewhere(self, test: str, environment: Mapping[str, str]) -> list[str]:
-        """How this environment differs from the closest one that has a baseline of the test."""
-        others = [Baseline.read(path) for path in sorted(self.directory.glob(f"{_slug(test)}.*.json"))]
-        found = [differences(other.environment, environment) for other in others]
+        """How this environment differs from the closest one that has a readable baseline of the test."""
+        found = []
+        for path in sorted(self.directory.glob(f"{_slug(test)}.*.json")):
+            with contextlib.suppress(StoreError):  # it is for a test run in its own environment to complain
+                found.append(differences(Baseline.read(path).environment, environment))
         return min(found, key=len, default=[])
 
 
 def _slug(test: str) -> str:
     """A file name that a person recognises and that two tests never share."""
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", test.rpartition("/")[2].replace(".py::", "-")).strip("-")
+    file, _, function = test.partition("::")
+    name = f"{file.rpartition('/')[2].removesuffix('.py')}-{function}"
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
     return f"{readable[:80]}-{hashlib.sha256(test.encode()).hexdigest()[:6]}"

@@ -28,16 +28,18 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        # A lone surrogate, as in an argument that is not UTF-8, becomes the JSON escape of itself.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(scratch, 0o644)
         os.replace(scratch, path)
     except OSError as error:
-        if scratch is not None and os.path.exists(scratch):
-            os.unlink(scratch)
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        if scratch is not None:
+            Path(scratch).unlink(missing_ok=True)
 
 
 def read_json(path: Path, kind: str, version: int) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def read_json(path: Path, kind: str, version: int) -> dict[str, Any]:
     if content[kind] != version:
         raise StoreError(
             f"{path} has {kind} version {content[kind]!r}, this release reads version {version}: use the "
-            "release that wrote it, or accept a new one"
+            "release that wrote it, or delete it and accept a new one"
         )
     return content
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import tempfile
@@ -59,9 +60,9 @@ class Store:
             return path, error
 
     def _ignore_what_is_not_meant_to_be_committed(self) -> None:
-        path = self.directory / ".gitignore"
-        if not path.exists():
-            path.write_text(IGNORED)
+        # Without the file nothing is lost but a little order.
+        with contextlib.suppress(OSError), (self.directory / ".gitignore").open("x") as file:
+            file.write(IGNORED)
 
 
 def session_record(

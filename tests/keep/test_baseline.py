@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmperf.errors import StoreError
+from pytest_llmperf.keep.baseline import Baseline, Baselines
+
+HERE = {"place": "local", "model": "tiny", "cpu": "Zen 5", "cpus": "16"}
+TEST = "tests/perf/test_serving.py::test_chat"
+
+
+def baseline(**changed: Any) -> Baseline:
+    accepted = Baseline(
+        test=TEST,
+        accepted="2026-01-02T03:04:05+00:00",
+        environment=HERE,
+        subject={"engine": "vllm", "version": "0.24.0"},
+        subject_text="vllm==0.24.0 --flag",
+        points={
+            "16 in / 8 out, poisson 4/s for 30 s": {"ttft_p50_ms": (10.5, 11.0), "tpot_p50_ms": (2.0,)},
+            "16 in / 8 out, poisson 8/s for 30 s": {"ttft_p50_ms": (20.25, 21.0, 22.0)},
+        },
+    )
+    return dataclasses.replace(accepted, **changed)
+
+
+def test_a_baseline_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    baseline().write(tmp_path / "b.json")
+    assert Baseline.read(tmp_path / "b.json") == baseline()
+
+
+TEXTS = st.dictionaries(st.text(max_size=6), st.text(max_size=6), max_size=3)
+LAUNCHES = st.lists(st.integers(1, 999_999).map(lambda n: n / 1000), min_size=1, max_size=4).map(tuple)
+
+
+@given(
+    environment=TEXTS,
+    subject=TEXTS,
+    points=st.dictionaries(st.text(), st.dictionaries(st.text(), LAUNCHES, max_size=3), max_size=3),
+)
+def test_any_names_and_six_digits_of_any_value_come_back(
+    environment: dict[str, str],
+    subject: dict[str, str],
+    points: dict[str, dict[str, tuple[float, ...]]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    kept = baseline(environment=environment, subject=subject, points=points)
+    kept.write(path)
+    assert Baseline.read(path) == kept
+
+
+def test_a_baseline_is_a_file_that_a_person_can_review(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    baseline(points={"4/s": {"ttft_p50_ms": (10.123456789, 11.0)}}).write(path)
+    assert path.read_text() == (
+        '{\n "llmperf_baseline": 1,\n "test": "tests/perf/test_serving.py::test_chat",\n'
+        ' "accepted": "2026-01-02T03:04:05+00:00",\n'
+        ' "subject": {\n  "text": "vllm==0.24.0 --flag",\n'
+        '  "fields": {\n   "engine": "vllm",\n   "version": "0.24.0"\n  }\n },\n'
+        ' "environment": {\n  "place": "local",\n  "model": "tiny",\n  "cpu": "Zen 5",\n  "cpus": "16"\n },\n'
+        ' "points": {\n  "4/s": {\n   "ttft_p50_ms": [ 10.1235, 11.0 ]\n  }\n }\n}\n'
+    )
+
+
+def test_its_launches_are_those_of_its_best_known_metric() -> None:
+    assert baseline().launches == 3
+    assert baseline(points={}).launches == 0
+
+
+# -- damage ------------------------------------------------------------------------------------------
+
+
+def damaged(tmp_path: Path, *where: str, value: object = ...) -> Path:
+    """A baseline's file in which what lies at ``where`` is gone, or is ``value``."""
+    path = tmp_path / "b.json"
+    baseline(points={"4/s": {"ttft_p50_ms": (10.0, 11.0)}}).write(path)
+    content = json.loads(path.read_text())
+    inner = content
+    for name in where[:-1]:
+        inner = inner[name]
+    if value is ...:
+        del inner[where[-1]]
+    else:
+        inner[where[-1]] = value
+    path.write_text(json.dumps(content))
+    return path
+
+
+def assert_refused(path: Path, why: str) -> None:
+    before = path.read_bytes()
+    with pytest.raises(StoreError) as caught:
+        Baseline.read(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path} is damaged: {why}"), message
+    assert message.endswith("restore it (git checkout -- FILE) or delete it; it will not be overwritten")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ("test",),
+        ("accepted",),
+        ("environment",),
+        ("subject",),
+        ("subject", "text"),
+        ("subject", "fields"),
+        ("points",),
+    ],
+    ids=".".join,
+)
+def test_a_baseline_without_one_of_its_parts_is_damaged(where: tuple[str, ...], tmp_path: Path) -> None:
+    assert_refused(damaged(tmp_path, *where), f"KeyError: '{where[-1]}'")
+
+
+@pytest.mark.parametrize(
+    "where", [("environment",), ("subject",), ("subject", "fields"), ("points",)], ids=".".join
+)
+@pytest.mark.parametrize("value", [None, 1, "text", ["text"]], ids=repr)
+def test_a_part_of_the_wrong_type_is_damage(where: tuple[str, ...], value: object, tmp_path: Path) -> None:
+    assert_refused(damaged(tmp_path, *where, value=value), "")
+
+
+@pytest.mark.parametrize("value", [None, 1, [10.0]], ids=repr)
+def test_a_point_of_the_wrong_type_is_damage(value: object, tmp_path: Path) -> None:
+    assert_refused(damaged(tmp_path, "points", "4/s", value=value), "")
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ([], "ValueError: a metric without a list of values"),
+        (None, "ValueError: a metric without a list of values"),
+        (10.0, "ValueError: a metric without a list of values"),
+        ("123", "ValueError: a metric without a list of values"),
+        ({"1": 2}, "ValueError: a metric without a list of values"),
+        ([10.0, None], "ValueError: a value that is not a number"),
+        ([10.0, "11"], "ValueError: a value that is not a number"),
+        ([True], "ValueError: a value that is not a number"),
+        ([float("nan")], "ValueError: a value that is not a number"),
+        ([float("inf")], "ValueError: a value that is not a number"),
+        ([[10.0]], "ValueError: a value that is not a number"),
+    ],
+    ids=repr,
+)
+def test_values_that_are_no_list_of_numbers_are_damage(value: object, why: str, tmp_path: Path) -> None:
+    assert_refused(damaged(tmp_path, "points", "4/s", "ttft_p50_ms", value=value), why)
+
+
+def test_a_baseline_cut_short_by_a_full_disk_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    baseline().write(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    assert_refused(path, "not JSON (")
+
+
+# -- the directory -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def baselines(tmp_path: Path) -> Baselines:
+    return Baselines(tmp_path / "baselines")
+
+
+def keep(baselines: Baselines, **changed: Any) -> Path:
+    kept = baseline(**changed)
+    path = baselines.path(kept.test, kept.environment)
+    kept.write(path)
+    return path
+
+
+def test_a_file_is_named_after_its_test_as_a_person_knows_it(baselines: Baselines) -> None:
+    name = baselines.path("tests/perf/test_serving.py::TestLoad::test_chat[tiny-4]", HERE).name
+    assert name.startswith("test_serving-TestLoad-test_chat-tiny-4-")
+    assert name.endswith(".json")
+
+
+@pytest.mark.parametrize(
+    "test",
+    ["a/b/test_x.py::test_y[org/model]", "test_x.py::test_y[../../etc]", "test_x.py::test_y[ä ö\n*?]"],
+)
+def test_whatever_a_test_is_called_its_file_lies_in_the_directory(test: str, baselines: Baselines) -> None:
+    path = baselines.path(test, HERE)
+    assert path.parent == baselines.directory
+    assert path.name.startswith("test_x-test_y-")
+    assert path.name.isascii()
+
+
+def test_a_very_long_name_still_fits_into_a_file_system(baselines: Baselines) -> None:
+    long = f"tests/test_x.py::test_y[{'z' * 1000}]"
+    assert len(baselines.path(long, HERE).name) < 128
+    assert baselines.path(long, HERE) != baselines.path(long[:-1] + "z]", HERE)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "tests/perf/test_serving.py::test_chat2",
+        "tests/perf/test_serving.py::test-chat",
+        "tests/other/test_serving.py::test_chat",
+        "tests/perf/test_serving.py::test_chat[]",
+        "tests/perf/test_serving-test_chat",
+    ],
+)
+def test_different_tests_never_share_a_file(other: str, baselines: Baselines) -> None:
+    assert baselines.path(other, HERE) != baselines.path(TEST, HERE)
+
+
+@pytest.mark.parametrize(
+    "other", [{**HERE, "cpus": "8"}, {"place": "local"}, {}, {**HERE, "driver": "570"}], ids=repr
+)
+def test_different_environments_never_share_a_file(other: dict[str, str], baselines: Baselines) -> None:
+    assert baselines.path(TEST, other) != baselines.path(TEST, HERE)
+
+
+def test_a_baseline_is_found_by_its_test_and_environment_only(baselines: Baselines) -> None:
+    keep(baselines)
+    assert baselines.find(TEST, dict(reversed(HERE.items()))) == baseline()
+    assert baselines.find(TEST + "2", HERE) is None
+    assert baselines.find(TEST, {**HERE, "cpus": "8"}) is None
+
+
+def test_without_a_directory_there_is_no_baseline(baselines: Baselines) -> None:
+    assert baselines.find(TEST, HERE) is None
+    assert baselines.elsewhere(TEST, HERE) == []
+
+
+def test_a_damaged_baseline_is_not_taken_for_none(baselines: Baselines) -> None:
+    keep(baselines).write_text("{")
+    with pytest.raises(StoreError, match="is damaged"):
+        baselines.find(TEST, HERE)
+
+
+def test_a_directory_in_its_place_is_not_taken_for_none(baselines: Baselines) -> None:
+    baselines.path(TEST, HERE).mkdir(parents=True)
+    with pytest.raises(StoreError, match="cannot be read: Is a directory"):
+        baselines.find(TEST, HERE)
+
+
+def test_a_baseline_from_elsewhere_is_told_by_the_fields_that_differ(baselines: Baselines) -> None:
+    keep(baselines, environment={**HERE, "cpus": "8", "driver": "570"})
+    assert baselines.elsewhere(TEST, HERE) == ["cpus: 8 → 16", "driver: 570 → (none)"]
+
+
+def test_of_several_environments_the_closest_one_is_told(baselines: Baselines) -> None:
+    keep(baselines, environment={**HERE, "cpus": "8", "cpu": "Zen 4"})
+    keep(baselines, environment={**HERE, "model": "large"})
+    keep(baselines, environment={})
+    assert baselines.elsewhere(TEST, HERE) == ["model: large → tiny"]
+
+
+def test_the_baselines_of_other_tests_are_no_matter(baselines: Baselines) -> None:
+    keep(baselines, test=TEST + "2", environment={})
+    assert baselines.elsewhere(TEST, HERE) == []
+
+
+def test_a_damaged_baseline_of_another_environment_spoils_nothing_here(baselines: Baselines) -> None:
+    keep(baselines, environment={}).write_text("{")
+    keep(baselines, environment={**HERE, "cpus": "8"})
+    assert baselines.elsewhere(TEST, HERE) == ["cpus: 8 → 16"]

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.metrics import MetricKey, parse_metric
+from pytest_llmperf.declare.slo import Limit, Slo
+from pytest_llmperf.declare.workload import Workload
+from pytest_llmperf.judge.change import compare
+from pytest_llmperf.judge.objective import judge_limit
+from pytest_llmperf.judge.verdict import Verdict
+from pytest_llmperf.keep.result import Run, TestResult
+from pytest_llmperf.load.health import Health
+from pytest_llmperf.measure.measurement import Measurement
+
+WORKLOAD = Workload(input_tokens=16, output_tokens=8)
+SLOW, FAST = LoadPoint(rate=1.0, duration_s=5.0), LoadPoint(rate=4.0, duration_s=5.0)
+TTFT = MetricKey("ttft", "p95")
+
+
+def run(launch: int, point: LoadPoint = SLOW, problems: tuple[str, ...] = (), **values: float) -> Run:
+    measurement = Measurement(
+        workload=WORKLOAD,
+        point=point,
+        requests=5,
+        values=values,
+        errors={"reset": (2, "reset: by peer")},
+        health=Health(0.1, 0.123456789, 1.0, 0.25, "kernel", 0.0, 0, problems),
+    )
+    return Run(launch, measurement, {"requests": 3, "settled": True}, {"prompt_tokens": 80.0})
+
+
+def result(*runs: Run) -> TestResult:
+    found = TestResult("test_x.py::test_y", Slo.of({"ttft_ms": 300}))
+    for one in runs:
+        found.add(WORKLOAD, one.measurement.point, one)
+    return found
+
+
+def test_the_launches_of_a_point_come_together() -> None:
+    found = result(run(1, SLOW), run(1, FAST), run(2, SLOW), run(2, FAST))
+    assert list(found.points) == [
+        "16 in / 8 out, poisson 1/s for 5 s",
+        "16 in / 8 out, poisson 4/s for 5 s",
+    ]
+    assert [[r.launch for r in point.runs] for point in found.points.values()] == [[1, 2], [1, 2]]
+    assert found.launches == 2
+
+
+def test_a_point_that_one_launch_measures_again_is_a_point_of_its_own() -> None:
+    found = result(run(1), run(1), run(1), run(2), run(2), run(2))
+    key = "16 in / 8 out, poisson 1/s for 5 s"
+    assert list(found.points) == [key, f"{key} (call 2)", f"{key} (call 3)"]
+    assert [[r.launch for r in point.runs] for point in found.points.values()] == [[1, 2]] * 3
+    assert [point["key"] for point in found.as_json()["points"]] == list(found.points)
+
+
+def test_workloads_are_told_apart() -> None:
+    found = result(run(1))
+    found.add(Workload(input_tokens=16, output_tokens=8, chat=True), SLOW, run(1))
+    assert list(found.points)[1] == "16 in / 8 out chat, poisson 1/s for 5 s"
+
+
+def test_a_launch_without_a_value_is_left_out_and_not_counted_as_zero() -> None:
+    found = result(run(1, ttft_p95_ms=100.0), run(2), run(3, ttft_p95_ms=0.0))
+    (point,) = found.points.values()
+    assert point.values(TTFT) == [100.0, 0.0]
+
+
+def test_problems_say_where_they_occurred() -> None:
+    found = result(run(1), run(2, problems=("late", "cached")))
+    (point,) = found.points.values()
+    assert point.problems == ["1/s, launch 2: late", "1/s, launch 2: cached"]
+
+
+def test_without_a_run_there_is_no_launch() -> None:
+    assert result().launches == 0
+
+
+@pytest.fixture
+def judged() -> TestResult:
+    found = result(run(1, ttft_p95_ms=400.0), run(2, ttft_p95_ms=100.0 / 3))
+    found.options = ("--llmperf-rates", "1")
+    found.subject, found.subject_text = {"engine": "vllm"}, "vllm -v"
+    found.environment = {"place": "local"}
+    found.verdict, found.baseline = Verdict.REGRESSED, "compared with vllm"
+    found.subject_differences = ["version: 1 → 2"]
+    (point,) = found.points.values()
+    point.objectives.append(judge_limit(Limit(TTFT, 300.0), point.values(TTFT)))
+    point.objectives.append(judge_limit(Limit(parse_metric("error_rate"), 0.0), [0.0, 0.0]))
+    point.changes[TTFT] = compare([100.0], point.values(TTFT), better="lower", tolerance=0.05)
+    return found
+
+
+def test_an_entry_of_the_record_has_all_that_is_known(judged: TestResult) -> None:
+    (point,) = (entry := judged.as_json()).pop("points")
+    assert entry == {
+        "test": "test_x.py::test_y",
+        "options": ["--llmperf-rates", "1"],
+        "verdict": "regressed",
+        "error": None,
+        "slo": ["TTFT p95 ≤ 300 ms"],
+        "subject": {"text": "vllm -v", "fields": {"engine": "vllm"}},
+        "environment": {"place": "local"},
+        "launches": 2,
+        "baseline": "compared with vllm",
+        "subject_differences": ["version: 1 → 2"],
+    }
+    assert (point["workload"], point["load"]) == ("16 in / 8 out", "1/s")
+    assert point["declared"] == {
+        "input_tokens": 16,
+        "output_tokens": 8,
+        "chat": False,
+        "rate": 1.0,
+        "concurrency": None,
+        "arrivals": "poisson",
+        "duration_s": 5.0,
+        "requests": None,
+    }
+
+
+def test_a_run_of_the_record_is_rounded_to_what_a_measurement_can_know(judged: TestResult) -> None:
+    run_json = judged.as_json()["points"][0]["runs"][1]
+    assert run_json == {
+        "launch": 2,
+        "requests": 5,
+        "values": {"ttft_p95_ms": 33.3333},
+        "errors": {"reset": {"count": 2, "example": "reset: by peer"}},
+        "health": {
+            "dispatch_lag_p50_ms": 0.1,
+            "dispatch_lag_p99_ms": 0.123457,
+            "achieved_share": 1.0,
+            "cpu_share": 0.25,
+            "clock": "kernel",
+            "cached_prompt_share": 0.0,
+            "wrong_prompt_lengths": 0,
+            "problems": (),
+        },
+        "warm_up": {"requests": 3, "settled": True},
+        "counters": {"prompt_tokens": 80.0},
+    }
+
+
+def test_objectives_and_changes_of_the_record_speak_for_themselves(judged: TestResult) -> None:
+    (point,) = judged.as_json()["points"]
+    assert point["objectives"] == [
+        {
+            "metric": "ttft_p95_ms",
+            "label": "TTFT p95",
+            "limit": 300.0,
+            "value": 115.47,
+            "margin": 0.6151,
+            "met": True,
+            "launches": 2,
+            "missed": 1,
+        },
+        {
+            "metric": "error_rate",
+            "label": "error rate",
+            "limit": 0.0,
+            "value": 0.0,
+            "margin": None,
+            "met": True,
+            "launches": 2,
+            "missed": 0,
+        },
+    ]
+    (change,) = point["changes"]
+    assert (change["metric"], change["label"], change["better"]) == ("ttft_p95_ms", "TTFT p95", "lower")
+    assert (change["base"], change["candidate"], change["estimate"]) == (100.0, 115.47, 0.154701)
+    assert (change["base_launches"], change["candidate_launches"], change["tolerance"]) == (1, 2, 0.05)
+    assert change["verdict"] == "inconclusive"
+
+
+def test_an_entry_survives_the_way_through_json(judged: TestResult) -> None:
+    entry = judged.as_json()
+    travelled = json.loads(json.dumps(entry))
+    assert json.dumps(travelled) == json.dumps(entry)
