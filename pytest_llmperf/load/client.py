@@ -73,7 +73,7 @@ class Client:
                 trace = self.burst(_FIRST, count=1)[0]
             except EngineError as error:
                 errors.append(str(error))
-                break
+                continue  # words of one token may not be had where token ids are taken
             if trace.error is None:
                 return trace
             errors.append(trace.error)
@@ -165,6 +165,6 @@ class Client:
             raise EngineError(
                 f"POST {path}: HTTP {answer.status_code}, no usage.prompt_tokens: {excerpt(answer.text)}"
             ) from None
-        if not isinstance(count, int):
+        if isinstance(count, bool) or not isinstance(count, int):
             raise EngineError(f"POST {path}: usage.prompt_tokens is {count!r}")
         return count
