@@ -51,9 +51,9 @@ def _broken(entry: Mapping[str, Any]) -> list[str]:
                     f" ({percent(abs(objective['margin']))[1:]} {beyond}; "
                     f"missed in {objective['missed']} of {objective['launches']} launches)"
                 )
-            lines.append(line)
             if objective["metric"] == "error_rate":
-                lines += [f"  {error}" for error in _errors(point)]
+                line = "\n".join((line, *(f"{'':14}{error}" for error in _errors(point))))
+            lines.append(line)
     return lines
 
 
@@ -101,14 +101,19 @@ def _next_steps(entry: Mapping[str, Any], broken: bool, worse: bool) -> list[str
             if most
             else "more launches will hardly decide it: it lies too close to --llmperf-tolerance"
         )
+        if most and any(change["base_launches"] < most for change in undecided):
+            steps.append(
+                "the same with --llmperf-update, run on what the baseline is from, gives it as many launches"
+            )
     else:
-        launches = max(3, entry["launches"])
-        steps.append(f"see whether it repeats: {again} --llmperf-launches {launches}")
-    if worse:
+        again += f" --llmperf-launches {max(3, entry['launches'])}"
+        steps.append(f"see whether it repeats: {again}")
+    if worse and not broken:
         steps.append(f"if it is meant to be so, accept it: {again} --llmperf-update")
     if broken:
         steps.append(
-            "find the load that still meets the SLO: the table above, or fewer requests/s in --llmperf-rates"
+            "find the load that still meets the SLO: the table below, or less in --llmperf-rates or "
+            "--llmperf-concurrency"
         )
     return steps
 

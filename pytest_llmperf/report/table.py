@@ -33,7 +33,7 @@ def table(entry: Mapping[str, Any]) -> list[str]:
     columns = _columns(points)
     rows: list[list[str]] = [["load", *(title for title, _ in columns), "errors"]]
     for point in points:
-        rows.append([point["load"], *(_cell(point, name) for _, name in columns), _errors(point)])
+        rows.append([_load(point, points), *(_cell(point, name) for _, name in columns), _errors(point)])
         if point["changes"]:
             rows.append(["", *(_change_cell(point, name) for _, name in columns), ""])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -46,12 +46,17 @@ def table(entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _load(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
+    several = len({other["workload"] for other in points}) > 1
+    return f"{point['load']}, {point['workload']}" if several else str(point["load"])
+
+
 def mean_value(point: Mapping[str, Any], name: str) -> float | None:
-    """A metric of a point over its launches: their geometric mean, or arithmetic where one is zero."""
+    """A metric of a point over its launches: the mean that its limit would be judged by."""
     values = [run["values"][name] for run in point["runs"] if name in run["values"]]
     if not values:
         return None
-    if min(values) <= 0:
+    if parse_metric(name).metric.share or min(values) <= 0:
         return math.fsum(values) / len(values)
     return math.exp(math.fsum(map(math.log, values)) / len(values))
 
@@ -81,12 +86,12 @@ def _cell(point: Mapping[str, Any], name: str) -> str:
 def _is_known(point: Mapping[str, Any], key: MetricKey) -> bool:
     if key.metric.per != "request":
         return True
-    return all(is_supported(key, run["requests"]) for run in point["runs"])
+    return all(is_supported(key, run["requests"] - _failed(run)) for run in point["runs"])
 
 
 def _number(key: MetricKey, value: float) -> str:
     if key.metric.share:
-        return f"{value * 100:.3g}%"
+        return f"{value * 100:.4g}%"
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}" if value < 10 else f"{value:.1f}"
 
 
@@ -98,13 +103,17 @@ def _change_cell(point: Mapping[str, Any], name: str) -> str:
 
 
 def _errors(point: Mapping[str, Any]) -> str:
-    failed = sum(error["count"] for run in point["runs"] for error in run["errors"].values())
+    failed = sum(_failed(run) for run in point["runs"])
     total = sum(run["requests"] for run in point["runs"])
     broken = any(o["metric"] == "error_rate" and not o["met"] for o in point["objectives"])
     return f"{failed}/{total}{'✗' if broken else ''}" if failed else "0"
 
 
+def _failed(run: Mapping[str, Any]) -> int:
+    return sum(error["count"] for error in run["errors"].values())
+
+
 def percent(share: float) -> str:
-    """A signed percentage as short as it can be: ``+12 %``, ``-0.4 %``."""
+    """A signed percentage as short as it can be: ``+12%``, ``-0.4%``."""
     value = share * 100
     return f"{value:+.0f}%" if abs(value) >= 10 else f"{value:+.1f}%"
