@@ -404,12 +404,6 @@ def _say(wire: Wire) -> None:
 
 
 @_script
-def _say_and_hang(wire: Wire) -> None:
-    _say(wire)
-    wire.hang()
-
-
-@_script
 def _html(wire: Wire) -> None:
     page = b"<html><body>Welcome to the proxy</body></html>"
     wire.send(head("200 OK", "text/html", length=len(page)), page)

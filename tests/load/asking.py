@@ -24,7 +24,7 @@ def asking(target: Target, tokens: int = TOKENS) -> Iterator[bytes]:
 
 
 def saying(target: Target, response: bytes) -> bytes:
-    """A request that contains its response, for the scripts ``say`` and ``say_and_hang``."""
+    """A request that contains its response, for the script ``say``."""
     return target.request("/v1/completions", {"say": base64.b64encode(response).decode()}, "r-0")
 
 
