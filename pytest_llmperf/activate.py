@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(terminal, "llmperf-terminal")
     progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
     engines = _engines(config)
-    session = PerformanceSession(settings, config.rootpath, engines, progress, _typed_options(config))
+    session = PerformanceSession(settings, config.rootpath, engines, progress, _command(config))
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
         rounds = Rounds(settings.launches, is_measured, session.begin_round)
@@ -56,14 +58,21 @@ def _join_xdist(config: pytest.Config) -> bool:
     return False
 
 
-def _typed_options(config: pytest.Config) -> list[str]:
-    """The options of ours that were typed, without secrets, and without what a next step would change."""
+def _command(config: pytest.Config) -> Callable[[str], list[str]]:
+    """Shows a test as the command that would run it again: from the same directory, with the options of ours
+    that were typed, without secrets, and without those that the reader is to choose."""
     typed: list[str] = []
     for option in OPTIONS:
         value = config.getoption(option.flag) if option.metavar else None
         if value is not None and option.name not in ("launches", "json"):
             typed += [option.flag, str(parse_subject(value)) if option.name == "engine" else value]
-    return typed
+
+    def command(nodeid: str) -> list[str]:
+        path, separator, name = nodeid.partition("::")
+        shown = os.path.relpath(config.rootpath / path, config.invocation_params.dir)
+        return ["pytest", "--llmperf", f"{shown}{separator}{name}", *typed]
+
+    return command
 
 
 def _silent(text: str, transient: bool) -> None:

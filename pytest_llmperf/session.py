@@ -6,7 +6,8 @@ The only place that knows all rooms.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -53,12 +54,12 @@ class PerformanceSession:
         root: Path,
         engines: Mapping[str, Engine],
         listener: Listener,
-        options: Sequence[str] = (),
+        command: Callable[[str], Sequence[str]],
     ) -> None:
-        """``options`` are what a person typed beside ``--llmperf``, for commands that are shown."""
+        """``command`` returns what a person would type to run a test again."""
         self.settings = settings
-        self._options = tuple(options)
-        self.store = Store(root / settings.directory)
+        self._command = command
+        self.store = Store(Path(os.path.normpath(root / settings.directory)))
         self.results: dict[str, TestResult] = {}
         self._engines, self._listener = engines, listener
         self._launch: Launch | None = None
@@ -125,7 +126,7 @@ class PerformanceSession:
     def prepare(self, nodeid: str, plan: Plan) -> Launch:
         """Have the test's engine running and its baseline readable, before its body runs."""
         launch = self.launch(plan.subject)
-        result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._options))
+        result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._command(nodeid)))
         result.subject = subject_fields(plan.subject, launch.description)
         result.subject_text = str(plan.subject)
         if plan.subject.url is not None:
@@ -154,7 +155,7 @@ class PerformanceSession:
         self, launch: Launch, nodeid: str, plan: Plan, workload: Workload, point: LoadPoint
     ) -> Run:
         name = nodeid.rpartition("::")[2]
-        of = f"launch {self._round + 1} of {self.settings.launches}, " if self.settings.launches > 1 else ""
+        of = f"round {self._round + 1} of {self.settings.launches}, " if self.settings.launches > 1 else ""
         self._listener.phase(f"{name}: {of}warming up at {point.label}")
         warmth = warm_up(launch.client, workload, point)
         seed = seed_of(nodeid, str(workload), point.key)
@@ -179,7 +180,13 @@ class PerformanceSession:
             percentile=self.settings.percentile,
         )
         grown = {name: after[name] - before.get(name, 0.0) for name in after}
-        return Run(self._round + 1, measurement, dataclasses.asdict(warmth), grown)
+        return Run(
+            self._launch_number(launch), self._round + 1, measurement, dataclasses.asdict(warmth), grown
+        )
+
+    def _launch_number(self, launch: Launch) -> int:
+        """A server that we cannot start again is one launch, however often it is measured."""
+        return self._round + 1 if launch.startup_s else 1
 
     # -- judging ------------------------------------------------------------------------------------
 
@@ -287,7 +294,13 @@ def _change(
     values = point.values(metric)
     if not base or not values or min(*base, *values) <= 0:
         return None
-    return compare(base, values, better=metric.metric.better, tolerance=tolerance)
+    return compare(
+        base,
+        values,
+        better=metric.metric.better,
+        tolerance=tolerance,
+        prior_spread=metric.metric.spread,
+    )
 
 
 def _overall(result: TestResult, *, ignoring_changes: bool) -> str:

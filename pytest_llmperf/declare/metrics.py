@@ -22,7 +22,8 @@ class Metric:
     """One measured quantity.
 
     ``per`` says what one observation is: a distribution over requests or tokens, which needs a
-    statistic to become a number, or one number per run or per launch.
+    statistic to become a number, or one number per run or per launch. ``spread`` is the standard deviation
+    of its logarithm between launches of one build, as long as nothing better is known.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Metric:
     better: Literal["lower", "higher"]
     per: Literal["request", "token", "run", "launch"]
     formula: str
+    spread: float
     share: bool = False
 
     @property
@@ -47,6 +49,7 @@ METRICS = {
             "request",
             "Time to first token: arrival of the first token minus the *intended* send time, so that a "
             "late client shows as latency and not as a rosier number (coordinated omission, Tene 2015).",
+            spread=0.075,
         ),
         Metric(
             "tpot",
@@ -55,6 +58,7 @@ METRICS = {
             "request",
             "Time per output token: (last token - first token) / (output tokens - 1) of one request; "
             "output tokens are the engine's own usage figure.",
+            spread=0.025,
         ),
         Metric(
             "itl",
@@ -63,6 +67,7 @@ METRICS = {
             "token",
             "Inter-token latency: each gap between two successive stream events that carry text, pooled "
             "over the requests of the run.",
+            spread=0.05,
         ),
         Metric(
             "e2e",
@@ -70,6 +75,7 @@ METRICS = {
             "lower",
             "request",
             "End to end: arrival of the last token minus the intended send time.",
+            spread=0.05,
         ),
         Metric(
             "output_tokens",
@@ -78,6 +84,7 @@ METRICS = {
             "run",
             "Output tokens of successful requests / (end of the schedule or last token, whichever is later - "
             "start of the run).",
+            spread=0.02,
         ),
         Metric(
             "requests",
@@ -85,6 +92,7 @@ METRICS = {
             "higher",
             "run",
             "Successful requests / the same time.",
+            spread=0.02,
         ),
         Metric(
             "goodput",
@@ -93,6 +101,7 @@ METRICS = {
             "run",
             "Share of requests that succeeded and met every limit of the SLO on TTFT, TPOT and E2E at once "
             "(DistServe, Zhong et al., OSDI 2024).",
+            spread=0.02,
             share=True,
         ),
         Metric(
@@ -102,6 +111,7 @@ METRICS = {
             "run",
             "Share of requests that failed: refused, reset, timed out, answered with an error, cut short, "
             "or returned another number of tokens than asked.",
+            spread=0.05,
             share=True,
         ),
         Metric(
@@ -110,6 +120,7 @@ METRICS = {
             "lower",
             "launch",
             "From spawning the engine process to the end of its first generated answer.",
+            spread=0.1,
         ),
     )
 }

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.slo import Limit
 
 
@@ -28,6 +29,15 @@ class Objective:
         return self.limit.met_by(self.value)
 
 
+def mean_value(key: MetricKey, values: Sequence[float]) -> float:
+    """The mean that is judged: arithmetic for shares and where a value is zero, else geometric."""
+    if len(values) == 1:
+        return values[0]
+    if key.metric.share or min(values) <= 0:
+        return math.fsum(values) / len(values)
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
 def judge_limit(limit: Limit, values: Sequence[float]) -> Objective:
     """Judge a limit on the mean over launches: geometric for quantities, arithmetic for shares.
 
@@ -35,10 +45,7 @@ def judge_limit(limit: Limit, values: Sequence[float]) -> Objective:
     """
     if not values:
         raise ValueError("no launch has a value")
-    if limit.key.metric.share or min(values) <= 0:
-        value = math.fsum(values) / len(values)
-    else:
-        value = math.exp(math.fsum(map(math.log, values)) / len(values))
+    value = mean_value(limit.key, values)
     distance = limit.value - value if limit.is_upper else value - limit.value
     return Objective(
         limit=limit,

@@ -12,16 +12,17 @@ from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.judge.change import Change
-from pytest_llmperf.judge.objective import Objective
+from pytest_llmperf.judge.objective import Objective, mean_value
 from pytest_llmperf.keep.files import rounded
 from pytest_llmperf.measure.measurement import Measurement
 
 
 @dataclass(frozen=True)
 class Run:
-    """A load point as it was measured in one launch."""
+    """A load point as it was measured in one launch; a launch that is not ours to repeat has several."""
 
     launch: int
+    round: int
     measurement: Measurement
     warm_up: Mapping[str, Any]
     counters: Mapping[str, float]
@@ -42,9 +43,12 @@ class PointResult:
         return f"{self.workload}, {self.point.key}"
 
     def values(self, key: MetricKey) -> list[float]:
-        """One value for each launch that has one."""
-        found = [run.measurement.values.get(key.name) for run in self.runs]
-        return [value for value in found if value is not None]
+        """One value for each launch that has one: the mean over its runs."""
+        by_launch: dict[int, list[float]] = {}
+        for run in self.runs:
+            if (value := run.measurement.values.get(key.name)) is not None:
+                by_launch.setdefault(run.launch, []).append(value)
+        return [mean_value(key, values) for values in by_launch.values()]
 
     @property
     def problems(self) -> list[str]:
@@ -71,14 +75,14 @@ class PointResult:
 class TestResult:
     """One test of this session.
 
-    ``baseline`` says what it was compared with, or why it was not, in words.
+    ``command`` would run it again. ``baseline`` says what it was compared with, or why it was not, in words.
     """
 
     __test__ = False
 
     nodeid: str
     slo: Slo
-    options: Sequence[str] = ()
+    command: Sequence[str] = ()
     subject: Mapping[str, str] = field(default_factory=dict)
     subject_text: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -89,11 +93,11 @@ class TestResult:
     error: str | None = None
 
     def add(self, workload: Workload, point: LoadPoint, run: Run) -> None:
-        """Keep a run; a load point that one launch measures again counts as a point of its own."""
+        """Keep a run; a load point that the test measures again in one round is a point of its own."""
         fresh = PointResult(workload, point)
         key = fresh.key
         again = 1
-        while key in self.points and any(kept.launch == run.launch for kept in self.points[key].runs):
+        while key in self.points and any(kept.round == run.round for kept in self.points[key].runs):
             again += 1
             key = f"{fresh.key} (call {again})"
         self.points.setdefault(key, fresh).runs.append(run)
@@ -105,7 +109,7 @@ class TestResult:
     def as_json(self) -> dict[str, Any]:
         return {
             "test": self.nodeid,
-            "options": list(self.options),
+            "command": list(self.command),
             "verdict": str(self.verdict),
             "error": self.error,
             "slo": [str(limit) for limit in self.slo.limits],
@@ -122,6 +126,7 @@ def _run_json(run: Run) -> dict[str, Any]:
     measured = run.measurement
     return {
         "launch": run.launch,
+        "round": run.round,
         "requests": measured.requests,
         "values": _rounded(measured.values.items()),
         "errors": {

@@ -90,7 +90,7 @@ def _what_differs(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _next_steps(entry: Mapping[str, Any], broken: bool, worse: bool) -> list[str]:
-    again = shlex.join(("pytest", "--llmperf", entry["test"], *entry["options"]))
+    again = shlex.join(entry["command"])
     steps = []
     undecided = [c for p in entry["points"] for c in p["changes"] if c["verdict"] == "inconclusive"]
     if undecided and not worse and not broken:

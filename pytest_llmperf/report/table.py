@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.declare.metrics import MetricKey, parse_metric
+from pytest_llmperf.judge.objective import mean_value
 from pytest_llmperf.measure.metrics import is_supported
 
 COLUMNS = (
@@ -51,16 +51,6 @@ def _load(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
     return f"{point['load']}, {point['workload']}" if several else str(point["load"])
 
 
-def mean_value(point: Mapping[str, Any], name: str) -> float | None:
-    """A metric of a point over its launches: the mean that its limit would be judged by."""
-    values = [run["values"][name] for run in point["runs"] if name in run["values"]]
-    if not values:
-        return None
-    if parse_metric(name).metric.share or min(values) <= 0:
-        return math.fsum(values) / len(values)
-    return math.exp(math.fsum(map(math.log, values)) / len(values))
-
-
 def _columns(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The fixed columns, and those of what else the SLO or the gate names beside their metric's."""
     columns = list(COLUMNS)
@@ -75,10 +65,11 @@ def _columns(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _cell(point: Mapping[str, Any], name: str) -> str:
-    value = mean_value(point, name)
-    if value is None:
+    values = [run["values"][name] for run in point["runs"] if name in run["values"]]
+    if not values:
         return "–"
     key = parse_metric(name)
+    value = mean_value(key, values)
     marks = ["✓" if o["met"] else "✗" for o in point["objectives"] if o["metric"] == name]
     return ("" if _is_known(point, key) else "~") + _number(key, value) + "".join(marks)
 

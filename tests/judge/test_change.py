@@ -24,7 +24,7 @@ BETTER: st.SearchStrategy[Better] = st.sampled_from(["lower", "higher"])
 def judged(
     base: Sequence[float], candidate: Sequence[float], better: Better = "lower", tolerance: float = 0.05
 ) -> Change:
-    return compare(base, candidate, better=better, tolerance=tolerance)
+    return compare(base, candidate, better=better, tolerance=tolerance, prior_spread=0.05)
 
 
 # -- the figures -------------------------------------------------------------------------------------

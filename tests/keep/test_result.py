@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -29,7 +30,7 @@ def run(launch: int, point: LoadPoint = SLOW, problems: tuple[str, ...] = (), **
         errors={"reset": (2, "reset: by peer")},
         health=Health(0.1, 0.123456789, 1.0, 0.25, "kernel", 0.0, 0, problems),
     )
-    return Run(launch, measurement, {"requests": 3, "settled": True}, {"prompt_tokens": 80.0})
+    return Run(launch, launch, measurement, {"requests": 3, "settled": True}, {"prompt_tokens": 80.0})
 
 
 def result(*runs: Run) -> TestResult:
@@ -49,12 +50,20 @@ def test_the_launches_of_a_point_come_together() -> None:
     assert found.launches == 2
 
 
-def test_a_point_that_one_launch_measures_again_is_a_point_of_its_own() -> None:
+def test_a_point_that_one_round_measures_again_is_a_point_of_its_own() -> None:
     found = result(run(1), run(1), run(1), run(2), run(2), run(2))
     key = "16 in / 8 out, poisson 1/s for 5 s"
     assert list(found.points) == [key, f"{key} (call 2)", f"{key} (call 3)"]
     assert [[r.launch for r in point.runs] for point in found.points.values()] == [[1, 2]] * 3
     assert [point["key"] for point in found.as_json()["points"]] == list(found.points)
+
+
+def test_the_runs_of_a_launch_that_is_not_started_again_are_one_value() -> None:
+    runs = [run(1, ttft_p95_ms=value) for value in (100.0, 400.0)]
+    found = result(*(dataclasses.replace(one, round=number) for number, one in enumerate(runs, 1)))
+    (point,) = found.points.values()
+    assert found.launches == 1
+    assert point.values(TTFT) == [pytest.approx(200.0)]
 
 
 def test_workloads_are_told_apart() -> None:
@@ -82,7 +91,7 @@ def test_without_a_run_there_is_no_launch() -> None:
 @pytest.fixture
 def judged() -> TestResult:
     found = result(run(1, ttft_p95_ms=400.0), run(2, ttft_p95_ms=100.0 / 3))
-    found.options = ("--llmperf-rates", "1")
+    found.command = ("pytest", "--llmperf-rates", "1")
     found.subject, found.subject_text = {"engine": "vllm"}, "vllm -v"
     found.environment = {"place": "local"}
     found.verdict, found.baseline = Verdict.REGRESSED, "compared with vllm"
@@ -90,7 +99,9 @@ def judged() -> TestResult:
     (point,) = found.points.values()
     point.objectives.append(judge_limit(Limit(TTFT, 300.0), point.values(TTFT)))
     point.objectives.append(judge_limit(Limit(parse_metric("error_rate"), 0.0), [0.0, 0.0]))
-    point.changes[TTFT] = compare([100.0], point.values(TTFT), better="lower", tolerance=0.05)
+    point.changes[TTFT] = compare(
+        [100.0], point.values(TTFT), better="lower", tolerance=0.05, prior_spread=0.05
+    )
     return found
 
 
@@ -98,7 +109,7 @@ def test_an_entry_of_the_record_has_all_that_is_known(judged: TestResult) -> Non
     (point,) = (entry := judged.as_json()).pop("points")
     assert entry == {
         "test": "test_x.py::test_y",
-        "options": ["--llmperf-rates", "1"],
+        "command": ["pytest", "--llmperf-rates", "1"],
         "verdict": "regressed",
         "error": None,
         "slo": ["TTFT p95 ≤ 300 ms"],

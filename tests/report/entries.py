@@ -27,7 +27,7 @@ class Writer:
     """Collects launches of load points and gives the entry of their test."""
 
     def __init__(self, nodeid: str = "tests/test_perf.py::test_chat", **limits: float) -> None:
-        self.result = TestResult(nodeid, Slo.of(limits))
+        self.result = TestResult(nodeid, Slo.of(limits), ["pytest", "--llmperf", nodeid])
         self.result.subject = {"engine": "vllm", "version": "0.24.0"}
         self.result.subject_text = "vllm --max-num-seqs 256"
 
@@ -51,7 +51,7 @@ class Writer:
             errors=errors,
             health=HEALTH,
         )
-        self.result.add(workload, point, Run(number, measurement, {}, {}))
+        self.result.add(workload, point, Run(number, number, measurement, {}, {}))
 
     def judge(self, **base: Sequence[float]) -> None:
         """Judge all points by the limits, and the metrics named by what the baseline's launches had."""
@@ -67,7 +67,9 @@ class Writer:
     def compare(self, point: PointResult, name: str, base: Sequence[float]) -> None:
         key = parse_metric(name)
         if values := point.values(key):
-            point.changes[key] = compare(base, values, better=key.metric.better, tolerance=0.05)
+            point.changes[key] = compare(
+                base, values, better=key.metric.better, tolerance=0.05, prior_spread=0.05
+            )
 
     def entry(self) -> dict[str, Any]:
         """As it arrives at the terminal, which is through JSON."""

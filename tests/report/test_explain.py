@@ -55,7 +55,7 @@ def test_a_regression_says_what_got_worse_what_differs_and_how_to_accept_it() ->
         writer.launch(launch, FAST, values=latencies())
     writer.judge(ttft_p50_ms=[100] * 3, output_tokens_per_s=[1234.5] * 3, tpot_p50_ms=[16.5] * 3)
     writer.result.subject_differences = ["version: 0.23.0 → 0.24.0", "flag --max-num-seqs: (none) → 256"]
-    writer.result.options = ["--llmperf-engine", "vllm --max-num-seqs 256"]
+    writer.result.command = [*writer.result.command, "--llmperf-engine", "vllm --max-num-seqs 256"]
     expected = """
 test_chat is worse than its baseline (vllm --max-num-seqs 256).
 
@@ -151,7 +151,7 @@ def test_undecided_changes_do_not_clutter_a_clear_regression() -> None:
 )
 def test_every_command_can_be_pasted_into_a_shell(nodeid: str, options: tuple[str, ...]) -> None:
     writer = Writer(nodeid)
-    writer.result.options = options
+    writer.result.command = [*writer.result.command, *options]
     for launch in (1, 2, 3):
         writer.launch(launch, values=latencies(1.3))
     writer.judge(ttft_p50_ms=[100] * 3)

@@ -5,11 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.declare.metrics import parse_metric
-from pytest_llmperf.declare.slo import Limit
 from pytest_llmperf.declare.workload import Workload
-from pytest_llmperf.judge.objective import judge_limit
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.report.table import CHANGE_MARKS, COLUMNS, LEGEND, mean_value, percent, table
+from pytest_llmperf.report.table import CHANGE_MARKS, COLUMNS, LEGEND, percent, table
 from tests.report.entries import FAST, SLOW, Writer, latencies, text_block
 
 
@@ -144,19 +142,6 @@ def test_no_line_ends_in_blanks() -> None:
     writer.launch(1, values=latencies())
     writer.judge(ttft_p50_ms=[100.0])
     assert not [line for line in table(writer.entry()) if line != line.rstrip()]
-
-
-@pytest.mark.parametrize("name", ["ttft_p95_ms", "goodput", "error_rate", "output_tokens_per_s"])
-@pytest.mark.parametrize("values", [(0.5,), (0.25, 1.0), (0.0, 1.0)])
-def test_the_value_shown_is_the_value_judged(name: str, values: tuple[float, ...]) -> None:
-    point = {"runs": [{"values": {name: value}} for value in values]}
-    assert mean_value(point, name) == judge_limit(Limit(parse_metric(name), 1.0), values).value
-
-
-def test_a_metric_that_no_launch_has_is_none_and_one_that_some_have_is_their_mean() -> None:
-    point = {"runs": [{"values": {}}, {"values": {"ttft_p95_ms": 4.0}}]}
-    assert mean_value(point, "tpot_p95_ms") is None
-    assert mean_value(point, "ttft_p95_ms") == pytest.approx(4.0)
 
 
 def test_every_column_is_a_metric_under_its_canonical_name() -> None:
