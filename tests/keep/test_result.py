@@ -136,6 +136,7 @@ def test_a_run_of_the_record_is_rounded_to_what_a_measurement_can_know(judged: T
     run_json = judged.as_json()["points"][0]["runs"][1]
     assert run_json == {
         "launch": 2,
+        "round": 2,
         "requests": 5,
         "values": {"ttft_p95_ms": 33.3333},
         "errors": {"reset": {"count": 2, "example": "reset: by peer"}},

@@ -85,7 +85,7 @@ def latencies(scale: float = 1.0) -> dict[str, float]:
         "ttft_p99_ms": 200 * scale,
         "tpot_p50_ms": 8.25 * scale,
         "itl_p99_ms": 31.5 * scale,
-        "output_tokens_per_s": 1234.5 / scale,
+        "output_tokens_per_s": 1234.6 / scale,
         "requests_per_s": 0.987 / scale,
     }
 

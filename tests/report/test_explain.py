@@ -53,14 +53,14 @@ def test_a_regression_says_what_got_worse_what_differs_and_how_to_accept_it() ->
     for launch in (1, 2, 3):
         writer.launch(launch, SLOW, values=latencies(1.3))
         writer.launch(launch, FAST, values=latencies())
-    writer.judge(ttft_p50_ms=[100] * 3, output_tokens_per_s=[1234.5] * 3, tpot_p50_ms=[16.5] * 3)
+    writer.judge(ttft_p50_ms=[100] * 3, output_tokens_per_s=[1234.6] * 3, tpot_p50_ms=[16.5] * 3)
     writer.result.subject_differences = ["version: 0.23.0 → 0.24.0", "flag --max-num-seqs: (none) → 256"]
     writer.result.command = [*writer.result.command, "--llmperf-engine", "vllm --max-num-seqs 256"]
     expected = """
 test_chat is worse than its baseline (vllm --max-num-seqs 256).
 
   worse     TTFT p50 at 1/s: 100 ms → 130 ms, +30% (95% interval +22% to +39%; 3 + 3 launches; tolerance 5%)
-  worse     output tokens at 1/s: 1234/s → 950/s, -23% (95% interval -28% to -18%; 3 + 3 launches; tolerance 5%)
+  worse     output tokens at 1/s: 1235/s → 950/s, -23% (95% interval -28% to -18%; 3 + 3 launches; tolerance 5%)
 
   compared with vllm==0.23.0, accepted 2026-01-02, 3 launches
   What differs:

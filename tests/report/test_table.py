@@ -46,11 +46,11 @@ def test_changes_from_the_baseline_stand_below_the_values() -> None:
         writer.launch(launch, SLOW, values=latencies(1.3))
         writer.launch(launch, FAST, values=latencies())
     writer.judge(
-        ttft_p50_ms=[100] * 3, ttft_p95_ms=[160] * 3, tpot_p50_ms=[16.5] * 3, output_tokens_per_s=[1234.5] * 3
+        ttft_p50_ms=[100] * 3, ttft_p95_ms=[160] * 3, tpot_p50_ms=[16.5] * 3, output_tokens_per_s=[1234.6] * 3
     )
     expected = """
 load  TTFT p50     p95    p99  TPOT p50  ITL p99   tok/s  req/s  errors
-1/s      130.0  195.0✗  260.0      10.7     40.9   949.6  0.759       0
+1/s      130.0  195.0✗  260.0      10.7     40.9   949.7  0.759       0
          +30%✗   +22%✗            -35%▲            -23%✗
 4/s      100.0  150.0✓  200.0      8.25     31.5    1235  0.987       0
         +0.0%?  -6.2%✓            -50%▲           +0.0%?
