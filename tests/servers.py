@@ -61,6 +61,7 @@ class Served:
 
     request_id: str
     path: str
+    headers: dict[str, str]
     body: dict[str, Any]
     received_ns: int
     token_ns: tuple[int, ...]
@@ -258,6 +259,7 @@ class _Truth:
             {
                 "request_id": request.id,
                 "path": request.path,
+                "headers": request.headers,
                 "body": body,
                 "received_ns": received_ns,
                 "token_ns": token_ns,

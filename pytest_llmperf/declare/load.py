@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, cast, get_args
 
 from pytest_llmperf.errors import DeclarationError
@@ -135,10 +136,22 @@ def _distinct(name: str, values: object) -> Sequence[Any]:
     return listed
 
 
+def finite_number(value: object) -> float | None:
+    """``value`` as a float if it is a finite number (numpy's are, True is not), else None."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _positive(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
+    number = finite_number(value)
+    if number is None or number <= 0:
         raise DeclarationError(f"{name}={value!r}: a number greater than 0")
-    return float(value)
+    return number
 
 
 def _rate(value: object) -> float:

@@ -151,7 +151,7 @@ class MetricKey:
     def format(self, value: float) -> str:
         """``value`` with its unit, with as many digits as a person needs."""
         if self.metric.share:
-            return f"{value * 100:.4g} %"
+            return f"{value * 100:.4g}%"
         digits = f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
         unit = self.metric.unit.replace("per_s", "/s")
         return f"{digits}{unit}" if unit == "/s" else f"{digits} {unit}"

@@ -140,7 +140,8 @@ class Settings:
         for option in OPTIONS:
             if option.metavar is None:
                 continue
-            typed, exported = command_line.get(option.name), environment.get(option.variable)
+            # An empty variable is how CI systems spell one that is not set.
+            typed, exported = command_line.get(option.name), environment.get(option.variable) or None
             configured = configuration.get(option.name)
             if typed is not None:
                 above[option.name] = _Said(option.flag, typed)
@@ -235,8 +236,10 @@ def _numbers(text: str) -> list[float]:
 
 
 def _percent(text: str) -> float:
-    """``5%`` and ``5`` are the share 0.05."""
+    """``5%`` and ``5`` are the share 0.05; ``0.05`` is refused, since it may mean either."""
     number = _number(text.strip().removesuffix("%"))
+    if number < 0.5 and not text.strip().endswith("%"):
+        raise DeclarationError(f"{text!r}: write {number:g}% or {number * 100:g}%, whichever is meant")
     if number >= 100:
         raise DeclarationError(f"{text!r}: below 100%")
     return number / 100

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pytest_llmperf.declare.load import finite_number
 from pytest_llmperf.declare.metrics import DEFAULT_PERCENTILE, MetricKey, parse_metric
 from pytest_llmperf.errors import DeclarationError
 
@@ -66,14 +66,15 @@ class Slo:
 
 
 def _checked(name: str, value: object, key: MetricKey) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+    number = finite_number(value)
+    if number is None:
         raise DeclarationError(f"{name}={value!r}: a limit is a finite number")
     if key.metric.share:
-        if not 0 <= value <= 1:
+        if not 0 <= number <= 1:
             raise DeclarationError(f"{name}={value!r}: a share lies between 0 and 1")
-    elif value <= 0:
+    elif number <= 0:
         raise DeclarationError(f"{name}={value!r}: a limit is greater than 0")
-    return float(value)
+    return number
 
 
 def parse_slo(text: str, default_percentile: str = DEFAULT_PERCENTILE) -> Slo:

@@ -7,9 +7,13 @@ The server closes the connection after every stream although it advertises keep-
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -107,12 +111,15 @@ def installed_version(distribution: str) -> str | None:
 
 
 def _cache_directory() -> Path:
-    """Where generated models are kept; a temporary directory of this user's where the home is read-only."""
+    """Where generated models are kept; where the home cannot be written to, a directory for this process."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmperf" / "models"
-    try:
+    with contextlib.suppress(OSError):
         base.mkdir(parents=True, exist_ok=True)
-        if os.access(base, os.W_OK):
-            return base
-    except OSError:
-        pass  # the fall-back below is the handling
-    return Path(tempfile.gettempdir()) / f"llmperf-{os.getuid()}" / "models"
+    return base if os.access(base, os.W_OK) else _temporary_directory()
+
+
+@functools.cache
+def _temporary_directory() -> Path:
+    path = Path(tempfile.mkdtemp(prefix="llmperf-models-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path

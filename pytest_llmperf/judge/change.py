@@ -83,8 +83,13 @@ def compare(
         tolerance=tolerance,
         better=better,
         spread=spread,
-        verdict=_verdict(sign * difference, low, high, math.log1p(tolerance)),
+        verdict=_verdict(sign * difference, low, high, _limit(better, tolerance)),
     )
+
+
+def _limit(better: Literal["lower", "higher"], tolerance: float) -> float:
+    """The tolerance as a logarithm: 5 % more of what should be low, or 5 % less of what should be high."""
+    return math.log1p(tolerance) if better == "lower" else -math.log1p(-tolerance)
 
 
 def _verdict(worse: float, low: float, high: float, limit: float) -> Verdict:
@@ -111,7 +116,7 @@ def launches_to_decide(change: Change, most: int = 12) -> int | None:
     Assumes the spread of the change; None if more than ``most``.
     """
     worse = (1 if change.better == "lower" else -1) * math.log1p(change.estimate)
-    limit = math.log1p(change.tolerance)
+    limit = _limit(change.better, change.tolerance)
     for launches in range(max(change.base_launches, change.candidate_launches) + 1, most + 1):
         degrees = PRIOR_DEGREES + 2 * launches - 2
         half = t_quantile(0.5 + CONFIDENCE / 2, degrees) * change.spread * math.sqrt(2 / launches)

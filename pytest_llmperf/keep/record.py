@@ -35,16 +35,15 @@ class Store:
 
     def logs(self) -> Path:
         """A directory for engine logs that can be written to; made."""
-        for base in (self.directory, _fallback()):
-            try:
-                (base / "logs").mkdir(parents=True, exist_ok=True)
-            except OSError:
-                continue
-            if os.access(base / "logs", os.W_OK):
-                if base == self.directory:
-                    self._ignore_what_is_not_meant_to_be_committed()
-                return base / "logs"
-        raise StoreError(f"neither {self.directory} nor {_fallback()} can be written to")
+        path = self.directory / "logs"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return _elsewhere("logs")
+        if not os.access(path, os.W_OK):
+            return _elsewhere("logs")
+        self._ignore_what_is_not_meant_to_be_committed()
+        return path
 
     def write_record(self, content: dict[str, Any]) -> tuple[Path, StoreError | None]:
         """Write the session's record; where that fails, into a temporary directory, with the reason."""
@@ -55,7 +54,7 @@ class Store:
             self._ignore_what_is_not_meant_to_be_committed()
             return path, None
         except StoreError as error:
-            path = _fallback() / "runs" / name
+            path = _elsewhere("runs") / name
             write_json(path, content)
             return path, error
 
@@ -79,5 +78,9 @@ def session_record(
     }
 
 
-def _fallback() -> Path:
-    return Path(tempfile.gettempdir()) / f"llmperf-{os.getuid()}"
+def _elsewhere(name: str) -> Path:
+    """A directory that nobody else can have prepared, for what has no other place."""
+    try:
+        return Path(tempfile.mkdtemp(prefix=f"llmperf-{name}-"))
+    except OSError as error:
+        raise StoreError(f"no directory can be written to: {error}") from None

@@ -24,6 +24,7 @@ from pytest_llmperf.load.target import Target
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 _FIRST = Workload(input_tokens=16, output_tokens=8)
+_FIRST_CHAT = Workload(input_tokens=512, output_tokens=8, chat=True)  # a template may take hundreds
 
 
 @dataclass(frozen=True)
@@ -62,27 +63,35 @@ class Client:
         """Generate one short answer, and learn on the way what the server takes.
 
         Token ids and the fields for an exact length are given up, in this order, if the server rejects a
-        request over them. Raises :class:`EngineError` if no answer is as asked.
+        request over them; a server without completions is asked for a chat. Raises :class:`EngineError` if
+        no answer is as asked.
         """
-        errors: list[str] = []
-        for exact, ids in itertools.product((True, False), (True, False)):
-            if ids and self._description.token_ids is None:
-                continue
-            self._sends_exact_length, self._takes_token_ids = exact, ids
-            try:
-                trace = self.burst(_FIRST, count=1)[0]
-            except EngineError as error:
-                errors.append(str(error))
-                continue  # words of one token may not be had where token ids are taken
-            if trace.error is None:
-                return trace
-            errors.append(trace.error)
-            if trace.error_kind not in ("HTTP 400", "HTTP 422"):
+        tried: list[str] = []
+        kind: str | None = None
+        for workload in (_FIRST, _FIRST_CHAT):
+            for exact, ids in itertools.product((True, False), (True, False)):
+                if ids and (workload.chat or self._description.token_ids is None):
+                    continue
+                self._sends_exact_length, self._takes_token_ids = exact, ids
+                how = (
+                    _path(workload),
+                    *(["token ids"] if ids else []),
+                    *([] if exact else ["max_tokens alone"]),
+                )
+                try:
+                    trace = self.burst(workload, count=1)[0]
+                except EngineError as error:
+                    tried.append(f"{', '.join(how)}: {error}")
+                    continue  # words of one token may not be had where token ids are taken
+                if trace.error is None:
+                    return trace
+                tried.append(f"{', '.join(how)}: {trace.error}")
+                kind = trace.error_kind
+                if kind not in ("HTTP 400", "HTTP 422"):
+                    break
+            if kind not in ("HTTP 404", "HTTP 405"):
                 break
-        raise EngineError(
-            f"the first streamed answer was not as asked ({_FIRST}, {COMPLETIONS}): {errors[0]}"
-            + (f"; without extra fields: {errors[-1]}" if len(errors) > 1 and errors[-1] != errors[0] else "")
-        )
+        raise EngineError("\n  ".join(("the first streamed answer was not as asked", *tried)))
 
     def burst(self, workload: Workload, count: int, concurrency: int | None = None) -> list[Trace]:
         """``count`` requests in a closed loop, all at once unless ``concurrency`` says less."""
@@ -116,7 +125,6 @@ class Client:
     def _requests(self, workload: Workload) -> Iterator[bytes]:
         prompts = self._prompts(workload)
         rng = random.Random(secrets.randbits(128))
-        path = CHAT if workload.chat else COMPLETIONS
         run_id = secrets.token_hex(4)
         for number in itertools.count():
             prompt = prompts.make(workload.input_tokens, rng)
@@ -132,7 +140,7 @@ class Client:
                 "temperature": 0,
                 **self._length(workload.output_tokens),
             }
-            yield self._target.request(path, body, f"llmperf-{run_id}-{number}")
+            yield self._target.request(_path(workload), body, f"llmperf-{run_id}-{number}")
 
     def _length(self, output_tokens: int) -> Mapping[str, object]:
         if self._sends_exact_length:
@@ -168,3 +176,7 @@ class Client:
         if isinstance(count, bool) or not isinstance(count, int):
             raise EngineError(f"POST {path}: usage.prompt_tokens is {count!r}")
         return count
+
+
+def _path(workload: Workload) -> str:
+    return CHAT if workload.chat else COMPLETIONS

@@ -28,4 +28,4 @@ def arrival_offsets(point: LoadPoint, seed: int) -> npt.NDArray[np.float64]:
     count = max(1, round(point.rate * point.scheduled_s))
     if point.arrivals == "constant":
         return np.arange(count) / point.rate
-    return np.sort(np.random.default_rng(seed).uniform(0, count / point.rate, count))
+    return np.sort(np.random.default_rng(seed).uniform(0, point.scheduled_s, count))

@@ -98,10 +98,10 @@ def test_a_single_number_takes_no_statistic(name: str) -> None:
         (MetricKey("output_tokens"), 1234.5, "1234/s"),
         (MetricKey("requests"), 4.0, "4/s"),
         (MetricKey("startup"), 31.25, "31.2 s"),
-        (MetricKey("error_rate"), 0.0, "0 %"),
-        (MetricKey("error_rate"), 0.0125, "1.25 %"),
-        (MetricKey("goodput"), 0.9995, "99.95 %"),
-        (MetricKey("goodput"), 1.0, "100 %"),
+        (MetricKey("error_rate"), 0.0, "0%"),
+        (MetricKey("error_rate"), 0.0125, "1.25%"),
+        (MetricKey("goodput"), 0.9995, "99.95%"),
+        (MetricKey("goodput"), 1.0, "100%"),
     ],
 )
 def test_a_value_is_shown_with_its_unit_and_no_needless_digits(

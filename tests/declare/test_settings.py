@@ -152,7 +152,7 @@ def test_two_kinds_of_load_from_one_source_are_refused(
 
 BAD = [
     ("engine", "vllm 'x", "engine: no closing quotation"),
-    ("engine", "", "expected an engine, as in 'llamacpp' or 'http://host:8000'"),
+    ("engine", " ", "expected an engine, as in 'llamacpp' or 'http://host:8000'"),
     ("rates", "1,fast", "'fast' is not a number"),
     ("rates", "1,1", "rates=[1.0, 1.0]: the same point twice"),
     ("rates", " ", "rates=[]: at least one load point"),
@@ -227,3 +227,16 @@ def test_the_percentile_completes_limits_and_gate_of_every_source() -> None:
 def test_the_default_gate_names_its_statistics_so_that_no_option_moves_it() -> None:
     assert resolve({"percentile": "mean"}).gate == resolve().gate
     assert resolve({"gate": DEFAULT_GATE}).gate == resolve().gate
+
+
+def test_an_empty_variable_says_nothing() -> None:
+    assert Settings.resolve({}, {"LLMPERF_LAUNCHES": "", "LLMPERF_SLO": ""}, {"launches": "3"}).launches == 3
+
+
+@pytest.mark.parametrize("text", ["0.05", "0.4"])
+def test_a_tolerance_that_may_be_a_share_or_a_percentage_is_asked_about(text: str) -> None:
+    with pytest.raises(
+        DeclarationError, match=f"write {text}% or {float(text) * 100:g}%, whichever is meant"
+    ):
+        Settings.resolve({"tolerance": text}, {}, {})
+    assert Settings.resolve({"tolerance": f"{text}%"}, {}, {}).tolerance == float(text) / 100

@@ -95,8 +95,8 @@ def test_a_limit_is_met_on_its_better_side_and_at_the_limit(
     [
         ({"ttft_ms": 300}, "TTFT p95 ≤ 300 ms"),
         ({"output_tokens_per_s": 1500}, "output tokens ≥ 1500/s"),
-        ({"goodput": 0.995}, "goodput ≥ 99.5 %"),
-        ({"error_rate": 0}, "error rate ≤ 0 %"),
+        ({"goodput": 0.995}, "goodput ≥ 99.5%"),
+        ({"error_rate": 0}, "error rate ≤ 0%"),
     ],
 )
 def test_a_limit_reads_as_a_person_would_say_it(bounds: dict[str, object], text: str) -> None:

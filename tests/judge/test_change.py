@@ -105,7 +105,7 @@ def test_the_regions_are_those_of_the_documentation(
     change = judged(base, candidate, better, tolerance)
     sign = 1 if better == "lower" else -1
     low, high = sorted(sign * math.log1p(end) for end in (change.low, change.high))
-    worse, limit = sign * math.log1p(change.estimate), math.log1p(tolerance)
+    worse, limit = sign * math.log1p(change.estimate), sign * math.log1p(sign * tolerance)
     assert (change.verdict == Verdict.REGRESSED) == (low > 0 and worse > limit)
     assert (change.verdict == Verdict.IMPROVED) == (high < 0 and worse < -limit)
     assert (change.verdict in (Verdict.PASS, Verdict.IMPROVED)) == (high < limit)
@@ -138,7 +138,9 @@ def test_swapping_the_sides_turns_the_change_around(
 def test_swapping_sides_and_direction_gives_the_same_verdict(
     base: list[float], candidate: list[float]
 ) -> None:
-    assert judged(base, candidate, "lower").verdict == judged(candidate, base, "higher").verdict
+    less_by_as_much = 1 - 1 / 1.05
+    mirrored = judged(candidate, base, "higher", tolerance=less_by_as_much)
+    assert judged(base, candidate, "lower", tolerance=0.05).verdict == mirrored.verdict
 
 
 @given(base=SIDES, candidate=SIDES, better=BETTER)
@@ -264,5 +266,7 @@ def test_the_direction_of_the_metric_does_not_change_what_is_needed(
     base: list[float], candidate: list[float]
 ) -> None:
     lower = judged(base, candidate, "lower")
-    mirrored = dataclasses.replace(lower, better="higher", estimate=1 / (1 + lower.estimate) - 1)
+    mirrored = dataclasses.replace(
+        lower, better="higher", estimate=1 / (1 + lower.estimate) - 1, tolerance=1 - 1 / (1 + lower.tolerance)
+    )
     assert launches_to_decide(lower) == launches_to_decide(mirrored)

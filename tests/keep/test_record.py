@@ -78,7 +78,7 @@ def test_a_record_that_can_be_kept_nowhere_is_an_error(
 ) -> None:
     block(store.directory)
     monkeypatch.setattr(tempfile, "tempdir", str(store.directory))
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(StoreError, match="no directory can be written to"):
         store.write_record(a_record())
 
 
@@ -98,14 +98,11 @@ def test_logs_that_cannot_be_kept_go_to_a_temporary_directory(
     assert not (logs.parent / ".gitignore").exists()
 
 
-def test_logs_that_can_go_nowhere_are_an_error_that_names_both_places(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logs_that_can_go_nowhere_are_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     block(store.directory)
     monkeypatch.setattr(tempfile, "tempdir", str(store.directory))
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError, match="no directory can be written to"):
         store.logs()
-    assert str(caught.value).startswith(f"neither {store.directory} nor {store.directory}/llmperf-")
 
 
 def test_baselines_have_a_directory_of_their_own(store: Store) -> None:

@@ -37,7 +37,7 @@ def test_errors_break_the_slo_with_an_example_of_each_kind() -> None:
     expected = """
 test_chat misses its SLO (vllm --max-num-seqs 256).
 
-  SLO       error rate at 1/s is 6 %, limit 0 %
+  SLO       error rate at 1/s is 6%, limit 0%
               5 × HTTP 503: busy
               1 × reset: by peer
 
