@@ -40,7 +40,9 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     if not is_controller:
         rounds = Rounds(settings.launches, is_measured, session.begin_round)
         config.pluginmanager.register(rounds, "llmperf-rounds")
-        config.pluginmanager.register(Measuring(session, rounds, terminal.notes), "llmperf-measuring")
+        config.pluginmanager.register(
+            Measuring(session, rounds, progress, terminal.notes), "llmperf-measuring"
+        )
 
 
 def _join_xdist(config: pytest.Config) -> bool:

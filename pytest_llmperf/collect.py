@@ -101,4 +101,5 @@ def arrange(active: Active, items: list[pytest.Item]) -> None:
     order = {subject: i for i, subject in enumerate(dict.fromkeys(i.stash[PLAN].subject for i in measured))}
     measured.sort(key=lambda item: order[item.stash[PLAN].subject])
     items[:] = [item for item in items if PLAN not in item.stash] + measured
-    active.progress.work_s = active.settings.launches * sum(item.stash[PLAN].expected_s for item in measured)
+    for item in measured:
+        active.progress.plan(item.nodeid, item.stash[PLAN].expected_s, active.settings.launches)

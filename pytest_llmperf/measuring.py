@@ -13,6 +13,7 @@ from pytest_llmperf.collect import PLAN
 from pytest_llmperf.errors import EngineError, InvalidRun, StoreError
 from pytest_llmperf.keep.files import write_json
 from pytest_llmperf.report.explain import explain
+from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.rounds import Rounds
 from pytest_llmperf.session import PerformanceSession
 
@@ -20,8 +21,10 @@ from pytest_llmperf.session import PerformanceSession
 class Measuring:
     """Judges each test when its body has ended, and hands the results on with its reports."""
 
-    def __init__(self, session: PerformanceSession, rounds: Rounds, notes: list[str]) -> None:
-        self.session, self._rounds, self.notes = session, rounds, notes
+    def __init__(
+        self, session: PerformanceSession, rounds: Rounds, progress: Progress, notes: list[str]
+    ) -> None:
+        self.session, self._rounds, self._progress, self.notes = session, rounds, progress, notes
         self._interrupted = False
 
     @pytest.hookimpl(wrapper=True)
@@ -29,8 +32,10 @@ class Measuring:
         try:
             outcome = yield
         except Exception:
+            self._progress.end(pyfuncitem.nodeid, is_over=True)
             self._judge_quietly(pyfuncitem)
             raise
+        self._progress.end(pyfuncitem.nodeid, is_over=False)
         if PLAN in pyfuncitem.stash and self._rounds.is_last:
             self._judge(pyfuncitem)
         return outcome

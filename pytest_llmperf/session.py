@@ -42,7 +42,7 @@ class Listener(Protocol):
     def phase(self, text: str, expected_s: float | None = None) -> None: ...
     def tick(self, sent: int, ended: int) -> None: ...
     def waiting(self, elapsed_s: float) -> None: ...
-    def done(self, expected_s: float) -> None: ...
+    def begin(self, test: str) -> None: ...
 
 
 class PerformanceSession:
@@ -125,6 +125,7 @@ class PerformanceSession:
 
     def prepare(self, nodeid: str, plan: Plan) -> Launch:
         """Have the test's engine running and its baseline readable, before its body runs."""
+        self._listener.begin(nodeid)
         launch = self.launch(plan.subject)
         result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._command(nodeid)))
         result.subject = subject_fields(plan.subject, launch.description)
@@ -148,7 +149,6 @@ class PerformanceSession:
             run = self._measure_point(launch, nodeid, plan, workload, point)
             self.results[nodeid].add(workload, point, run)
             measured.append(run.measurement)
-            self._listener.done(point.expected_s)
         return Measurements(measured)
 
     def _measure_point(

@@ -55,9 +55,9 @@ class LoadPoint:
         return min([*bounds, self.requests / self.rate] if self.requests is not None else bounds)
 
     @property
-    def expected_s(self) -> float:
-        """About how long sending takes; for a closed loop without a duration, a guess."""
-        return self.scheduled_s or self.duration_s or 10.0
+    def expected_s(self) -> float | None:
+        """About how long sending takes; None for a closed loop that only its requests bound."""
+        return self.scheduled_s or self.duration_s
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,14 @@ class Plan:
         return self.settings.below.sweep.updated(self.marked).updated(call).updated(above).points()
 
     @property
-    def expected_s(self) -> float:
-        """About how long one launch of this test drives load, in seconds."""
-        return sum(point.expected_s for point in self.points())
+    def expected_s(self) -> float | None:
+        """About how long the declared sweep drives load; None if the body names its points, or for a point
+        whose length nobody knows."""
+        declared = self.settings.below.sweep.updated(self.marked).updated(self.settings.above.sweep)
+        known = [point.expected_s for point in self.points()]
+        if not (declared.rates or declared.concurrency) or None in known:
+            return None
+        return sum(filter(None, known))
 
 
 def read_plan(marks: Iterable[pytest.Mark], settings: Settings) -> Plan:

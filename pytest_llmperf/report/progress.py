@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass
+class _Work:
+    """A test: how long one round takes, as declared until it was seen, and how many rounds are left."""
+
+    round_s: float | None
+    rounds: int
 
 
 class Progress:
     """Turns the session's phases into lines.
 
     ``write(text, transient)`` shows a line; a transient one is overwritten by the next, where the output
-    can do that. ``work_s`` is the time that all tests together will drive load, as far as is known.
+    can do that.
     """
 
     def __init__(self, write: Callable[[str, bool], None]) -> None:
-        self.work_s = 0.0
         self._write = write
-        self._began = time.monotonic()
-        self._done_s = 0.0
+        self._work: dict[str, _Work] = {}
+        self._test: str | None = None
+        self._test_began = self._phase_began = time.monotonic()
         self._text = ""
-        self._phase_began = self._began
         self._expected_s: float | None = None
+
+    def plan(self, test: str, round_s: float | None, rounds: int) -> None:
+        """A test will run ``rounds`` times, about ``round_s`` seconds each (None: who knows)."""
+        self._work[test] = _Work(round_s, rounds)
+
+    def begin(self, test: str) -> None:
+        """A round of a test begins."""
+        self._test, self._test_began = test, time.monotonic()
+
+    def end(self, test: str, *, is_over: bool) -> None:
+        """A round of a test has ended, and with ``is_over`` the test."""
+        work = self._work.get(test)
+        if work is not None and test == self._test:
+            work.round_s = time.monotonic() - self._test_began
+            work.rounds = 0 if is_over else work.rounds - 1
+        self._test = None
 
     def phase(self, text: str, expected_s: float | None = None) -> None:
         """Something else happens now; a phase that repeats itself word for word is the same one."""
@@ -41,16 +65,16 @@ class Progress:
         """Within a start: it has taken so long until now."""
         self._write(f"{self._text}: {elapsed_s:.0f} s{self._session_left()}", True)
 
-    def done(self, expected_s: float) -> None:
-        """A load point of this expected time was measured."""
-        self._done_s += expected_s
-
     def _session_left(self) -> str:
-        if not self._done_s or self.work_s <= self._done_s:
-            return ""
-        pace = (time.monotonic() - self._began) / self._done_s
-        left_s = (self.work_s - self._done_s) * pace
-        return f" · session about {_duration(left_s)} left"
+        left_s = 0.0
+        for test, work in self._work.items():
+            if work.rounds > 0:
+                if work.round_s is None:
+                    return ""
+                left_s += work.round_s * work.rounds
+                if test == self._test:
+                    left_s -= min(work.round_s, time.monotonic() - self._test_began)
+        return f" · session about {_duration(left_s)} left" if left_s >= 1 else ""
 
 
 def _duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -26,35 +27,47 @@ class Terminal:
         self.entries: dict[str, dict[str, Any]] = {}
         self.notes: list[str] = []
         self._config = config
-        self._transient_width = 0
+        self._shown_width = 0
 
     def write_progress(self, text: str, transient: bool) -> None:
         """A line of progress: in place on a terminal, a line of its own elsewhere; none with ``-q``."""
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        reporter = self._reporter()
         if reporter is None or self._config.get_verbosity() < 0:
             return
-        capture = self._config.pluginmanager.get_plugin("capturemanager")
-        uncaptured = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
-        writer = reporter._tw
-        is_terminal = reporter.isatty and writer.hasmarkup
-        if transient and not is_terminal:
-            return
-        with uncaptured:
-            if is_terminal:
-                shown = f"  {text}"[: writer.fullwidth - 1]
-                writer.write("\r" + shown.ljust(self._transient_width), flush=True)
-                self._transient_width = len(shown)
-            else:
-                if reporter.currentfspath is not None or writer.width_of_current_line:
-                    writer.line()
-                    reporter.currentfspath = None
-                writer.line(f"  llmperf: {text}")
+        with self._uncaptured():
+            if reporter.isatty:
+                shown = f"  {text}"[: reporter._tw.fullwidth - 1]
+                self._overwrite(shown.ljust(self._shown_width))
+                self._shown_width = len(shown)
+            elif not transient:
+                reporter.ensure_newline()
+                reporter.write_line(f"  llmperf: {text}")
 
     def clear_progress(self) -> None:
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if self._transient_width and reporter is not None:
-            reporter._tw.write("\r" + " " * self._transient_width + "\r", flush=True)
-            self._transient_width = 0
+        """Give the line back as it was before progress was written over it."""
+        if self._shown_width and (reporter := self._reporter()) is not None:
+            with self._uncaptured():
+                self._overwrite(" " * self._shown_width)
+                self._overwrite(getattr(reporter._tw, "_current_line", ""))
+            self._shown_width = 0
+
+    def _reporter(self) -> pytest.TerminalReporter | None:
+        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
+        return reporter
+
+    def _uncaptured(self) -> contextlib.AbstractContextManager[None]:
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        return capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
+
+    @staticmethod
+    def _overwrite(line: str) -> None:
+        # Not through the reporter, which would count it as part of its own line.
+        sys.stdout.write(f"\r{line}")
+        sys.stdout.flush()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        self.clear_progress()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -68,6 +81,10 @@ class Terminal:
         if report.failed and getattr(report, "llmperf_error", False):
             return "error", "E", "ERROR"
         return None
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self) -> None:
+        self.clear_progress()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

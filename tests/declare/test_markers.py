@@ -140,6 +140,13 @@ def test_arrivals_follow_the_same_order() -> None:
 def test_a_plan_says_about_how_long_it_takes() -> None:
     assert plan(sweep(rates=[1, 2, 4], duration=5)).expected_s == 15
     assert plan(sweep(rates=[1, 2, 4], requests=8)).expected_s == 8 + 4 + 2
+    assert plan(sweep(concurrency=[1, 2], duration=5)).expected_s == 10
+
+
+def test_a_plan_promises_nothing_about_what_it_does_not_know() -> None:
+    assert plan(sweep(concurrency=[1, 2], requests=8)).expected_s is None
+    assert plan(sweep(duration=5)).expected_s is None
+    assert plan().expected_s is None
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def progress(clock: Clock, screen: Screen) -> Progress:
 
 
 def test_a_whole_session_reads_like_a_story(progress: Progress, screen: Screen, clock: Clock) -> None:
-    progress.work_s = 60
+    progress.plan("test_chat", 60, rounds=2)
+    progress.begin("test_chat")
     progress.phase("starting vllm")
     clock.now += 12
     progress.waiting(12.4)
@@ -51,23 +52,23 @@ def test_a_whole_session_reads_like_a_story(progress: Progress, screen: Screen, 
     progress.phase("test_chat: measuring at 1/s", 30)
     clock.now += 10
     progress.tick(12, 9)
-    clock.now += 25
+    clock.now += 42
     progress.tick(30, 30)
-    progress.done(30)
+    progress.end("test_chat", is_over=False)
+    progress.begin("test_chat")
     progress.phase("test_chat: measuring at 4/s", 30)
     clock.now += 15
     progress.tick(60, 44)
-    clock.now += 15
-    progress.done(30)
+    progress.end("test_chat", is_over=False)
     progress.phase("stopping vllm")
     assert screen.lines == [
-        "starting vllm",
-        "~starting vllm: 12 s",
-        "test_chat: measuring at 1/s, about 30 s",
-        "~test_chat: measuring at 1/s: 9 of 12 requests answered, 20 s left",
-        "~test_chat: measuring at 1/s: 30 of 30 requests answered, 0 s left",
-        "test_chat: measuring at 4/s, about 30 s · session about 55 s left",
-        "~test_chat: measuring at 4/s: 44 of 60 requests answered, 15 s left · session about 1 min 10 s left",
+        "starting vllm · session about 2 min 00 s left",
+        "~starting vllm: 12 s · session about 1 min 48 s left",
+        "test_chat: measuring at 1/s, about 30 s · session about 1 min 40 s left",
+        "~test_chat: measuring at 1/s: 9 of 12 requests answered, 20 s left · session about 1 min 30 s left",
+        "~test_chat: measuring at 1/s: 30 of 30 requests answered, 0 s left · session about 1 min 00 s left",
+        "test_chat: measuring at 4/s, about 30 s · session about 1 min 12 s left",
+        "~test_chat: measuring at 4/s: 44 of 60 requests answered, 15 s left · session about 57 s left",
         "stopping vllm",
     ]
 
@@ -102,27 +103,43 @@ def test_a_phase_does_not_inherit_the_length_of_the_one_before(progress: Progres
 
 
 @pytest.mark.parametrize(
-    ("work_s", "done_s", "took_s", "left"),
+    ("round_s", "left"),
     [
-        (60, 0, 100, ""),
-        (0, 10, 100, ""),
-        (60, 60, 100, ""),
-        (60, 70, 100, ""),
-        (60, 30, 30, " · session about 30 s left"),
-        (60, 30, 59.4, " · session about 59 s left"),
-        (60, 30, 59.6, " · session about 1 min 00 s left"),
-        (60, 30, 90, " · session about 1 min 30 s left"),
-        (60, 30, 3599.9, " · session about 1 h 00 min left"),
-        (60, 1, 610, " · session about 9 h 59 min left"),
+        (0.4, ""),
+        (30, " · session about 30 s left"),
+        (59.4, " · session about 59 s left"),
+        (59.6, " · session about 1 min 00 s left"),
+        (90, " · session about 1 min 30 s left"),
+        (3599.9, " · session about 1 h 00 min left"),
+        (35_940, " · session about 9 h 59 min left"),
     ],
 )
-def test_the_time_left_is_told_at_the_pace_until_now_as_soon_as_there_is_one(
-    work_s: float, done_s: float, took_s: float, left: str, progress: Progress, screen: Screen, clock: Clock
+def test_the_time_left_is_told_for_people(
+    round_s: float, left: str, progress: Progress, screen: Screen
 ) -> None:
-    progress.work_s = work_s
-    if done_s:
-        progress.done(done_s)
-    clock.now += took_s
+    progress.plan("test", round_s, rounds=1)
     progress.phase("next")
     progress.waiting(3)
     assert screen.lines == [f"next{left}", f"~next: 3 s{left}"]
+
+
+def test_as_long_as_one_test_is_unknown_nothing_is_promised(
+    progress: Progress, screen: Screen, clock: Clock
+) -> None:
+    progress.plan("known", 30, rounds=1)
+    progress.plan("unknown", None, rounds=3)
+    progress.phase("before")
+    progress.begin("unknown")
+    clock.now += 7
+    progress.end("unknown", is_over=False)
+    progress.phase("after")
+    assert screen.lines == ["before", "after · session about 44 s left"]
+
+
+def test_a_test_that_is_over_needs_no_more_time(progress: Progress, screen: Screen, clock: Clock) -> None:
+    progress.plan("test", 30, rounds=3)
+    progress.begin("test")
+    clock.now += 7
+    progress.end("test", is_over=True)
+    progress.phase("after")
+    assert screen.lines == ["after"]
