@@ -23,7 +23,9 @@ def run(title: str, *options: str) -> int:
 
 def main() -> int:
     shutil.rmtree(STORE, ignore_errors=True)
-    print("A real engine (llama.cpp, a small random model, on the CPU), three launches each; about 2 minutes.")
+    print(
+        "A real engine (llama.cpp with a small random model, on the CPU), three launches a side: 2 minutes."
+    )
     good = run("1. The engine as it is: meets its SLO, and is accepted as the baseline", "--llmperf-update")
     if good != 0:
         print(f"\nThis was meant to pass, but pytest exited with {good}: is the machine busy or very slow?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,9 +90,16 @@ def _engines(config: pytest.Config) -> dict[str, Engine]:
 
 def _check_destinations(config: pytest.Config, settings: Settings) -> None:
     if settings.json_path is not None:
-        path = Path(config.invocation_params.dir, settings.json_path)
-        if path.is_dir() or not is_writable(path.parent):
-            raise pytest.UsageError(f"--llmperf-json {settings.json_path}: cannot be written")
+        path = Path(config.invocation_params.dir, settings.json_path).resolve()
+        if path.exists() and not path.is_file():
+            raise pytest.UsageError(f"--llmperf-json {settings.json_path}: not a regular file")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise pytest.UsageError(
+                f"--llmperf-json {settings.json_path}: cannot be written ({error})"
+            ) from None
     baselines = config.rootpath / settings.directory / "baselines"
     if settings.update and not is_writable(baselines):
         raise pytest.UsageError(f"--llmperf-update: {baselines} cannot be written")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FIXTURE = "llmperf"
 PLAN = pytest.StashKey[Plan]()
+MISTAKE = pytest.StashKey[str]()
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ ACTIVE = pytest.StashKey[Active]()
 
 def is_measured(item: pytest.Item) -> bool:
     """Whether the item is a performance test, which its fixture decides."""
-    return FIXTURE in getattr(item, "fixturenames", ())
+    return FIXTURE in getattr(item, "fixturenames", ()) and MISTAKE not in item.stash
 
 
 def check_markers(metafunc: pytest.Metafunc) -> None:
@@ -88,18 +89,18 @@ def skip(items: list[pytest.Item]) -> None:
 def arrange(active: Active, items: list[pytest.Item]) -> None:
     """Plan the performance tests and put them last, those of one subject side by side.
 
-    Other tests come first, so that they neither wait for an engine nor disturb one. Raises
-    :class:`pytest.UsageError` for markers that only the item shows (of ``pytest.param``, say).
+    Other tests come first, so that they neither wait for an engine nor disturb one. Where only the item
+    shows that a marker is wrong (one of ``pytest.param``, say), that test will fail with it.
     """
-    measured = [item for item in items if is_measured(item)]
-    for item in measured:
+    for item in filter(is_measured, items):
         try:
             item.stash[PLAN] = read_plan(_marks(item), active.settings)
             _check_engine(item.stash[PLAN].subject, active.engines)
         except DeclarationError as error:
-            raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+            item.stash[MISTAKE] = f"{item.nodeid}: {error}"
+    measured = [item for item in items if PLAN in item.stash and MISTAKE not in item.stash]
     order = {subject: i for i, subject in enumerate(dict.fromkeys(i.stash[PLAN].subject for i in measured))}
     measured.sort(key=lambda item: order[item.stash[PLAN].subject])
-    items[:] = [item for item in items if PLAN not in item.stash] + measured
+    items[:] = [item for item in items if item not in set(measured)] + measured
     for item in measured:
         active.progress.plan(item.nodeid, item.stash[PLAN].expected_s, active.settings.launches)

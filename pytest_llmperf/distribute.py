@@ -59,6 +59,7 @@ class Distribution:
 
     @pytest.hookimpl
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> LoadScopeScheduling:
+        config.option.loadscopereorder = False  # the performance tests come last, however many they are
         return OneWorkerScheduling(config, log, self._directory / "measured.json")
 
     @pytest.hookimpl
@@ -67,7 +68,8 @@ class Distribution:
 
 
 class OneWorkerScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Every test is a unit of its own, but the performance tests together are one.
+    """Every test is a unit of its own, but the performance tests together are one, and have the machine to
+    themselves.
 
     Tests that ``xdist_group`` marks bind to each other stay together as well, where their ids show it.
     """
@@ -75,6 +77,7 @@ class OneWorkerScheduling(LoadScopeScheduling):  # type: ignore[misc]
     def __init__(self, config: pytest.Config, log: Any, exchange: Path) -> None:
         super().__init__(config, log)
         self._exchange = exchange
+        self._measuring: Any = None
 
     @cached_property
     def _measured(self) -> frozenset[str]:
@@ -85,6 +88,21 @@ class OneWorkerScheduling(LoadScopeScheduling):  # type: ignore[misc]
             return _SCOPE
         return nodeid.rpartition("@")[2] if nodeid.rfind("@") > nodeid.rfind("]") else nodeid
 
+    def _assign_work_unit(self, node: Any) -> None:
+        """The performance tests, which are the last unit, wait until all other tests have ended."""
+        if next(iter(self.workqueue)) != _SCOPE:
+            super()._assign_work_unit(node)
+            return
+        if self._measuring not in self.assigned_work:
+            self._measuring = node
+        for other in self.assigned_work:
+            if other is not self._measuring and not other.shutting_down:
+                # It runs what it has: a worker holds its last test back until told what follows.
+                other.shutdown()
+        if list(self.assigned_work) == [self._measuring]:
+            super()._assign_work_unit(self._measuring)
+            self._measuring.shutdown()
+
     def remove_node(self, node: Any) -> str | None:
         """Hand on what a lost worker had left; the test that it was lost in is over.
 
@@ -94,11 +112,16 @@ class OneWorkerScheduling(LoadScopeScheduling):  # type: ignore[misc]
         pending: list[tuple[dict[str, bool], str]] = [
             (unit, test) for unit in workload.values() for test, is_done in unit.items() if not is_done
         ]
-        if not pending:
-            return None
-        unit, crashed = pending[0]
-        unit[crashed] = True
-        self.workqueue.update({scope: unit for scope, unit in workload.items() if not all(unit.values())})
-        for other in self.assigned_work:
-            self._reschedule(other)
+        crashed = None
+        if pending:
+            unit, crashed = pending[0]
+            unit[crashed] = True
+            for scope, left in workload.items():
+                if not all(left.values()):
+                    self.workqueue[scope] = left
+            if _SCOPE in self.workqueue:
+                self.workqueue.move_to_end(_SCOPE)
+        for other in list(self.assigned_work):
+            if self.workqueue:
+                self._reschedule(other)
         return crashed

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pytest_llmperf.collect import PLAN
+from pytest_llmperf.collect import MISTAKE, PLAN
 from pytest_llmperf.errors import EngineError, InvalidRun, StoreError
+from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.files import write_json
 from pytest_llmperf.report.explain import explain
 from pytest_llmperf.report.progress import Progress
@@ -25,13 +25,17 @@ class Measuring:
         self, session: PerformanceSession, rounds: Rounds, progress: Progress, notes: list[str]
     ) -> None:
         self.session, self._rounds, self._progress, self.notes = session, rounds, progress, notes
-        self._interrupted = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if mistake := item.stash.get(MISTAKE, None):
+            pytest.fail(mistake, pytrace=False)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         try:
             outcome = yield
-        except Exception:
+        except (Exception, pytest.fail.Exception):
             self._progress.end(pyfuncitem.nodeid, is_over=True)
             self._judge_quietly(pyfuncitem)
             raise
@@ -46,9 +50,9 @@ class Measuring:
         if result is None or not result.points:
             pytest.fail("nothing was measured: the test never called llmperf(Workload(...))", pytrace=False)
         self.session.judge(nodeid)
-        failing = {"slo broken", "regressed"}
+        failing = {Verdict.SLO_BROKEN, Verdict.REGRESSED}
         if self.session.settings.inconclusive == "fail":
-            failing.add("inconclusive")
+            failing.add(Verdict.INCONCLUSIVE)
         if result.verdict in failing:
             pytest.fail(explain(result.as_json()), pytrace=False)
 
@@ -58,7 +62,7 @@ class Measuring:
         if result is not None and result.points:
             try:
                 self.session.judge(item.nodeid, accepting=False)
-                result.verdict = "failed by itself"
+                result.verdict = Verdict.FAILED_BY_ITSELF
             except (InvalidRun, StoreError) as error:
                 result.error = str(error)
 
@@ -74,33 +78,39 @@ class Measuring:
             report.longrepr = str(call.excinfo.value)
             report.llmperf_error = True  # type: ignore[attr-defined]
             if result is not None:
-                result.verdict, result.error = "error", str(call.excinfo.value)
+                is_invalid = isinstance(call.excinfo.value, InvalidRun)
+                result.verdict = Verdict.INVALID if is_invalid else Verdict.ERROR
+                result.error = str(call.excinfo.value)
         if report.when == "call" and result is not None:
             # As text, because that is what every transport between processes can carry.
             report.llmperf = json.dumps(result.as_json())  # type: ignore[attr-defined]
         return report
 
-    @pytest.hookimpl
-    def pytest_keyboard_interrupt(self) -> None:
-        self._interrupted = True
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        interrupted = self._interrupted or exitstatus == pytest.ExitCode.INTERRUPTED
-        record = self.session.finish(interrupted=interrupted)
-        if record is not None:
-            config = session.config
-            config.hook.pytest_llmperf_record(record=record)
-            self._keep(record, Path(config.invocation_params.dir))
-            if hasattr(config, "workeroutput"):
-                config.workeroutput["llmperf_notes"] = self.notes
+        try:
+            if self.session.results:
+                self._keep(session, _status(session, exitstatus))
+        finally:
+            self.session.stop_launch()
+            if hasattr(session.config, "workeroutput"):
+                session.config.workeroutput["llmperf_notes"] = self.notes
 
-    def _keep(self, record: dict[str, Any], base: Path) -> None:
-        path, failure = self.session.store.write_record(record)
-        self.notes.append(f"record: {path}" + (f" ({failure})" if failure else ""))
+    def _keep(self, session: pytest.Session, status: str) -> None:
+        record = self.session.record
+        content = self.session.as_json(status)
+        record.write(content)  # first as it is: what a hook makes of it may not be writable
+        try:
+            session.config.hook.pytest_llmperf_record(record=content)
+            record.write(content)
+        except Exception as error:
+            self.notes.append(f"pytest_llmperf_record: {type(error).__name__}: {error}; recorded without it")
+            content = self.session.as_json(status)
+        self.notes.append(f"record: {record.path}" + (f" ({record.failure})" if record.failure else ""))
         if self.session.settings.json_path is not None:
             try:
-                write_json(base / self.session.settings.json_path, record)
+                path = Path(session.config.invocation_params.dir, self.session.settings.json_path)
+                write_json(path.resolve(), content)  # what a link points to, and not the link
             except StoreError as error:
                 self.notes.append(f"--llmperf-json: {error}")
 
@@ -108,3 +118,11 @@ class Measuring:
     def pytest_unconfigure(self) -> None:
         # Normally stopped by now; this is for a session that ended before it began to finish.
         self.session.stop_launch()
+
+
+def _status(session: pytest.Session, exitstatus: int) -> str:
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        return "interrupted"
+    if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+        return "crashed"
+    return "stopped" if session.shouldfail or session.shouldstop else "complete"

@@ -57,9 +57,16 @@ def _settings(config: pytest.Config) -> Settings:
     return Settings.resolve(
         command_line={option.name: config.getoption(option.flag) for option in valued},
         environment=os.environ,
-        configuration={option.name: config.getini(option.ini) for option in valued},
+        configuration={option.name: _as_text(config.getini(option.ini)) for option in valued},
         update=config.getoption("--llmperf-update"),
     )
+
+
+def _as_text(value: object) -> str | None:
+    """A value of the configuration file as one would type it; TOML has lists and numbers of its own."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return None if value is None else str(value)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -77,6 +84,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def llmperf(request: pytest.FixtureRequest) -> Llmperf:
     """Measure a workload: ``llmperf(Workload(input_tokens=1024, output_tokens=128), rate=4)``."""
-    active = request.config.stash[collect.ACTIVE]
+    active = request.config.stash.get(collect.ACTIVE, None)
     item = request.node
+    if active is None:
+        pytest.skip("performance test: run with --llmperf")
+    if collect.PLAN not in item.stash:
+        raise DeclarationError("take llmperf as an argument of the test: what it needs is planned beforehand")
     return Llmperf(active.session, item.nodeid, item.stash[collect.PLAN])

@@ -6,11 +6,12 @@ The only place that knows all rooms.
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from pytest_llmperf.declare.load import LoadPoint, Sweep
 from pytest_llmperf.declare.markers import Plan
@@ -24,15 +25,15 @@ from pytest_llmperf.judge.change import Change, compare
 from pytest_llmperf.judge.objective import Objective, judge_limit
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.baseline import Baseline, Baselines
-from pytest_llmperf.keep.environment import differences, local_environment, remote_environment
-from pytest_llmperf.keep.record import Store, now, session_record
+from pytest_llmperf.keep.environment import differences, local_environment, url_environment
+from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import PointResult, Run, TestResult
 from pytest_llmperf.keep.subject import subject_fields
 from pytest_llmperf.load.launch import Launch
 from pytest_llmperf.load.schedule import seed_of
 from pytest_llmperf.load.warmup import warm_up
 from pytest_llmperf.measure.measurement import Measurement, Measurements
-from pytest_llmperf.measure.metrics import summarise
+from pytest_llmperf.measure.metrics import is_supported, summarise, uncertainty
 from pytest_llmperf.measure.timeline import Timeline
 
 
@@ -68,6 +69,7 @@ class PerformanceSession:
         self._broken: dict[tuple[Subject, int], EngineError] = {}
         self._baselines = Baselines(self.store.baselines)
         self._started = now()
+        self.record = RecordFile(self.store, self._started)
 
     # -- launches -----------------------------------------------------------------------------------
 
@@ -87,15 +89,16 @@ class PerformanceSession:
         if failed := self._broken.get((subject, self._round)):
             raise EngineError(f"{failed}\n(not tried again for this test)")
         self.stop_launch()
-        stamp = f"{self._started:%Y%m%dT%H%M%SZ}-{subject.engine}-launch{len(self._launched) + 1}"
+        stamp = f"{self.record.path.stem}-{subject.engine}-launch{len(self._launched) + 1}"
         self._listener.phase(f"starting {subject}")
+        log = self.store.logs() / f"{stamp}.log"
         try:
             self._launch = Launch(
                 self._round,
                 subject,
                 self._engines[subject.engine],
                 self.settings.model,
-                log=self.store.logs() / f"{stamp}.log",
+                log=log,
                 startup_timeout_s=self.settings.startup_timeout_s,
                 request_timeout_s=self.settings.request_timeout_s,
                 waiting=self._listener.waiting,
@@ -104,7 +107,7 @@ class PerformanceSession:
         except EngineError as error:
             self._broken[subject, self._round] = error
             raise
-        self._launched.append(self._launch_json(self._launch))
+        self._note_launch(self._launch, log)
         return self._launch
 
     def stop_launch(self) -> None:
@@ -114,12 +117,16 @@ class PerformanceSession:
             self._listener.phase(f"stopping {launch.subject}")
             launch.stop()
 
-    def _launch_json(self, launch: Launch) -> dict[str, Any]:
-        return {
-            "launch": launch.number,
-            "subject": subject_fields(launch.subject, launch.description),
-            "startup_s": launch.startup_s,
-        }
+    def _note_launch(self, launch: Launch, log: Path) -> None:
+        self._launched.append(
+            {
+                "launch": self._launch_number(launch),
+                "started": now().isoformat(timespec="seconds"),
+                "subject": subject_fields(launch.subject, launch.description),
+                "startup_s": launch.startup_s,
+                "log": str(log) if launch.startup_s else None,
+            }
+        )
 
     # -- measuring ----------------------------------------------------------------------------------
 
@@ -128,11 +135,11 @@ class PerformanceSession:
         self._listener.begin(nodeid)
         launch = self.launch(plan.subject)
         result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._command(nodeid)))
+        result.discard_round(self._round + 1)
         result.subject = subject_fields(plan.subject, launch.description)
         result.subject_text = str(plan.subject)
         if plan.subject.url is not None:
-            model = launch.description.model
-            result.environment = remote_environment(urlsplit(plan.subject.url).netloc, model)
+            result.environment = url_environment(plan.subject.url, launch.description.model)
         else:
             result.environment = local_environment(launch.place.name, launch.model)
         self._baselines.find(nodeid, result.environment)
@@ -148,6 +155,7 @@ class PerformanceSession:
         for point in plan.points(call):
             run = self._measure_point(launch, nodeid, plan, workload, point)
             self.results[nodeid].add(workload, point, run)
+            self.write_record("running")
             measured.append(run.measurement)
         return Measurements(measured)
 
@@ -164,24 +172,33 @@ class PerformanceSession:
             self._listener.phase(f"{name}: {of}measuring at {point.label}{again}", point.expected_s)
             before = launch.engine.counters(launch.control)
             driven = launch.client.run(workload, point, seed)
-            if not driven.health.problems:
+            if not driven.health.is_late:
                 break
-        after = launch.engine.counters(launch.control)
-        launch.check_alive()
         timeline = Timeline.of(driven.traces, driven.started_ns, point.scheduled_s)
-        startup_s = launch.startup_s["first answer"] if launch.startup_s else None
+        if timeline.errors:
+            launch.check_answering()
+        after = launch.engine.counters(launch.control)
+        startup_s = launch.startup_s["first_answer"] if launch.startup_s else None
         measurement = Measurement(
             workload=workload,
             point=point,
             requests=timeline.requests,
             values=summarise(timeline, plan.slo, startup_s),
+            uncertainty=uncertainty(timeline),
             errors=timeline.errors,
             health=driven.health,
             percentile=self.settings.percentile,
         )
-        grown = {name: after[name] - before.get(name, 0.0) for name in after}
+        # Of the common names, these two are totals; the others are moments.
+        totals = ("prompt_tokens", "cached_prompt_tokens")
+        grown = {name: after[name] - before.get(name, 0.0) for name in totals if name in after}
         return Run(
-            self._launch_number(launch), self._round + 1, measurement, dataclasses.asdict(warmth), grown
+            self._launch_number(launch),
+            self._round + 1,
+            measurement,
+            dataclasses.asdict(warmth),
+            grown,
+            attempt,
         )
 
     def _launch_number(self, launch: Launch) -> int:
@@ -200,7 +217,13 @@ class PerformanceSession:
         problems = [problem for point in result.points.values() for problem in point.problems]
         if problems:
             result.verdict = Verdict.INVALID
-            result.error = "\n".join(("the measurement is invalid:", *(f"  {p}" for p in problems)))
+            failed = [
+                f"  {count} requests failed, {example}"
+                for point in result.points.values()
+                for run in point.runs
+                for count, example in run.measurement.errors.values()
+            ]
+            result.error = "\n".join(("the measurement is invalid:", *(f"  {p}" for p in problems), *failed))
             raise InvalidRun(result.error)
         for point in result.points.values():
             point.objectives, point.changes = _objectives(point, result), {}
@@ -215,6 +238,9 @@ class PerformanceSession:
                 else "no baseline yet (--llmperf-update accepts one)"
             )
         result.verdict = _overall(result, ignoring_changes=self.settings.update)
+        must_compare = self.settings.inconclusive == "fail" and not self.settings.update
+        if must_compare and not result.is_compared and result.verdict in (Verdict.PASS, Verdict.IMPROVED):
+            result.verdict = Verdict.INCONCLUSIVE
         if self.settings.update and accepting:
             self._accept(result)
         return result
@@ -222,24 +248,29 @@ class PerformanceSession:
     def _compare(self, result: TestResult, baseline: Baseline) -> None:
         result.subject_differences = differences(baseline.subject, result.subject)
         missing: dict[str, None] = {}
+        unknown: dict[str, None] = {}
         for key, point in result.points.items():
             known = baseline.points.get(key)
             if known is None:
                 missing[point.point.label] = None
                 continue
             for metric in self.settings.gate:
-                if change := _change(metric, known.get(metric.name), point, self.settings.tolerance):
+                if not _is_known(metric, point):
+                    unknown[f"{metric.label} at {point.point.label}"] = None
+                elif change := _change(metric, baseline, key, point, self.settings.tolerance):
                     point.changes[metric] = change
-                elif point.values(metric):
+                elif point.values(metric) and metric.name not in known:
                     missing[metric.label] = None
         result.baseline = (
             f"compared with {baseline.subject_text}, accepted {baseline.accepted[:10]}, "
             f"{baseline.launches} launch{'es' if baseline.launches != 1 else ''}"
             + (f"; not in it: {', '.join(missing)}" if missing else "")
+            + (f"; too few requests for {', '.join(unknown)}" if unknown else "")
         )
+        result.is_compared = not missing
 
     def _accept(self, result: TestResult) -> None:
-        if result.verdict == "slo broken":
+        if result.verdict is Verdict.SLO_BROKEN:
             result.baseline += "; not accepted as a baseline, because the SLO is broken"
             return
         kept = {*self.settings.gate, *(limit.key for limit in result.slo.limits)}
@@ -253,24 +284,55 @@ class PerformanceSession:
                 key: {metric.name: values for metric in sorted(kept) if (values := point.values(metric))}
                 for key, point in result.points.items()
             },
+            uncertainty={
+                key: {
+                    m.name: known
+                    for m in sorted(kept)
+                    if m.metric.per == "request" and (known := point.uncertainty(m))
+                }
+                for key, point in result.points.items()
+            },
         )
         path = self._baselines.path(result.nodeid, result.environment)
+        before = self._baselines.find(result.nodeid, result.environment)
+        gone = [key for key in before.points if key not in accepted.points] if before else []
         accepted.write(path)
-        result.baseline = f"accepted as the new baseline: {path}"
+        result.baseline = f"accepted as the new baseline: {path}" + (
+            f"; no longer in it, because not measured now: {'; '.join(gone)}" if gone else ""
+        )
 
     # -- keeping ------------------------------------------------------------------------------------
 
-    def finish(self, *, interrupted: bool) -> dict[str, Any] | None:
-        """Stop what runs; the session's record, or None if nothing was measured or started."""
-        self.stop_launch()
-        if not (self.results or self._launched):
-            return None
-        return session_record(
-            [result.as_json() for result in self.results.values()],
-            self._launched,
-            self._started,
-            "interrupted" if interrupted else "complete",
-        )
+    def as_json(self, status: str) -> dict[str, Any]:
+        """The session's record.
+
+        ``status`` is ``running`` until it is ``complete``, ``stopped`` (by -x, say), ``interrupted`` or
+        ``crashed``.
+        """
+        settings = self.settings
+        return {
+            KIND: VERSION,
+            "status": status,
+            "started": self._started.isoformat(timespec="seconds"),
+            "written": now().isoformat(timespec="seconds"),
+            "versions": {
+                "pytest-llmperf": importlib.metadata.version("pytest-llmperf"),
+                "python": platform.python_version(),
+            },
+            "settings": {
+                "launches": settings.launches,
+                "tolerance": settings.tolerance,
+                "gate": [key.name for key in settings.gate],
+                "percentile": settings.percentile,
+                "request_timeout_s": settings.request_timeout_s,
+            },
+            "launches": self._launched,
+            "tests": [result.as_json() for result in self.results.values()],
+        }
+
+    def write_record(self, status: str) -> None:
+        """Keep what is known so far. Raises :class:`~pytest_llmperf.errors.StoreError`."""
+        self.record.write(self.as_json(status))
 
 
 def _objectives(point: PointResult, result: TestResult) -> list[Objective]:
@@ -287,28 +349,41 @@ def _objectives(point: PointResult, result: TestResult) -> list[Objective]:
     return objectives
 
 
+def _is_known(metric: MetricKey, point: PointResult) -> bool:
+    """Whether every run had the requests that the percentile needs: what is marked ~ fails no build."""
+    if metric.metric.per != "request":
+        return True
+    succeeded = [
+        run.measurement.requests - sum(count for count, _ in run.measurement.errors.values())
+        for run in point.runs
+    ]
+    return all(is_supported(metric, number) for number in succeeded)
+
+
 def _change(
-    metric: MetricKey, base: Sequence[float] | None, point: PointResult, tolerance: float
+    metric: MetricKey, baseline: Baseline, key: str, point: PointResult, tolerance: float
 ) -> Change | None:
     """The change of one metric; None where one side has no positive value to compare."""
-    values = point.values(metric)
+    base, values = baseline.points[key].get(metric.name, ()), point.values(metric)
     if not base or not values or min(*base, *values) <= 0:
         return None
+    known = baseline.uncertainty.get(key, {}).get(metric.name, ())
     return compare(
         base,
         values,
         better=metric.metric.better,
         tolerance=tolerance,
         prior_spread=metric.metric.spread,
+        sampling=[*known, *point.uncertainty(metric)],
     )
 
 
-def _overall(result: TestResult, *, ignoring_changes: bool) -> str:
+def _overall(result: TestResult, *, ignoring_changes: bool) -> Verdict:
     if any(not objective.is_met for point in result.points.values() for objective in point.objectives):
-        return "slo broken"
+        return Verdict.SLO_BROKEN
     verdicts = {change.verdict for point in result.points.values() for change in point.changes.values()}
     if not ignoring_changes:
         for verdict in (Verdict.REGRESSED, Verdict.INCONCLUSIVE):
             if verdict in verdicts:
-                return str(verdict)
-    return str(Verdict.IMPROVED if Verdict.IMPROVED in verdicts else Verdict.PASS)
+                return verdict
+    return Verdict.IMPROVED if Verdict.IMPROVED in verdicts else Verdict.PASS

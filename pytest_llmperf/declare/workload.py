@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from pytest_llmperf.errors import DeclarationError
 
+MAX_TOKENS = 10_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
@@ -27,6 +29,8 @@ class Workload:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise DeclarationError(f"Workload({name}={value!r}): a whole number of tokens, at least 1")
+            if value > MAX_TOKENS:
+                raise DeclarationError(f"Workload({name}={value!r}): at most {MAX_TOKENS} tokens")
         if not isinstance(self.chat, bool):
             raise DeclarationError(f"Workload(chat={self.chat!r}): True or False")
 

@@ -67,6 +67,13 @@ class LlamaCpp:
                 f"{subject.target} was asked for, but xllamacpp {installed} is installed here: "
                 f"pip install xllamacpp=={subject.version}"
             )
+        if owned := [
+            arg for arg in subject.args if arg.partition("=")[0] in ("--port", "--host", "-m", "--model")
+        ]:
+            raise EngineError(
+                f"{subject}: {', '.join(owned)} is not for a subject to choose; a model is --llmperf-model, "
+                "and a server at an address of your own is a subject by its URL"
+            )
         argv = (
             # By path and with -P: the package, and pytest with it, would only make the start slower.
             *(sys.executable, "-P", str(Path(llamacpp_server.__file__))),
@@ -84,7 +91,7 @@ class LlamaCpp:
         generation = props.get("default_generation_settings", {})
         settings = {
             "total_slots": props.get("total_slots"),
-            "n_ctx per slot": generation.get("n_ctx"),
+            "n_ctx_per_slot": generation.get("n_ctx"),
         }
         vocabulary = served.get("meta", {}).get("n_vocab", 512)
         return Description(

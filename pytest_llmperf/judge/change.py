@@ -8,7 +8,8 @@ and the interval comes from the spread between launches.
 A few launches know that spread badly. It is moderated: their pooled variance is averaged with a prior one,
 each weighted by its degrees of freedom, which gives a t distribution with the sum of both (Smyth 2004,
 "Linear models and empirical Bayes methods", eq. 3-4). The prior has 4 degrees of freedom, and a spread that
-belongs to the metric: for TTFT and TPOT the differences above over √2, 7.5 % and 2.5 %.
+belongs to the metric: for TTFT and TPOT the differences above over √2, 7.5 % and 2.5 %. To it comes what a
+launch's own requests leave unknown: a percentile of few requests varies even if launches do not.
 """
 
 from __future__ import annotations
@@ -53,8 +54,12 @@ def compare(
     better: Literal["lower", "higher"],
     tolerance: float,
     prior_spread: float,
+    sampling: Sequence[float] = (),
 ) -> Change:
     """Judge one metric from one value per launch on either side, all positive.
+
+    ``prior_spread`` is the expected standard deviation of a launch's logarithm; ``sampling`` what the
+    requests of each launch, of either side, leave unknown, in the same unit.
 
     With "worse" counted upwards, whatever the metric's direction: an interval that lies below the
     tolerance is ``pass``, or ``improved`` when it also lies below zero and the estimate beyond the
@@ -68,7 +73,8 @@ def compare(
     base_logs, candidate_logs = [math.log(v) for v in base], [math.log(v) for v in candidate]
     difference = _mean(candidate_logs) - _mean(base_logs)
     degrees = PRIOR_DEGREES + len(base) + len(candidate) - 2
-    spread = _moderated_spread(base_logs, candidate_logs, prior_spread)
+    sampling_variance = _mean([one * one for one in sampling]) if sampling else 0.0
+    spread = _moderated_spread(base_logs, candidate_logs, prior_spread**2 + sampling_variance)
     half = t_quantile(0.5 + CONFIDENCE / 2, degrees) * spread * math.sqrt(1 / len(base) + 1 / len(candidate))
     sign = 1 if better == "lower" else -1
     low, high = sorted((sign * (difference - half), sign * (difference + half)))
@@ -100,10 +106,10 @@ def _verdict(worse: float, low: float, high: float, limit: float) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
-def _moderated_spread(base: Sequence[float], candidate: Sequence[float], prior_spread: float) -> float:
+def _moderated_spread(base: Sequence[float], candidate: Sequence[float], prior_variance: float) -> float:
     squares = sum((value - _mean(side)) ** 2 for side in (base, candidate) for value in side)
     degrees = len(base) + len(candidate) - 2
-    return math.sqrt((PRIOR_DEGREES * prior_spread**2 + squares) / (PRIOR_DEGREES + degrees))
+    return math.sqrt((PRIOR_DEGREES * prior_variance + squares) / (PRIOR_DEGREES + degrees))
 
 
 def _mean(values: Sequence[float]) -> float:

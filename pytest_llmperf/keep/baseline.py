@@ -6,8 +6,8 @@ import contextlib
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ KIND, VERSION = "llmperf_baseline", 1
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a test once measured: metric values by point, one for each launch."""
+    """What a test once measured: metric values by point, one for each launch, and for those over requests
+    how badly the launch's requests know them."""
 
     test: str
     accepted: str
@@ -28,6 +29,7 @@ class Baseline:
     subject: Mapping[str, str]
     subject_text: str
     points: Mapping[str, Mapping[str, Sequence[float]]]
+    uncertainty: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Baseline:
@@ -40,10 +42,8 @@ class Baseline:
                 environment=_texts(content["environment"]),
                 subject=_texts(content["subject"]["fields"]),
                 subject_text=str(content["subject"]["text"]),
-                points={
-                    str(key): {str(metric): _launches(values) for metric, values in metrics.items()}
-                    for key, metrics in content["points"].items()
-                },
+                points=_by_point(content["points"]),
+                uncertainty=_by_point(content.get("uncertainty", {})),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise StoreError(
@@ -61,10 +61,8 @@ class Baseline:
                 "accepted": self.accepted,
                 "subject": {"text": self.subject_text, "fields": dict(self.subject)},
                 "environment": dict(self.environment),
-                "points": {
-                    key: {metric: [rounded(value) for value in values] for metric, values in metrics.items()}
-                    for key, metrics in self.points.items()
-                },
+                "points": _rounded(self.points),
+                "uncertainty": _rounded(self.uncertainty),
             },
         )
 
@@ -78,11 +76,27 @@ def _texts(value: Any) -> dict[str, str]:
     return {str(name): str(text) for name, text in value.items()}
 
 
+def _by_point(content: Any) -> dict[str, dict[str, tuple[float, ...]]]:
+    return {
+        str(key): {str(metric): _launches(values) for metric, values in metrics.items()}
+        for key, metrics in content.items()
+    }
+
+
+def _rounded(points: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, list[float]]]:
+    return {
+        key: {metric: [rounded(value) for value in values] for metric, values in metrics.items()}
+        for key, metrics in points.items()
+    }
+
+
 def _launches(values: Any) -> tuple[float, ...]:
     if not isinstance(values, list) or not values:
         raise ValueError("a metric without a list of values")
     if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
         raise ValueError("a value that is not a number")
+    if min(values) < 0:
+        raise ValueError("a value below 0")
     return tuple(map(float, values))
 
 
@@ -99,15 +113,20 @@ class Baselines:
     def find(self, test: str, environment: Mapping[str, str]) -> Baseline | None:
         """The baseline of this test in this environment. Raises :class:`StoreError` if it is damaged."""
         path = self.path(test, environment)
-        return Baseline.read(path) if path.exists() else None
+        if path.exists():
+            return Baseline.read(path)
+        return next((b for b in self._others(test) if b.environment == environment), None)
 
     def elsewhere(self, test: str, environment: Mapping[str, str]) -> list[str]:
         """How this environment differs from the closest one that has a readable baseline of the test."""
-        found = []
+        found = [differences(other.environment, environment) for other in self._others(test)]
+        return min(found, key=len, default=[])
+
+    def _others(self, test: str) -> Iterator[Baseline]:
         for path in sorted(self.directory.glob(f"{_slug(test)}.*.json")):
             with contextlib.suppress(StoreError):  # it is for a test run in its own environment to complain
-                found.append(differences(Baseline.read(path).environment, environment))
-        return min(found, key=len, default=[])
+                if (baseline := Baseline.read(path)).test == test:
+                    yield baseline
 
 
 def _slug(test: str) -> str:

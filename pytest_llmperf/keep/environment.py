@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 Environment = Mapping[str, str]
 
@@ -26,9 +27,16 @@ def local_environment(place: str, model: str) -> dict[str, str]:
     }
 
 
-def remote_environment(host: str, model: str) -> dict[str, str]:
-    """The environment of a server behind a URL, of which only its address and its model are known."""
-    return {"place": f"url {host}", "model": model}
+def url_environment(url: str, model: str) -> dict[str, str]:
+    """The environment of a server at a URL.
+
+    On this machine, it is this machine's, at whatever port; elsewhere only address and model are known.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host == "localhost" or host == "::1" or host.startswith("127."):
+        return local_environment("a server that runs on this machine", model)
+    return {"place": f"url {parts.netloc}", "model": model}
 
 
 def environment_key(environment: Environment) -> str:

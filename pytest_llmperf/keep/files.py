@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import tempfile
@@ -22,7 +21,10 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
     Raises :class:`StoreError` if that is not possible; a file that was there is then unharmed.
     """
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{path} cannot be written: its content is not JSON ({error})") from None
     text = _FLAT_ARRAY.sub(lambda array: re.sub(r"\n *", " ", array[0]), text)
     scratch: str | None = None
     try:
@@ -77,4 +79,4 @@ def is_writable(directory: Path) -> bool:
 
 def rounded(value: float) -> float:
     """Six significant digits: more than any measurement has, and readable in a diff."""
-    return float(f"{value:.6g}") if math.isfinite(value) else 0.0
+    return float(f"{value:.6g}")

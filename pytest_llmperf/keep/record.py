@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,40 +42,42 @@ class Store:
             return _elsewhere("logs")
         if not os.access(path, os.W_OK):
             return _elsewhere("logs")
-        self._ignore_what_is_not_meant_to_be_committed()
+        self.ignore_what_is_not_meant_to_be_committed()
         return path
 
-    def write_record(self, content: dict[str, Any]) -> tuple[Path, StoreError | None]:
-        """Write the session's record; where that fails, into a temporary directory, with the reason."""
-        name = f"{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}.json"
-        try:
-            path = self.directory / "runs" / name
-            write_json(path, content)
-            self._ignore_what_is_not_meant_to_be_committed()
-            return path, None
-        except StoreError as error:
-            path = _elsewhere("runs") / name
-            write_json(path, content)
-            return path, error
-
-    def _ignore_what_is_not_meant_to_be_committed(self) -> None:
+    def ignore_what_is_not_meant_to_be_committed(self) -> None:
+        """Tell git, once."""
         # Without the file nothing is lost but a little order.
         with contextlib.suppress(OSError), (self.directory / ".gitignore").open("x") as file:
             file.write(IGNORED)
 
 
-def session_record(
-    tests: Sequence[dict[str, Any]], launches: Sequence[dict[str, Any]], started: datetime, status: str
-) -> dict[str, Any]:
-    """The record's JSON; ``status`` is ``complete`` or ``interrupted``."""
-    return {
-        KIND: VERSION,
-        "started": started.isoformat(timespec="seconds"),
-        "ended": now().isoformat(timespec="seconds"),
-        "status": status,
-        "launches": list(launches),
-        "tests": list(tests),
-    }
+class RecordFile:
+    """The record of one session, written again whenever there is more: a killed session leaves it as it was.
+
+    ``failure`` says why ``path`` is not in the store's directory.
+    """
+
+    def __init__(self, store: Store, started: datetime) -> None:
+        name = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}.json"
+        self.path = store.directory / "runs" / name
+        self.failure: StoreError | None = None
+        self._store = store
+
+    def write(self, content: Mapping[str, Any]) -> None:
+        """Atomically; where the store cannot be written to, in a temporary directory.
+
+        Raises :class:`StoreError` if there is none, or if the content cannot be JSON.
+        """
+        try:
+            write_json(self.path, content)
+        except StoreError as error:
+            if self.failure is not None:
+                raise
+            self.path, self.failure = _elsewhere("runs") / self.path.name, error
+            write_json(self.path, content)
+        else:
+            self._store.ignore_what_is_not_meant_to_be_committed()
 
 
 def _elsewhere(name: str) -> Path:

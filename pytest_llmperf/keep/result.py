@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.judge.change import Change
 from pytest_llmperf.judge.objective import Objective, mean_value
+from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.files import rounded
 from pytest_llmperf.measure.measurement import Measurement
 
@@ -26,6 +28,7 @@ class Run:
     measurement: Measurement
     warm_up: Mapping[str, Any]
     counters: Mapping[str, float]
+    attempts: int = 1
 
 
 @dataclass
@@ -49,6 +52,15 @@ class PointResult:
             if (value := run.measurement.values.get(key.name)) is not None:
                 by_launch.setdefault(run.launch, []).append(value)
         return [mean_value(key, values) for values in by_launch.values()]
+
+    def uncertainty(self, key: MetricKey) -> list[float]:
+        """For each of :meth:`values`, how badly its runs know it; 0 for what is not over requests."""
+        by_launch: dict[int, list[float]] = {}
+        for run in self.runs:
+            if key.name in run.measurement.values:
+                known = run.measurement.uncertainty.get(key.name, 0.0)
+                by_launch.setdefault(run.launch, []).append(known)
+        return [math.hypot(*runs) / len(runs) for runs in by_launch.values()]
 
     @property
     def problems(self) -> list[str]:
@@ -87,8 +99,9 @@ class TestResult:
     subject_text: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     points: dict[str, PointResult] = field(default_factory=dict)
-    verdict: str = "not judged"
+    verdict: Verdict = Verdict.NOT_JUDGED
     baseline: str = ""
+    is_compared: bool = False
     subject_differences: list[str] = field(default_factory=list)
     error: str | None = None
 
@@ -101,6 +114,13 @@ class TestResult:
             again += 1
             key = f"{fresh.key} (call {again})"
         self.points.setdefault(key, fresh).runs.append(run)
+
+    def discard_round(self, number: int) -> None:
+        """Forget what an earlier attempt at a round measured: a rerun starts anew."""
+        for key, point in list(self.points.items()):
+            point.runs = [run for run in point.runs if run.round != number]
+            if not point.runs:
+                del self.points[key]
 
     @property
     def launches(self) -> int:
@@ -117,6 +137,7 @@ class TestResult:
             "environment": dict(self.environment),
             "launches": self.launches,
             "baseline": self.baseline,
+            "is_compared": self.is_compared,
             "subject_differences": self.subject_differences,
             "points": [{**point.as_json(), "key": key} for key, point in self.points.items()],
         }
@@ -127,8 +148,10 @@ def _run_json(run: Run) -> dict[str, Any]:
     return {
         "launch": run.launch,
         "round": run.round,
+        "attempts": run.attempts,
         "requests": measured.requests,
         "values": _rounded(measured.values.items()),
+        "uncertainty": _rounded(measured.uncertainty.items()),
         "errors": {
             kind: {"count": count, "example": text} for kind, (count, text) in measured.errors.items()
         },

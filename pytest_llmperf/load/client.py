@@ -106,7 +106,7 @@ class Client:
         drive = self._drive(workload, point, seed)
         traces = tuple(decode(exchange, workload.output_tokens) for exchange in drive.exchanges)
         shared = self._prompts(workload).shared_tokens
-        return LoadRun(traces, drive.started_ns, examine(drive, traces, point, workload.input_tokens, shared))
+        return LoadRun(traces, drive.started_ns, examine(drive, traces, workload.input_tokens, shared))
 
     def _drive(self, workload: Workload, point: LoadPoint, seed: int) -> Drive:
         driver, requests = self._driver(workload), self._requests(workload)

@@ -25,19 +25,23 @@ _READ_BYTES = 32 * 1024
 _ANCILLARY_BYTES = 64
 _END_OF_CHUNKS = b"\r\n0\r\n\r\n"
 _MAX_HEAD = 16 * 1024
+# What this machine lacks is no failure of the engine.
+_OUR_SHORTAGES = (errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
 _LENGTH = re.compile(rb"[ \t]*[0-9]{1,15}[ \t]*")
 
 
 class Connection:
     """A socket's life: connect, send one request, collect stamped reads until the response ends.
 
-    ``reads`` are pairs of a stamp (real time in ns with kernel stamps, else monotonic) and bytes.
+    ``reads`` are pairs of a stamp (real time in ns with kernel stamps, else monotonic) and bytes;
+    ``read_lags_ns`` how long each of them had been there, where the kernel tells.
     ``failure`` is None for a response that ended, however it reads, or ``kind: detail``.
     """
 
     def __init__(self, target: Target, limit_bytes: int) -> None:
-        self.due_ns = self.sent_ns = self.ended_ns = 0
+        self.due_ns = self.handed_ns = self.sent_ns = self.ended_ns = 0
         self.reads: list[tuple[int, bytes]] = []
+        self.read_lags_ns: list[int] = []
         self.failure: str | None = None
         self.is_open = False
         self.is_ended = False
@@ -58,7 +62,7 @@ class Connection:
             self._tls = _Tls(target.tls, target.server_name)
         code = self._socket.connect_ex(target.address)
         if code not in (0, errno.EINPROGRESS):
-            self._fail("connect", os.strerror(code))
+            self._fail("client" if code in _OUR_SHORTAGES else "connect", os.strerror(code))
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -96,6 +100,8 @@ class Connection:
             self._fail("reset" if self._connected else "connect", error.strerror or str(error))
             return
         stamp = _stamp(ancillary)
+        if KERNEL_STAMPS:
+            self.read_lags_ns.append(time.time_ns() - stamp)
         if not data:
             self.end()
         elif self._tls is None:

@@ -31,6 +31,7 @@ class Trace:
     """
 
     due_ns: int
+    handed_ns: int
     sent_ns: int
     first_byte_ns: int | None
     token_ns: tuple[int, ...]
@@ -65,6 +66,7 @@ def decode(exchange: Exchange, expected_tokens: int) -> Trace:
         error = str(problem) if error is None or stream.is_explicit(problem) else error
     return Trace(
         due_ns=exchange.due_ns,
+        handed_ns=exchange.handed_ns,
         sent_ns=exchange.sent_ns,
         first_byte_ns=exchange.reads[0][0] if exchange.reads else None,
         token_ns=tuple(stream.token_ns),
@@ -113,6 +115,8 @@ class _Stream:
         if not (self._is_done or self._is_finished):
             raise ResponseError(f"truncated: the stream ended after {len(self.token_ns)} events, unfinished")
         returned = self.usage("completion_tokens")
+        if returned is None and "completion_tokens" in self._usage:
+            raise ResponseError(f"no usage: completion_tokens is {self._usage['completion_tokens']!r}"[:200])
         if returned is None:
             raise ResponseError(
                 "no usage: the server does not count its tokens (stream_options.include_usage)"
@@ -242,7 +246,8 @@ def _refusal(status: int, headers: dict[str, str], pieces: Iterator[tuple[int, b
         content = b"".join(piece for _, piece in pieces)
     except ResponseError:
         content = b""
-    return f"HTTP {status}: {_quote(content)}"
+    hint = " (LLMPERF_API_KEY is the key that is sent)" if status in (401, 403) else ""
+    return f"HTTP {status}: {_quote(content)}{hint}"
 
 
 def _dechunk(pieces: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:

@@ -27,17 +27,20 @@ _WATCH_EVERY_NS = 200_000_000
 _WATCH_NEEDS_NS = 5_000_000
 _WATCH_LATEST_NS = 2_000_000_000
 _HOPELESS = 20
+_STOCK = 256
 
 
 @dataclass(frozen=True)
 class Exchange:
     """One request and the raw response to it; all times are monotonic ns.
 
-    ``due_ns`` is when it had to be sent, ``sent_ns`` when it was (0: never); ``reads`` are the stamped
+    ``due_ns`` is when it had to be sent, ``handed_ns`` when this process was about to, ``sent_ns`` when the
+    connection took it (either 0: never); ``reads`` are the stamped
     pieces of the response. ``failure`` is ``kind: detail`` if the exchange broke off.
     """
 
     due_ns: int
+    handed_ns: int
     sent_ns: int
     ended_ns: int
     reads: tuple[tuple[int, bytes], ...]
@@ -53,6 +56,10 @@ class Drive:
     ended_ns: int
     cpu_s: float
     """CPU seconds that this process used meanwhile."""
+    read_lags_ns: list[int]
+    """How long data had been there when it was read, for each read; empty without kernel stamps."""
+    clock_drift_ns: int
+    """By how much real time and monotonic time moved against each other."""
 
 
 class Driver:
@@ -105,12 +112,12 @@ class Driver:
         """
         if duration_s is None and count is None:
             raise ValueError("a closed loop needs a duration or a number of requests")
+        stock = max(_STOCK, 4 * concurrency)
+        ready = deque(itertools.islice(requests, stock if count is None else min(stock, count)))
         with _Loop(self._target, self._timeout_ns, self._limit_bytes, self._watch) as loop:
             start = time.monotonic_ns()
             deadline = start + round(duration_s * 1e9) if duration_s is not None else None
-            limit = itertools.count() if count is None else range(count)
-            ready = deque(itertools.islice(requests, concurrency))
-            slots = iter(limit)
+            slots = iter(itertools.count() if count is None else range(count))
             opened: list[Connection] = []
             waiting: list[Connection] = []
 
@@ -120,6 +127,7 @@ class Driver:
                     opened.append(connection)
                     waiting.append(connection)
 
+            is_hopeless = False
             for _ in range(concurrency):
                 more()
             while loop.active:
@@ -127,10 +135,11 @@ class Driver:
                 for connection in [c for c in waiting if c.is_open or c.is_ended]:
                     waiting.remove(connection)
                     if not connection.is_ended:
-                        loop.send(connection, ready.popleft(), time.monotonic_ns())
-                        ready.append(next(requests))
+                        request = ready.popleft() if ready else next(requests)
+                        loop.send(connection, request, time.monotonic_ns())
                 loop.turn(None)
-                if loop.failures_in_a_row < _HOPELESS * concurrency:
+                is_hopeless = is_hopeless or loop.failures_in_a_row >= _HOPELESS * concurrency
+                if not is_hopeless:
                     for _ in range(loop.ended - ended_before):
                         more()
             return loop.drive(opened, start)
@@ -155,7 +164,9 @@ class _Loop:
 
     def __enter__(self) -> _Loop:
         gc.collect()
-        gc.freeze()
+        self._frozen = gc.get_freeze_count() == 0
+        if self._frozen:
+            gc.freeze()
         gc.disable()
         self._cpu_s = _cpu_s()
         self._clock_before = read_offset()
@@ -167,7 +178,8 @@ class _Loop:
         for connection in self.active:
             connection.close()
         self._selector.close()
-        gc.unfreeze()
+        if self._frozen:  # not what somebody else froze before
+            gc.unfreeze()
         if self._collecting:
             gc.enable()
 
@@ -191,7 +203,7 @@ class _Loop:
 
     def send(self, connection: Connection, request: bytes, due_ns: int) -> None:
         """Send now, or as soon as the connection stands; it counts as due at ``due_ns`` either way."""
-        connection.due_ns = due_ns
+        connection.due_ns, connection.handed_ns = due_ns, time.monotonic_ns()
         self._sent += 1
         if connection.is_ended:
             return
@@ -225,6 +237,7 @@ class _Loop:
         ended_ns = time.monotonic_ns()
         cpu_s = _cpu_s() - self._cpu_s
         clock = ClockMap(self._clock_before, read_offset())
+        lags = [lag for connection in connections for lag in connection.read_lags_ns]
 
         def stamped(reads: list[tuple[int, bytes]]) -> tuple[tuple[int, bytes], ...]:
             if not KERNEL_STAMPS:
@@ -232,9 +245,11 @@ class _Loop:
             return tuple((clock.monotonic_ns(stamp), data) for stamp, data in reads)
 
         exchanges = [
-            Exchange(c.due_ns, c.sent_ns, c.ended_ns, stamped(c.reads), c.failure) for c in connections
+            Exchange(c.due_ns, c.handed_ns, c.sent_ns, c.ended_ns, stamped(c.reads), c.failure)
+            for c in connections
         ]
-        return Drive(exchanges, started_ns, ended_ns, cpu_s)
+        drift_ns = clock.after.value_ns - clock.before.value_ns
+        return Drive(exchanges, started_ns, ended_ns, cpu_s, lags, drift_ns)
 
     def _serve(self, connection: Connection, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:

@@ -2,101 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.load.connection import KERNEL_STAMPS
 from pytest_llmperf.load.decode import Trace
 from pytest_llmperf.load.driver import Drive
 
 MAX_LAG_MS = 10.0
 MAX_LAG_SHARE = 0.1
-MIN_ACHIEVED = 0.98
+MAX_CLOCK_DRIFT_MS = 1.0
+MAX_CLOCK_DRIFT_PPM = 500
 MAX_CACHED_SHARE = 0.05
 CACHE_BLOCK_TOKENS = 64
+_ADVICE = "give the load generator a core of its own, or lower the rate"
 
 
 @dataclass(frozen=True)
 class Health:
     """Figures of one run; ``problems`` names each documented limit that was passed, and what would help.
 
-    ``dispatch_lag_p99_ms``: actual minus intended send time. ``achieved_share``: driven over requested
-    arrival rate. ``cpu_share``: this process's CPU time over the run's time. ``clock``: who stamped the
-    data, the kernel or this process.
+    ``dispatch_lag``: from the intended send time to the moment when this process was about to send.
+    ``connect_wait``: from then until the connection took the request, which is the server's or the
+    network's time. ``read_lag``: from the arrival of data to its read (0 without kernel stamps).
+    ``clock_drift_ms``: real against monotonic time, over the run. ``cpu_share``: this process's CPU time over
+    the run's time. ``clock``: who stamped the data, the kernel or this process. ``is_late``: whether there
+    is a problem that another try may not have.
     """
 
     dispatch_lag_p50_ms: float
     dispatch_lag_p99_ms: float
-    achieved_share: float
+    connect_wait_p99_ms: float
+    read_lag_p99_ms: float
+    clock_drift_ms: float
     cpu_share: float
     clock: str
     cached_prompt_share: float
     wrong_prompt_lengths: int
+    is_late: bool
     problems: tuple[str, ...]
 
 
-def examine(
-    drive: Drive, traces: Sequence[Trace], point: LoadPoint, input_tokens: int, shared_tokens: int
-) -> Health:
+def examine(drive: Drive, traces: Sequence[Trace], input_tokens: int, shared_tokens: int) -> Health:
     """Judge the generator by what it did; ``shared_tokens`` of each prompt may come from a cache."""
-    sent = [trace for trace in traces if trace.sent_ns]
-    lags = np.array([trace.sent_ns - trace.due_ns for trace in sent] or [0]) / 1e6
-    ttfts = [trace.token_ns[0] - trace.due_ns for trace in sent if trace.token_ns]
-    median_ttft_ms = float(np.median(ttfts)) / 1e6 if ttfts else 0.0
-    figures = Health(
-        dispatch_lag_p50_ms=float(np.percentile(lags, 50)),
-        dispatch_lag_p99_ms=float(np.percentile(lags, 99)),
-        achieved_share=_achieved(sent) if point.rate is not None else 1.0,
-        cpu_share=drive.cpu_s / max(1e-9, (drive.ended_ns - drive.started_ns) / 1e9),
+    lags = [trace.handed_ns - trace.due_ns for trace in traces if trace.handed_ns]
+    waits = [trace.sent_ns - trace.handed_ns for trace in traces if trace.sent_ns]
+    ttfts = [trace.token_ns[0] - trace.due_ns for trace in traces if trace.token_ns]
+    span_ms = (drive.ended_ns - drive.started_ns) / 1e6
+    figures = {
+        "dispatch_lag_p50_ms": _percentile_ms(lags, 50),
+        "dispatch_lag_p99_ms": _percentile_ms(lags, 99),
+        "connect_wait_p99_ms": _percentile_ms(waits, 99),
+        "read_lag_p99_ms": _percentile_ms(drive.read_lags_ns, 99),
+        "clock_drift_ms": drive.clock_drift_ns / 1e6,
+        "cpu_share": drive.cpu_s * 1e3 / max(1e-6, span_ms),
+    }
+    late = _lateness(figures, _percentile_ms(ttfts, 50), span_ms)
+    cached = _cached_share(traces, shared_tokens)
+    wrong = [t.prompt_tokens for t in traces if t.prompt_tokens not in (None, input_tokens)]
+    return Health(
+        **figures,
         clock="kernel" if KERNEL_STAMPS else "process",
-        cached_prompt_share=_cached_share(traces, shared_tokens),
-        wrong_prompt_lengths=sum(trace.prompt_tokens not in (None, input_tokens) for trace in traces),
-        problems=(),
+        cached_prompt_share=cached,
+        wrong_prompt_lengths=len(wrong),
+        is_late=bool(late),
+        problems=(*late, *_other_problems(traces, cached, wrong, input_tokens)),
     )
-    return Health(**{**vars(figures), "problems": tuple(_problems(figures, median_ttft_ms, input_tokens))})
 
 
-def _achieved(sent: Sequence[Trace]) -> float:
-    if len(sent) < 2:
-        return 1.0
-    asked = max(trace.due_ns for trace in sent) - min(trace.due_ns for trace in sent)
-    driven = max(trace.sent_ns for trace in sent) - min(trace.sent_ns for trace in sent)
-    return asked / driven if driven > 0 else 1.0
+def _percentile_ms(values_ns: Sequence[int], percentile: float) -> float:
+    return float(np.percentile(values_ns, percentile)) / 1e6 if values_ns else 0.0
 
 
 def _cached_share(traces: Sequence[Trace], shared_tokens: int) -> float:
-    told = [t for t in traces if t.cached_tokens is not None and t.prompt_tokens]
+    told = [
+        (t.cached_tokens, t.prompt_tokens) for t in traces if t.cached_tokens is not None and t.prompt_tokens
+    ]
     # Engines cache in blocks, so the last block that a template touches may be known as a whole.
     allowed = shared_tokens and shared_tokens + CACHE_BLOCK_TOKENS
-    hits = sum(max(0, (t.cached_tokens or 0) - allowed) for t in told)
-    return hits / max(1, sum(t.prompt_tokens or 0 for t in told))
+    hits = sum(max(0, min(cached, prompt) - allowed) for cached, prompt in told)
+    return hits / max(1, sum(prompt for _, prompt in told))
 
 
-def _problems(health: Health, median_ttft_ms: float, input_tokens: int) -> list[str]:
+def _lateness(figures: Mapping[str, float], median_ttft_ms: float, span_ms: float) -> list[str]:
     problems = []
+    busy = f"this process used {figures['cpu_share']:.0%} of a core"
     limit_ms = max(MAX_LAG_MS, MAX_LAG_SHARE * median_ttft_ms)
-    busy = f"this process used {health.cpu_share:.0%} of a core"
-    if health.dispatch_lag_p99_ms > limit_ms:
+    if figures["dispatch_lag_p99_ms"] > limit_ms:
         problems.append(
-            f"requests left {health.dispatch_lag_p99_ms:.1f} ms late (p99; limit {limit_ms:.1f} ms; {busy}): "
-            "give the load generator a core of its own, or lower the rate"
+            f"requests left {figures['dispatch_lag_p99_ms']:.1f} ms late (p99; limit {limit_ms:.1f} ms; "
+            f"{busy}): {_ADVICE}"
         )
-    if health.achieved_share < MIN_ACHIEVED:
+    if figures["read_lag_p99_ms"] > limit_ms:
         problems.append(
-            f"only {health.achieved_share:.1%} of the requested rate was driven (limit {MIN_ACHIEVED:.0%}; "
-            f"{busy}): give the load generator a core of its own, or lower the rate"
+            f"data was read {figures['read_lag_p99_ms']:.1f} ms after it came (p99; limit {limit_ms:.1f} ms; "
+            f"{busy}), so that tokens which came in between share one time: {_ADVICE}"
         )
-    if health.cached_prompt_share > MAX_CACHED_SHARE:
+    limit_ms = MAX_CLOCK_DRIFT_MS + span_ms * MAX_CLOCK_DRIFT_PPM / 1e6
+    if abs(figures["clock_drift_ms"]) > limit_ms:
         problems.append(
-            f"{health.cached_prompt_share:.0%} of the prompt tokens came from the engine's prefix cache "
-            f"although every prompt was new (limit {MAX_CACHED_SHARE:.0%}): is a proxy or a second client "
-            "using the same server?"
+            f"the machine's clock was set by {figures['clock_drift_ms']:.1f} ms during the run (limit "
+            f"{limit_ms:.1f} ms): let it settle first"
         )
-    if health.wrong_prompt_lengths:
+    return problems
+
+
+def _other_problems(
+    traces: Sequence[Trace], cached: float, wrong: Sequence[int | None], input_tokens: int
+) -> list[str]:
+    problems = []
+    if cached > MAX_CACHED_SHARE:
         problems.append(
-            f"{health.wrong_prompt_lengths} prompts were not {input_tokens} tokens long by the engine's count"
+            f"{cached:.0%} of the prompt tokens came from the engine's prefix cache although every prompt "
+            f"was new (limit {MAX_CACHED_SHARE:.0%}): is a proxy or a second client using the same server?"
         )
+    if wrong:
+        lengths = sorted({length for length in wrong if length is not None})
+        problems.append(
+            f"{len(wrong)} prompts of {input_tokens} tokens were {' or '.join(map(str, lengths[:5]))} by the "
+            "engine's count: does a proxy or the tokenizer add to them?"
+        )
+    if short := [trace.error for trace in traces if trace.error_kind == "client"]:
+        problems.append(f"{len(short)} requests failed for want of something on this machine ({short[0]})")
     return problems

@@ -25,9 +25,20 @@ _PORT_TRIES = 3
 _PATIENCE_WITH_A_URL_S = 10.0
 
 
+def api_key() -> str | None:
+    """The bearer token for servers at a URL. Raises :class:`EngineError` for one that no header can carry."""
+    key = os.environ.get(API_KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise EngineError(f"{API_KEY_VARIABLE} has blanks or odd characters in it; it is not shown here")
+    return key or None
+
+
 class Launch:
-    """A server that answered once. ``startup_s`` maps phases to seconds: ``healthy``, ``first token``;
-    None where the server ran already."""
+    """A server that answered once.
+
+    ``startup_s`` maps phases to seconds: ``healthy``, ``first_token``, ``first_answer``; None where the
+    server ran already.
+    """
 
     def __init__(
         self,
@@ -46,16 +57,17 @@ class Launch:
         self.number, self.subject, self.engine = number, subject, engine
         self.place: Place = ExistingServer() if subject.url is not None else LocalProcess()
         self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
+        self._api_key = api_key() if subject.url is not None else None
         started = time.monotonic()
         argument, self.model = engine.model(model)
         self._begin(argument, log)
+        is_up = False
         try:
             self._wait_until_ready(argument, log)
             healthy_s = time.monotonic() - started
             self.description = engine.describe(self.control, model if subject.url is not None else None)
-            api_key = os.environ.get(API_KEY_VARIABLE) if subject.url is not None else None
             self.client = Client(
-                Target.of(self.server.url, api_key),
+                Target.of(self.server.url, self._api_key),
                 self.control,
                 engine,
                 self.description,
@@ -67,20 +79,22 @@ class Launch:
             if subject.url is None:
                 self.startup_s = {
                     "healthy": healthy_s,
-                    "first token": first.token_ns[0] / 1e9 - started,
-                    "first answer": first.token_ns[-1] / 1e9 - started,
+                    "first_token": first.token_ns[0] / 1e9 - started,
+                    "first_answer": first.token_ns[-1] / 1e9 - started,
                 }
-        except BaseException as error:
-            account = self.server.account()
-            self.stop()
-            if isinstance(error, EngineError):
-                raise EngineError(f"{subject}: {error}\n{account}") from None
-            raise
+            is_up = True
+        except EngineError as error:
+            raise EngineError(f"{subject}: {error}\n{self.server.account()}") from None
+        finally:
+            if not is_up:
+                self.stop()
 
     def stop(self) -> None:
         """End the server and the control connection. May be called again."""
-        self.control.close()
-        self.server.stop()
+        try:
+            self.control.close()
+        finally:
+            self.server.stop()
 
     def is_alive(self) -> bool:
         return self.server.is_alive()
@@ -90,6 +104,21 @@ class Launch:
         if not self.server.is_alive():
             raise EngineError(f"{self.subject} died while it was measured\n{self.server.account()}")
 
+    def check_answering(self) -> None:
+        """Raises :class:`EngineError` if the server does not answer any more, whether it runs or not."""
+        self.check_alive()
+        if not self.engine.is_ready(self.control):
+            why = f"stopped answering while it was measured{self._why_not()}"
+            raise EngineError(f"{self.subject} {why}\n{self.server.account()}")
+
+    def _why_not(self) -> str:
+        """What the connection itself says, as a clause."""
+        try:
+            self.control.get("/", timeout=5.0)
+        except httpx.HTTPError as error:
+            return f" ({type(error).__name__}: {error})"
+        return ""
+
     def _check(self, sent: int, ended: int) -> None:
         self.check_alive()
         self._watch(sent, ended)
@@ -97,8 +126,8 @@ class Launch:
     def _begin(self, argument: str, log: Path) -> None:
         self.server = self.place.start(self.engine, self.subject, argument, log)
         headers = {}
-        if self.subject.url is not None and (api_key := os.environ.get(API_KEY_VARIABLE)):
-            headers["Authorization"] = f"Bearer {api_key}"
+        if self._api_key:
+            headers["Authorization"] = f"Bearer {self._api_key}"
         secure = self.server.url.startswith("https:")
         self.control = httpx.Client(
             base_url=self.server.url,
@@ -124,7 +153,9 @@ class Launch:
                 return
             if time.monotonic() > deadline:
                 if runs_already:
-                    raise EngineError(f"nothing answers HTTP there; tried for {patience_s:g} s")
+                    raise EngineError(
+                        f"nothing answers HTTP there; tried for {patience_s:g} s{self._why_not()}"
+                    )
                 raise EngineError(f"not ready after {patience_s:g} s (--llmperf-startup-timeout)")
             self._waiting(time.monotonic() - (deadline - patience_s))
             time.sleep(_POLL_S)

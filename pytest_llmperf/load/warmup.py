@@ -11,6 +11,7 @@ from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.load.client import Client
 
 MAX_BURSTS = 6
+MAX_AT_ONCE = 256
 AGREEMENT = 0.1
 AGREEMENT_MS = 2.0
 
@@ -27,11 +28,14 @@ def warm_up(client: Client, workload: Workload, point: LoadPoint) -> WarmUp:
     """Send bursts as large as the load point keeps under way and discard them, until two successive
     medians agree within 10 % or 2 ms, at most six.
 
-    Ends at once when a whole burst fails: the measurement will show why.
+    An open loop keeps rate × latency requests under way (Little 1961), as far as the burst before it told
+    the latency. Ends at once when a whole burst fails: the measurement will show why.
     """
-    at_once = point.concurrency or min(8, max(1, math.ceil(point.rate or 1)))
     medians: list[float] = []
     while len(medians) < MAX_BURSTS:
+        at_once = point.concurrency or min(
+            MAX_AT_ONCE, math.ceil((point.rate or 1) * (medians[-1] / 1e3 if medians else 1))
+        )
         traces = client.burst(workload, count=max(4, at_once), concurrency=at_once)
         latencies = [(t.token_ns[-1] - t.sent_ns) / 1e6 for t in traces if t.error is None]
         if not latencies:

@@ -18,7 +18,8 @@ class Measurement:
     """One load point in one launch.
 
     ``values`` are all metrics by canonical name; ``errors`` the number of failed requests of each kind,
-    with an example.
+    with an example; ``uncertainty`` how badly a statistic is known from these requests (see
+    :func:`~pytest_llmperf.measure.metrics.uncertainty`).
     """
 
     workload: Workload
@@ -27,6 +28,7 @@ class Measurement:
     values: Mapping[str, float]
     errors: Mapping[str, tuple[int, str]]
     health: Health
+    uncertainty: Mapping[str, float] = field(default_factory=dict, repr=False)
     percentile: str = field(default=DEFAULT_PERCENTILE, repr=False)
 
     def value(self, name: str) -> float:

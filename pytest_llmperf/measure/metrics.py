@@ -10,6 +10,7 @@ from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.measure.timeline import Timeline
 
 Values = npt.NDArray[np.float64]
+RESAMPLES = 200
 
 
 def observations(timeline: Timeline) -> dict[str, Values]:
@@ -50,6 +51,34 @@ def summarise(timeline: Timeline, slo: Slo, startup_s: float | None) -> dict[str
     if startup_s is not None:
         values[MetricKey("startup").name] = startup_s
     return values
+
+
+def uncertainty(timeline: Timeline) -> dict[str, float]:
+    """How badly each statistic over requests is known from this many of them, by its canonical name: the
+    standard deviation of its logarithm.
+
+    By the bootstrap (Efron 1979): the statistic of 200 resamples. It takes requests for independent, which
+    under load they are not, so it is a lower bound. A single request tells nothing: 1.
+    """
+    rng = np.random.default_rng(0)
+    found: dict[str, float] = {}
+    for name, values in observations(timeline).items():
+        if METRICS[name].per != "request":
+            continue
+        known = values[~np.isnan(values)]
+        draws = rng.choice(known, (RESAMPLES, known.size)) if known.size > 1 and known.min() > 0 else None
+        for statistic in STATISTICS if known.size else ():
+            key = MetricKey(name, statistic).name
+            found[key] = 1.0 if draws is None else float(np.std(np.log(_statistics(draws, statistic))))
+    return found
+
+
+def _statistics(draws: Values, statistic: str) -> Values:
+    if statistic == "mean":
+        means: Values = draws.mean(axis=1)
+        return means
+    percentiles: Values = np.percentile(draws, int(statistic.removeprefix("p")), axis=1)
+    return percentiles
 
 
 def _statistic(values: Values, statistic: str) -> float:

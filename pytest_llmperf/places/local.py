@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import socket
@@ -42,6 +43,7 @@ class LocalServer:
 
     def stop(self) -> None:
         self.process.stop()
+        self._redact_log()
 
     def account(self) -> str:
         alive = self.process.is_alive()
@@ -62,13 +64,23 @@ class LocalServer:
             sign in text for sign in ("address already in use", "couldn't bind", "could not bind")
         )
 
-    def _without_secrets(self, line: str) -> str:
+    def _redact_log(self) -> None:
+        """Engines print their arguments; what is kept is not to hold secrets."""
+        if self._secrets():
+            with contextlib.suppress(OSError):
+                text = self.process.log.read_text(errors="replace")
+                self.process.log.write_text(self._without_secrets(text))
+
+    def _secrets(self) -> list[str]:
         secrets = [value for name, value in self._command.env.items() if is_secret(name)]
         shown = zip(self._command.argv, self._command.shown, strict=True)
         secrets += [real.partition("=")[2] or real for real, public in shown if real != public]
-        for secret in filter(None, secrets):
-            line = line.replace(secret, REDACTED)
-        return line
+        return [secret for secret in secrets if secret]
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self._secrets():
+            text = text.replace(secret, REDACTED)
+        return text
 
 
 def _command_line(command: Command) -> str:

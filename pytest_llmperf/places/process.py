@@ -25,23 +25,28 @@ class EngineProcess:
         """Start it. Raises :class:`EngineError` if there is no such program or the log cannot be written."""
         self.log = log
         self.exit_code: int | None = None
+        self.pid: int | None = None
+        self._is_stopped = False
         self.started_at = time.monotonic()
         self._grace_s = grace_s
         # The guardian's own session keeps the terminal's Ctrl-C from it; the run decides what that means.
-        self._guardian = subprocess.Popen(
-            [sys.executable, "-I", "-S", guardian.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+        try:
+            self._guardian = subprocess.Popen(
+                [sys.executable, "-I", "-S", guardian.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise EngineError(f"its guardian process cannot be started: {error}") from None
         try:
             spec = {"argv": list(argv), "env": dict(env), "log": str(log), "grace_s": grace_s}
             self._pipe().write(json.dumps(spec).encode() + b"\n")
             first = self._read(timeout_s=30.0)
             if first is None or "pid" not in first:
                 raise EngineError((first or {}).get("error", "the engine's guardian process did not answer"))
-            self.pid: int = first["pid"]
+            self.pid = int(first["pid"])
         except BaseException:
             self.stop()
             raise
@@ -59,29 +64,34 @@ class EngineProcess:
 
     def is_alive(self) -> bool:
         """Whether the engine still runs; afterwards :attr:`exit_code` says how it ended."""
-        if self.exit_code is None and self._guardian.returncode is None:
-            message = self._read(timeout_s=0.0)
-            if message is not None:
-                self.exit_code = message.get("exit")
-        return self.exit_code is None and self._guardian.poll() is None
+        if self._is_stopped:
+            return False
+        has_ended = self._guardian.poll() is not None
+        self._note_exit()  # after the poll, so that the last word of a guardian that ended is not missed
+        return self.exit_code is None and not has_ended
 
     def stop(self) -> None:
         """End the engine and all its descendants; returns when they are gone. May be called again."""
-        if self._guardian.returncode is not None:
+        if self._is_stopped:
             return
+        assert self._guardian.stdout is not None
         self._pipe().close()
         try:
             self._guardian.wait(timeout=self._grace_s + 10.0)
         except subprocess.TimeoutExpired:
             self._guardian.kill()
             self._guardian.wait()
-            if hasattr(self, "pid"):
-                _kill_group(self.pid)
-        if self.exit_code is None:
-            message = self._read(timeout_s=0.0)
-            self.exit_code = message.get("exit") if message else None
-        assert self._guardian.stdout is not None
+        self._note_exit()
+        if self.exit_code is None and self.pid is not None:
+            # The guardian was killed. The kernel ended the engine with it, but not the engine's children.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         self._guardian.stdout.close()
+        self._is_stopped = True
+
+    def _note_exit(self) -> None:
+        if self.exit_code is None and (message := self._read(timeout_s=0.0)) is not None:
+            self.exit_code = message.get("exit")
 
     def log_tail(self, lines: int = 15) -> list[str]:
         """The last lines of the log that are not blank."""
@@ -94,15 +104,10 @@ class EngineProcess:
         return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
 
 
-def _kill_group(group: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
-
-
 def describe_exit(code: int | None) -> str:
     """An exit code in words."""
     if code is None:
-        return "ended"
+        return "ended with its guardian process, which somebody killed"
     if code < 0:
         try:
             return f"was killed by {signal.Signals(-code).name}"

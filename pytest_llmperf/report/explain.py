@@ -21,15 +21,21 @@ def explain(entry: Mapping[str, Any]) -> str:
         said.append("misses its SLO")
     if worse:
         said.append("is worse than its baseline")
-    if not said:
+    if not said and undecided:
         said.append("could not be told from its baseline, nor be called equal")
-    lines = [f"{name} {' and '.join(said)} ({entry['subject']['text']}).", ""]
+    if not said:
+        said.append("was not compared with a baseline in everything")
+    first = next(iter((*broken, *worse)), "").partition(" (")[0].partition("\n")[0]
+    headline = f"{first}: " if first else ""
+    lines = [f"{headline}{name} {' and '.join(said)} ({entry['subject']['text']}).", ""]
     lines += [f"  SLO       {line}" for line in broken]
     lines += [f"  worse     {line}" for line in worse]
     if not (broken or worse):
         lines += [f"  undecided {line}" for line in undecided]
     if worse or undecided:
         lines += ["", f"  {entry['baseline']}", *_what_differs(entry)]
+    elif not broken:
+        lines.append(f"  {entry['baseline']}")
     lines += ["", "  Next:", *(f"    {step}" for step in _next_steps(entry, bool(broken), bool(worse)))]
     return "\n".join(lines)
 
@@ -91,31 +97,50 @@ def _what_differs(entry: Mapping[str, Any]) -> list[str]:
 
 def _next_steps(entry: Mapping[str, Any], broken: bool, worse: bool) -> list[str]:
     again = shlex.join(entry["command"])
-    steps = []
     undecided = [c for p in entry["points"] for c in p["changes"] if c["verdict"] == "inconclusive"]
-    if undecided and not worse and not broken:
-        needed = [launches_to_decide(_change(change)) for change in undecided]
-        most = max((n for n in needed if n is not None), default=None)
-        steps.append(
-            f"decide it with more launches on both sides: {again} --llmperf-launches {most}"
-            if most
-            else "more launches will hardly decide it: it lies too close to --llmperf-tolerance"
-        )
-        if most and any(change["base_launches"] < most for change in undecided):
-            steps.append(
-                "the same with --llmperf-update, run on what the baseline is from, gives it as many launches"
-            )
-    else:
-        again += f" --llmperf-launches {max(3, entry['launches'])}"
-        steps.append(f"see whether it repeats: {again}")
+    if not (broken or worse):
+        if undecided:
+            return _steps_to_decide(entry, undecided, again)
+        return [f"accept what is measured, if it is as it should be: {again} --llmperf-update"]
+    again += f" --llmperf-launches {max(3, entry['launches'])}"
+    steps = [f"see whether it repeats: {again}"]
     if worse and not broken:
         steps.append(f"if it is meant to be so, accept it: {again} --llmperf-update")
-    if broken:
+    if broken and _all_failed(entry):
+        steps.append("read what the engine says: the examples above, and its log")
+    elif broken:
         steps.append(
             "find the load that still meets the SLO: the table below, or less in --llmperf-rates or "
             "--llmperf-concurrency"
         )
     return steps
+
+
+def _steps_to_decide(entry: Mapping[str, Any], undecided: list[Any], again: str) -> list[str]:
+    if str(entry["subject"]["fields"].get("engine", "")).startswith("http"):
+        return [
+            "a server at a URL is one launch however often it is measured, and launches of one build differ; "
+            "only a change beyond the interval can be told: widen --llmperf-tolerance, or test an engine "
+            "that is started from here"
+        ]
+    needed = [launches_to_decide(_change(change)) for change in undecided]
+    most = max((n for n in needed if n is not None), default=None)
+    if most is None:
+        return ["more launches will hardly decide it: it lies too close to --llmperf-tolerance"]
+    steps = [f"decide it with more launches on both sides: {again} --llmperf-launches {most}"]
+    if any(change["base_launches"] < most for change in undecided):
+        steps.append(
+            "the same with --llmperf-update, run on what the baseline is from, gives it as many launches"
+        )
+    return steps
+
+
+def _all_failed(entry: Mapping[str, Any]) -> bool:
+    return all(
+        sum(error["count"] for error in run["errors"].values()) == run["requests"]
+        for point in entry["points"]
+        for run in point["runs"]
+    )
 
 
 def _change(entry: Mapping[str, Any]) -> Change:

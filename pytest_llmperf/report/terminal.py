@@ -32,15 +32,17 @@ class Terminal:
     def write_progress(self, text: str, transient: bool) -> None:
         """A line of progress: in place on a terminal, a line of its own elsewhere; none with ``-q``."""
         reporter = self._reporter()
-        if reporter is None or self._config.get_verbosity() < 0:
+        if reporter is None or self._config.get_verbosity() < 0 or (transient and not reporter.isatty):
             return
         with self._uncaptured():
             if reporter.isatty:
                 shown = f"  {text}"[: reporter._tw.fullwidth - 1]
                 self._overwrite(shown.ljust(self._shown_width))
                 self._shown_width = len(shown)
-            elif not transient:
+            else:
                 reporter.ensure_newline()
+                if reporter._tw.width_of_current_line:
+                    reporter._tw.line()
                 reporter.write_line(f"  llmperf: {text}")
 
     def clear_progress(self) -> None:

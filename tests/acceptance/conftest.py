@@ -66,6 +66,9 @@ class Project:
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     mark = uuid.uuid4().hex
+    # Whatever falls back to a temporary directory is to be found, and found empty.
+    (scratch := pytester.path.parent / f"{pytester.path.name}-tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setenv(MARK, mark)
     made = Project(pytester, mark)
     yield made

@@ -55,9 +55,10 @@ def test_chat(llmperf, n):
     pass
 """
     )
-    result = project.run("--llmperf")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: test_it.py::test_chat[[]2]: @slo(nope=1): unknown metric 'nope'*"])
+    for options in ([], ["-n", "2"]):
+        result = project.run("--llmperf", *options)
+        result.assert_outcomes(failed=1, errors=1)
+        result.stdout.fnmatch_lines(["test_it.py::test_chat[[]2]: @slo(nope=1): unknown metric 'nope'*"])
 
 
 def test_a_marker_without_the_fixture_is_an_error(project: Project) -> None:
@@ -84,7 +85,12 @@ def test_a_marker_without_the_fixture_is_an_error(project: Project) -> None:
         (["--llmperf-gate", "speed"], "--llmperf-gate: unknown metric 'speed'*"),
         (["--llmperf-inconclusive", "ignore"], "--llmperf-inconclusive: 'ignore': valid: warn, fail"),
         (["--llmperf-engine", "'"], "--llmperf-engine: engine: no closing quotation"),
-        (["--llmperf-json", "."], "--llmperf-json .: cannot be written"),
+        (["--llmperf-json", "."], "--llmperf-json .: not a regular file"),
+        (["--llmperf-json", "test_it.py/x"], "--llmperf-json test_it.py/x: cannot be written (*)"),
+        (
+            ["--llmperf-tolerance", "0.05"],
+            "--llmperf-tolerance: '0.05': write 0.05% or 5%, whichever is meant",
+        ),
     ],
 )
 def test_a_bad_option_is_a_usage_error(project: Project, options: list[str], message: str) -> None:
@@ -154,3 +160,22 @@ def test_markers_and_options_are_documented_by_pytest_itself(project: Project) -
     )
     project.write(test_it=CHAT)
     project.run("--strict-markers", "--strict-config").assert_outcomes(skipped=1)
+
+
+def test_lists_and_numbers_of_toml_are_understood(project: Project) -> None:
+    project.write(test_it=CHAT.replace("@sweep(rates=[4], duration=1)", ""))
+    project.pytester.makepyprojecttoml(
+        "[tool.pytest.ini_options]\nllmperf_rates = [4, 5]\n"
+        "llmperf_duration = 1\nllmperf_slo = ['ttft_ms=2000']\n"
+    )
+    project.run("--llmperf").assert_outcomes(passed=1)
+    (test,) = project.records()[0]["tests"]
+    assert [point["load"] for point in test["points"]] == ["4/s", "5/s"]
+
+
+def test_a_fixture_that_is_asked_for_too_late_says_so(project: Project) -> None:
+    project.write(test_it="def test_late(request):\n    request.getfixturevalue('llmperf')\n")
+    project.run().assert_outcomes(skipped=1)
+    result = project.run("--llmperf")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*take llmperf as an argument of the test*"])

@@ -125,7 +125,7 @@ def test_nobody_at_the_url(project: Project) -> None:
     url = "http://127.0.0.1:9"
     result = project.run("--llmperf", "--llmperf-engine", url, "--llmperf-startup-timeout", "0.5")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"{url}: nothing answers HTTP there; tried for 0.5 s"])
+    result.stdout.fnmatch_lines([f"{url}: nothing answers HTTP there; tried for 0.5 s (ConnectError: *)"])
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"llmperf_baseline": 99}', '{"llmperf_baseline": 1}', "\0\1"])
@@ -167,3 +167,23 @@ def test_a_hook_may_add_to_the_record(project: Project) -> None:
     )
     project.run("--llmperf").assert_outcomes(passed=1)
     assert project.records()[0]["commit"] == "abc"
+
+
+@pytest.mark.parametrize("body", ["raise RuntimeError('oops')", "record['when'] = object()"])
+def test_a_hook_that_spoils_the_record_costs_only_what_it_did(project: Project, body: str) -> None:
+    project.write(conftest=f"def pytest_llmperf_record(record):\n    {body}\n", test_it=CHAT)
+    result = project.run("--llmperf", "--llmperf-json", "out.json")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["pytest_llmperf_record: *; recorded without it"])
+    assert (
+        project.records()[0]["status"]
+        == json.loads((project.path / "out.json").read_text())["status"]
+        == "complete"
+    )
+
+
+def test_flags_that_are_not_a_subjects_to_choose(project: Project) -> None:
+    project.write(test_it=CHAT)
+    result = project.run("--llmperf", "--llmperf-engine", "llamacpp --port 99")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["llamacpp --port 99: --port is not for a subject to choose*"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+
+import pytest
 
 from tests.acceptance.conftest import CHAT, Project
 
@@ -13,7 +16,7 @@ def test_a_sweep_within_its_slo_passes_and_leaves_a_record(project: Project) -> 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "*llmperf: starting llamacpp",
+            "*llmperf: starting llamacpp*",
             "*llmperf: test_chat: measuring at 2/s, about 1 s*",
             "test_it.py::test_chat  pass",
             "  load  TTFT p50 *p95 *p99 *TPOT p50 *ITL p99 *tok/s *req/s *errors",
@@ -44,7 +47,7 @@ def test_a_broken_slo_fails_the_test_in_plain_words(project: Project) -> None:
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "test_chat misses its SLO (llamacpp).",
+            "TTFT p50 at 4/s is * ms, limit 0.01 ms: test_chat misses its SLO (llamacpp).",
             "*SLO *TTFT p50 at 4/s is * ms, limit 0.01 ms (*% over; missed in 1 of 1 launches)",
             "*Next:",
         ]
@@ -66,7 +69,7 @@ def test_a_flag_that_makes_it_worse_fails_against_the_baseline(project: Project)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            f"test_chat * worse than its baseline ({slower}).",
+            f"TTFT p50 at 4/s: * ms → * ms, +*%: test_chat is worse than its baseline ({slower}).",
             "*worse *TTFT p50 at 4/s: * ms → * ms, +*% (95% interval +*% to +*%; 2 + 2 launches; *)",
             "*compared with llamacpp, accepted *, 2 launches",
             "*flag --batch-size: (none) → 8",
@@ -180,7 +183,7 @@ def test_a_url_subject_is_measured_and_left_running(project: Project) -> None:
     result.assert_outcomes(passed=1)
     (record,) = project.records()
     environment = record["tests"][0]["environment"]
-    assert environment["place"].startswith("url 127.0.0.1:")
+    assert environment["place"] == "a server that runs on this machine"
     assert record["launches"][0]["startup_s"] is None
 
 
@@ -189,3 +192,36 @@ def test_what_the_baseline_lacks_is_named(project: Project) -> None:
     project.run("--llmperf", "--llmperf-update").assert_outcomes(passed=1)
     result = project.run("--llmperf", "--llmperf-rates", "4,6", "--llmperf-gate", "ttft_p50_ms itl_p50_ms")
     result.stdout.fnmatch_lines(["*compared with llamacpp, *; not in it: ITL p50, 6/s"])
+
+
+def test_a_gate_that_must_decide_fails_where_nothing_was_compared(project: Project) -> None:
+    project.write(test_it=CHAT)
+    strict = ("--llmperf", "--llmperf-inconclusive", "fail", "--llmperf-tolerance", "90%")
+    result = project.run(*strict)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*test_chat was not compared with a baseline in everything*", "*no baseline yet*"]
+    )
+    project.run("--llmperf", "--llmperf-update").assert_outcomes(passed=1)
+    project.run(*strict).assert_outcomes(passed=1)
+    project.run(*strict, "--llmperf-rates", "4,5").assert_outcomes(failed=1)
+
+
+def test_points_that_an_update_loses_are_named(project: Project) -> None:
+    project.write(test_it=CHAT)
+    project.run("--llmperf", "--llmperf-update", "--llmperf-rates", "4,5").assert_outcomes(passed=1)
+    result = project.run("--llmperf", "--llmperf-update")
+    result.stdout.fnmatch_lines(
+        ["*no longer in it, because not measured now: 64 in / 16 out, poisson 5/s for 1 s"]
+    )
+
+
+def test_a_link_stays_a_link_and_a_device_a_device(project: Project) -> None:
+    project.write(test_it=CHAT)
+    (project.path / "real.json").write_text("old")
+    (project.path / "link.json").symlink_to("real.json")
+    project.run("--llmperf", "--llmperf-json", "link.json").assert_outcomes(passed=1)
+    assert (project.path / "link.json").is_symlink()
+    assert json.loads((project.path / "real.json").read_text())["status"] == "complete"
+    os.mkfifo(project.path / "fifo")
+    assert project.run("--llmperf", "--llmperf-json", "fifo").ret == pytest.ExitCode.USAGE_ERROR

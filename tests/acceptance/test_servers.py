@@ -91,9 +91,9 @@ def test_what_the_server_really_did_is_what_is_reported(project: Project) -> Non
     assert run["requests"] == 20
     assert served >= 20 + 1 + 8  # the first answer, and two bursts of at least four to warm up
     assert run["values"]["ttft_p50_ms"] >= 50
-    assert run["values"]["tpot_p50_ms"] >= 10
-    assert run["values"]["e2e_p50_ms"] >= 50 + 15 * 10
-    assert test["environment"]["place"].startswith("url 127.0.0.1:")
+    assert run["values"]["tpot_p50_ms"] >= 9
+    assert run["values"]["e2e_p50_ms"] >= 50 + 15 * 9
+    assert test["environment"]["place"] == "a server that runs on this machine"
 
 
 def test_cached_prompts_make_a_run_invalid(project: Project) -> None:
@@ -107,7 +107,7 @@ def test_cached_prompts_make_a_run_invalid(project: Project) -> None:
             "*4/s, launch 1: 94% of the prompt tokens came from the engine's prefix cache *",
         ]
     )
-    assert project.records()[0]["tests"][0]["verdict"] == "error"
+    assert project.records()[0]["tests"][0]["verdict"] == "invalid"
 
 
 def test_rounds_against_a_url_are_one_launch(project: Project) -> None:
