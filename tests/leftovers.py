@@ -1,4 +1,4 @@
-"""Finds processes that a run left behind, by a mark in their environment."""
+"""Finds what a run left behind: processes, by a mark in their environment, and open files."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ def marked(mark: str) -> list[int]:
                 continue
             if f"{MARK}={mark}".encode() in environment.split(b"\0"):
                 found.append(int(entry.name))
+    return found
+
+
+def open_files() -> set[str]:
+    """What the open files of this process are, without the one that lists them."""
+    found = set()
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{entry} {os.readlink(f'/proc/self/fd/{entry}')}")
+        except FileNotFoundError:
+            continue
     return found
 
 

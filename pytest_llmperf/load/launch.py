@@ -133,6 +133,8 @@ class Launch:
             base_url=self.server.url,
             headers=headers,
             timeout=30.0,
+            # Some servers close connections that they promised to keep: never use one twice.
+            limits=httpx.Limits(max_keepalive_connections=0),
             verify=ssl.create_default_context() if secure else False,
             trust_env=False,
         )

@@ -71,7 +71,7 @@ def test_a_flag_that_makes_it_worse_fails_against_the_baseline(project: Project)
         [
             f"TTFT p50 at 4/s: * ms → * ms, +*%: test_chat is worse than its baseline ({slower}).",
             "*worse *TTFT p50 at 4/s: * ms → * ms, +*% (95% interval +*% to +*%; 2 + 2 launches; *)",
-            "*compared with llamacpp, accepted *, 2 launches",
+            "*compared with llamacpp, accepted *, 2 launches*",
             "*flag --batch-size: (none) → 8",
             f"*pytest --llmperf test_it.py::test_chat --llmperf-engine '{slower}' *--llmperf-update",
         ]

@@ -17,6 +17,15 @@ def test_a_length_that_is_no_number_of_tokens_is_named(name: str, value: Any) ->
     assert str(caught.value) == f"Workload({name}={value!r}): a whole number of tokens, at least 1"
 
 
+@pytest.mark.parametrize("name", ["input_tokens", "output_tokens"])
+def test_a_length_that_no_engine_has_is_named(name: str) -> None:
+    lengths: dict[str, Any] = {"input_tokens": 16, "output_tokens": 8}
+    Workload(**lengths | {name: 10_000_000})
+    with pytest.raises(DeclarationError) as caught:
+        Workload(**lengths | {name: 10_000_001})
+    assert str(caught.value) == f"Workload({name}=10000001): at most 10000000 tokens"
+
+
 @pytest.mark.parametrize("value", [1, 0, "yes", None], ids=repr)
 def test_chat_is_true_or_false(value: Any) -> None:
     with pytest.raises(DeclarationError, match=r"Workload\(chat=.*\): True or False"):

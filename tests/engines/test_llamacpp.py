@@ -40,18 +40,19 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
 def test_it_describes_itself(running: Launch) -> None:
     description = running.description
     assert description.version == installed_version("xllamacpp")
-    assert description.settings == {"total_slots": "3", "n_ctx per slot": "6144"}
+    assert description.settings == {"total_slots": "3", "n_ctx_per_slot": "6144"}
     assert description.token_ids is not None
     assert description.token_ids.stop == 2048
 
 
 def test_it_tells_how_long_its_start_took_phase_by_phase(running: Launch) -> None:
     assert running.startup_s is not None
+    assert list(running.startup_s) == ["healthy", "first_token", "first_answer"]
     assert (
         0
         < running.startup_s["healthy"]
-        < running.startup_s["first token"]
-        < running.startup_s["first answer"]
+        < running.startup_s["first_token"]
+        < running.startup_s["first_answer"]
     )
 
 
@@ -92,3 +93,32 @@ def test_it_stops_when_asked_politely(tmp_path: Path) -> None:
 def test_a_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="not from a path"):
         launch(tmp_path, "llamacpp@/src")
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ("--port 8080", "--port"),
+        ("--host=0.0.0.0", "--host=0.0.0.0"),
+        ("-m other.gguf", "-m"),
+        ("--model=other.gguf --port 1", "--model=other.gguf, --port"),
+    ],
+)
+def test_what_the_run_chooses_is_not_for_a_subject_to_choose(flags: str, named: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        LlamaCpp().command(parse_subject(f"llamacpp {flags}"), "m.gguf", 9999)
+    assert str(caught.value) == (
+        f"llamacpp {flags}: {named} is not for a subject to choose; a model is --llmperf-model, and a server "
+        "at an address of your own is a subject by its URL"
+    )
+
+
+def test_flags_that_only_begin_alike_are_a_subjects_to_choose() -> None:
+    subject = parse_subject("llamacpp -mg 0 --model-draft d.gguf")
+    assert {"-mg", "--model-draft"} <= set(LlamaCpp().command(subject, "m.gguf", 9999).argv)
+
+
+def test_nothing_is_started_for_flags_that_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="--port is not for a subject to choose"):
+        launch(tmp_path, "llamacpp --port 8080")
+    assert not (tmp_path / "log").exists()

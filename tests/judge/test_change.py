@@ -8,12 +8,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_llmperf.declare.metrics import MetricKey
+from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.judge.change import Change, compare, launches_to_decide
 from pytest_llmperf.judge.verdict import Verdict
+from pytest_llmperf.measure.metrics import summarise, uncertainty
+from tests.measure.traces import START_MS, answered, timeline
 
 Better = Literal["lower", "higher"]
 
@@ -22,9 +27,13 @@ BETTER: st.SearchStrategy[Better] = st.sampled_from(["lower", "higher"])
 
 
 def judged(
-    base: Sequence[float], candidate: Sequence[float], better: Better = "lower", tolerance: float = 0.05
+    base: Sequence[float],
+    candidate: Sequence[float],
+    better: Better = "lower",
+    tolerance: float = 0.05,
+    sampling: Sequence[float] = (),
 ) -> Change:
-    return compare(base, candidate, better=better, tolerance=tolerance, prior_spread=0.05)
+    return compare(base, candidate, better=better, tolerance=tolerance, prior_spread=0.05, sampling=sampling)
 
 
 # -- the figures -------------------------------------------------------------------------------------
@@ -53,6 +62,35 @@ def test_either_side_is_shown_by_its_geometric_mean() -> None:
     assert (change.base, change.candidate) == pytest.approx((100, 120))
     assert change.estimate == pytest.approx(0.2)
     assert (change.base_launches, change.candidate_launches) == (2, 2)
+
+
+def test_what_requests_leave_unknown_is_added_to_the_prior_variance() -> None:
+    # One launch a side; the squares of 0.1 and 0.2 have the mean 0.025; t(0.975, 4) = 2.7764451052.
+    half = 2.7764451052 * math.sqrt(0.05**2 + 0.025) * math.sqrt(2)
+    change = judged([100], [110], sampling=[0.1, 0.2])
+    assert change.estimate == pytest.approx(0.10)
+    assert (change.low, change.high) == pytest.approx((1.1 * math.exp(-half) - 1, 1.1 * math.exp(half) - 1))
+
+
+def test_it_is_pooled_with_the_spread_of_the_launches_like_the_prior() -> None:
+    # As without it, but for the prior: 4 degrees of 0.05² + 0.1² beside 4 squares of 0.01 with 2 degrees.
+    around = [math.exp(-0.1), math.exp(0.1)]
+    half = 2.4469118511 * math.sqrt((4 * (0.05**2 + 0.1**2) + 4 * 0.1**2) / 6)
+    change = judged(around, around, sampling=[0.1] * 4)
+    assert (change.low, change.high) == pytest.approx((math.expm1(-half), math.expm1(half)))
+
+
+@pytest.mark.parametrize("sampling", [[], [0.0], [0.0] * 6])
+def test_requests_that_leave_nothing_unknown_change_nothing(sampling: list[float]) -> None:
+    assert judged([100, 103], [110], sampling=sampling) == judged([100, 103], [110])
+
+
+@given(sampling=st.lists(st.floats(0, 2), min_size=1, max_size=8), more=st.floats(0.01, 1))
+def test_the_less_requests_tell_the_wider_the_interval(sampling: list[float], more: float) -> None:
+    known = judged([100], [110], sampling=sampling)
+    worse = judged([100], [110], sampling=[one + more for one in sampling])
+    assert worse.estimate == known.estimate
+    assert worse.low < known.low < known.high < worse.high
 
 
 # -- the verdicts ------------------------------------------------------------------------------------
@@ -229,6 +267,54 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(launches: int, 
         change = judged(base, candidate)
         covered += change.low <= 0.2 <= change.high
     assert covered / simulations >= 0.935
+
+
+@pytest.fixture(scope="module")
+def equal_launches() -> list[tuple[float, float]]:
+    """The TTFT p95, and how badly it is known, of launches of 30 requests each, lognormal with σ = 0.5;
+    nothing differs between them but chance."""
+    rng = np.random.default_rng(20240607)
+    launches = []
+    for _ in range(2 * COMPARISONS):
+        ttfts_ms = 100 * np.exp(rng.normal(0, 0.5, 30))
+        run = timeline([answered(START_MS, START_MS + ttft) for ttft in ttfts_ms.tolist()])
+        launches.append((summarise(run, Slo(), None)[P95.name], uncertainty(run)[P95.name]))
+    return launches
+
+
+COMPARISONS = 1500
+P95 = MetricKey("ttft", "p95")
+
+
+def share_of_alarms(launches: list[tuple[float, float]], *, with_sampling: bool) -> float:
+    """How many comparisons of one launch with the next end in ``regressed``."""
+    verdicts = Counter(
+        compare(
+            [base],
+            [candidate],
+            better="lower",
+            tolerance=0.05,
+            prior_spread=P95.metric.spread,
+            sampling=[base_known, candidate_known] if with_sampling else (),
+        ).verdict
+        for (base, base_known), (candidate, candidate_known) in zip(
+            launches[::2], launches[1::2], strict=True
+        )
+    )
+    assert verdicts.total() == COMPARISONS
+    return verdicts[Verdict.REGRESSED] / COMPARISONS
+
+
+def test_a_tail_of_few_requests_raises_hardly_more_false_alarms(
+    equal_launches: list[tuple[float, float]],
+) -> None:
+    assert share_of_alarms(equal_launches, with_sampling=True) <= 0.04
+
+
+def test_without_what_the_requests_leave_unknown_it_would_raise_many(
+    equal_launches: list[tuple[float, float]],
+) -> None:
+    assert share_of_alarms(equal_launches, with_sampling=False) > 0.06
 
 
 # -- what would decide it ----------------------------------------------------------------------------

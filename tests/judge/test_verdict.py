@@ -6,6 +6,7 @@ from pytest_llmperf.judge.verdict import Verdict
 
 
 def test_a_verdict_is_its_word_wherever_it_is_written() -> None:
-    words = ["pass", "regressed", "improved", "inconclusive", "invalid"]
-    assert [str(verdict) for verdict in Verdict] == words
-    assert json.loads(json.dumps(list(Verdict))) == words
+    of_a_metric = ["pass", "regressed", "improved", "inconclusive"]
+    of_a_test_alone = ["slo broken", "invalid", "error", "failed by itself", "not judged"]
+    assert [str(verdict) for verdict in Verdict] == of_a_metric + of_a_test_alone
+    assert json.loads(json.dumps(list(Verdict))) == of_a_metric + of_a_test_alone

@@ -36,6 +36,19 @@ def test_a_baseline_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert Baseline.read(tmp_path / "b.json") == baseline()
 
 
+def test_how_badly_its_values_are_known_comes_back_too(tmp_path: Path) -> None:
+    known = {"16 in / 8 out, poisson 4/s for 30 s": {"ttft_p50_ms": (0.05, 0.0), "tpot_p50_ms": (1.0,)}}
+    baseline(uncertainty=known).write(tmp_path / "b.json")
+    assert Baseline.read(tmp_path / "b.json") == baseline(uncertainty=known)
+    assert Baseline.read(tmp_path / "b.json").uncertainty == known
+
+
+def test_a_baseline_that_does_not_say_how_badly_its_values_are_known_is_taken_as_it_is(
+    tmp_path: Path,
+) -> None:
+    assert Baseline.read(damaged(tmp_path, "uncertainty")).uncertainty == {}
+
+
 TEXTS = st.dictionaries(st.text(max_size=6), st.text(max_size=6), max_size=3)
 LAUNCHES = st.lists(st.integers(1, 999_999).map(lambda n: n / 1000), min_size=1, max_size=4).map(tuple)
 
@@ -59,14 +72,18 @@ def test_any_names_and_six_digits_of_any_value_come_back(
 
 def test_a_baseline_is_a_file_that_a_person_can_review(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
-    baseline(points={"4/s": {"ttft_p50_ms": (10.123456789, 11.0)}}).write(path)
+    baseline(
+        points={"4/s": {"ttft_p50_ms": (10.123456789, 11.0)}},
+        uncertainty={"4/s": {"ttft_p50_ms": (0.0123456789, 0.02)}},
+    ).write(path)
     assert path.read_text() == (
         '{\n "llmperf_baseline": 1,\n "test": "tests/perf/test_serving.py::test_chat",\n'
         ' "accepted": "2026-01-02T03:04:05+00:00",\n'
         ' "subject": {\n  "text": "vllm==0.24.0 --flag",\n'
         '  "fields": {\n   "engine": "vllm",\n   "version": "0.24.0"\n  }\n },\n'
         ' "environment": {\n  "place": "local",\n  "model": "tiny",\n  "cpu": "Zen 5",\n  "cpus": "16"\n },\n'
-        ' "points": {\n  "4/s": {\n   "ttft_p50_ms": [ 10.1235, 11.0 ]\n  }\n }\n}\n'
+        ' "points": {\n  "4/s": {\n   "ttft_p50_ms": [ 10.1235, 11.0 ]\n  }\n },\n'
+        ' "uncertainty": {\n  "4/s": {\n   "ttft_p50_ms": [ 0.0123457, 0.02 ]\n  }\n }\n}\n'
     )
 
 
@@ -148,11 +165,24 @@ def test_a_point_of_the_wrong_type_is_damage(value: object, tmp_path: Path) -> N
         ([float("nan")], "ValueError: a value that is not a number"),
         ([float("inf")], "ValueError: a value that is not a number"),
         ([[10.0]], "ValueError: a value that is not a number"),
+        ([10.0, -0.001], "ValueError: a value below 0"),
+        ([-1], "ValueError: a value below 0"),
     ],
     ids=repr,
 )
 def test_values_that_are_no_list_of_numbers_are_damage(value: object, why: str, tmp_path: Path) -> None:
     assert_refused(damaged(tmp_path, "points", "4/s", "ttft_p50_ms", value=value), why)
+    assert_refused(damaged(tmp_path, "uncertainty", "4/s", value={"ttft_p50_ms": value}), why)
+
+
+@pytest.mark.parametrize("value", [None, 1, "text", ["text"], {"4/s": None}, {"4/s": [0.1]}], ids=repr)
+def test_uncertainty_of_the_wrong_type_is_damage(value: object, tmp_path: Path) -> None:
+    assert_refused(damaged(tmp_path, "uncertainty", value=value), "")
+
+
+def test_a_value_of_zero_is_a_value(tmp_path: Path) -> None:
+    path = damaged(tmp_path, "points", "4/s", "ttft_p50_ms", value=[0, 0.0])
+    assert Baseline.read(path).points == {"4/s": {"ttft_p50_ms": (0.0, 0.0)}}
 
 
 def test_a_baseline_cut_short_by_a_full_disk_is_damaged(tmp_path: Path) -> None:
@@ -226,6 +256,39 @@ def test_a_baseline_is_found_by_its_test_and_environment_only(baselines: Baselin
     assert baselines.find(TEST, dict(reversed(HERE.items()))) == baseline()
     assert baselines.find(TEST + "2", HERE) is None
     assert baselines.find(TEST, {**HERE, "cpus": "8"}) is None
+
+
+@pytest.mark.parametrize("name", ["renamed", "0badcafe", "of.the.old.machine"])
+def test_a_baseline_is_found_by_what_it_says_whatever_its_file_is_called(
+    name: str, baselines: Baselines
+) -> None:
+    path = keep(baselines)
+    path.rename(path.with_name(f"{path.name.split('.')[0]}.{name}.json"))
+    assert baselines.find(TEST, HERE) == baseline()
+    assert baselines.find(TEST, {**HERE, "cpus": "8"}) is None
+
+
+def test_the_file_of_the_right_name_is_found_before_others_that_say_the_same(baselines: Baselines) -> None:
+    path = keep(baselines, accepted="new")
+    baseline(accepted="old").write(path.with_name(f"{path.name.split('.')[0]}.00000000.json"))
+    found = baselines.find(TEST, HERE)
+    assert found is not None
+    assert found.accepted == "new"
+
+
+def test_a_file_that_was_copied_from_another_test_is_not_taken_for_this_ones(baselines: Baselines) -> None:
+    path = baselines.path(TEST, HERE)
+    baseline(test=TEST + "2").write(path.with_name(f"{path.name.split('.')[0]}.copied.json"))
+    assert baselines.find(TEST, HERE) is None
+    assert baselines.elsewhere(TEST, {}) == []
+
+
+def test_a_damaged_file_of_another_name_spoils_nothing_here(baselines: Baselines) -> None:
+    path = keep(baselines)
+    others = [path.with_name(f"{path.name.split('.')[0]}.{name}.json") for name in ("00000000", "renamed")]
+    others[0].write_text("{")
+    path.rename(others[1])
+    assert baselines.find(TEST, HERE) == baseline()
 
 
 def test_without_a_directory_there_is_no_baseline(baselines: Baselines) -> None:

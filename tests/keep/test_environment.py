@@ -13,7 +13,7 @@ from pytest_llmperf.keep.environment import (
     differences,
     environment_key,
     local_environment,
-    remote_environment,
+    url_environment,
 )
 
 FIELDS = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=4)
@@ -112,5 +112,38 @@ def test_a_machine_without_a_working_nvidia_smi_has_no_accelerators(
     assert not {"accelerators", "driver"} & set(local_environment("local", "tiny"))
 
 
-def test_of_a_server_elsewhere_only_address_and_model_are_known() -> None:
-    assert remote_environment("gpu.example:8000", "m") == {"place": "url gpu.example:8000", "model": "m"}
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://gpu.example:8000", "gpu.example:8000"),
+        ("https://gpu.example/prefix", "gpu.example"),
+        ("http://10.0.0.1:127", "10.0.0.1:127"),
+        ("http://[fe80::1]:8000", "[fe80::1]:8000"),
+        ("http://localhost.example:80", "localhost.example:80"),
+        ("http://128.0.0.1", "128.0.0.1"),
+    ],
+)
+def test_of_a_server_elsewhere_only_address_and_model_are_known(url: str, address: str) -> None:
+    assert url_environment(url, "m") == {"place": f"url {address}", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000",
+        "http://127.0.0.1:45123",
+        "http://127.1.2.3",
+        "https://localhost:1",
+        "http://LOCALHOST/",
+        "http://[::1]:8000",
+    ],
+)
+def test_a_server_on_this_machine_has_its_environment_whatever_its_port(url: str) -> None:
+    assert url_environment(url, "m") == local_environment("a server that runs on this machine", "m")
+    assert url_environment(url, "m") != url_environment(url, "other")
+
+
+def test_a_server_that_runs_already_is_not_compared_with_one_that_is_started() -> None:
+    assert differences(
+        local_environment("local process", "m"), url_environment("http://127.0.0.1:1", "m")
+    ) == ["place: local process → a server that runs on this machine"]

@@ -113,11 +113,14 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(
     assert everything_in(tmp_path) == ["file.json"]
 
 
-@pytest.mark.parametrize("content", [{"x": float("nan")}, {"x": float("inf")}, {"x": object()}], ids=repr)
+@pytest.mark.parametrize(
+    "content", [{"x": float("nan")}, {"x": float("inf")}, {"x": object()}], ids=["nan", "inf", "object"]
+)
 def test_what_is_no_json_is_refused_before_a_file_is_touched(content: dict[str, Any], tmp_path: Path) -> None:
     path = written(tmp_path, {"state": "old"})
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(StoreError) as caught:
         write_json(path, content)
+    assert str(caught.value).startswith(f"{path} cannot be written: its content is not JSON (")
     assert read_json(path, KIND, 1)["state"] == "old"
     assert everything_in(tmp_path) == ["file.json"]
 
@@ -265,6 +268,10 @@ def test_rounding_loses_less_than_any_measurement_can_tell(value: float) -> None
     assert len(json.dumps(rounded(value))) <= 20 + sys.float_info.dig
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_what_json_cannot_say_becomes_zero(value: float) -> None:
-    assert rounded(value) == 0
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=repr)
+def test_what_json_cannot_say_is_refused_and_never_passed_off_as_a_number(
+    value: float, tmp_path: Path
+) -> None:
+    assert rounded(value) == pytest.approx(value, nan_ok=True)
+    with pytest.raises(StoreError, match="is not JSON"):
+        written(tmp_path, {"value": rounded(value)})

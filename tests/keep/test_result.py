@@ -13,8 +13,8 @@ from pytest_llmperf.judge.change import compare
 from pytest_llmperf.judge.objective import judge_limit
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.result import Run, TestResult
-from pytest_llmperf.load.health import Health
 from pytest_llmperf.measure.measurement import Measurement
+from tests.load.healthy import HEALTH
 
 WORKLOAD = Workload(input_tokens=16, output_tokens=8)
 SLOW, FAST = LoadPoint(rate=1.0, duration_s=5.0), LoadPoint(rate=4.0, duration_s=5.0)
@@ -28,7 +28,8 @@ def run(launch: int, point: LoadPoint = SLOW, problems: tuple[str, ...] = (), **
         requests=5,
         values=values,
         errors={"reset": (2, "reset: by peer")},
-        health=Health(0.1, 0.123456789, 1.0, 0.25, "kernel", 0.0, 0, problems),
+        health=dataclasses.replace(HEALTH, dispatch_lag_p99_ms=0.123456789, problems=problems),
+        uncertainty=dict.fromkeys(values, 0.2 / 3),
     )
     return Run(launch, launch, measurement, {"requests": 3, "settled": True}, {"prompt_tokens": 80.0})
 
@@ -88,6 +89,66 @@ def test_without_a_run_there_is_no_launch() -> None:
     assert result().launches == 0
 
 
+def test_a_round_that_starts_anew_forgets_what_its_earlier_attempt_measured() -> None:
+    found = result(run(1, SLOW, ttft_p95_ms=1), run(2, SLOW, ttft_p95_ms=2), run(2, FAST), run(2, FAST))
+    found.discard_round(2)
+    assert list(found.points) == ["16 in / 8 out, poisson 1/s for 5 s"]
+    assert found.launches == 1
+    found.add(WORKLOAD, SLOW, run(2, ttft_p95_ms=3))
+    (point,) = found.points.values()
+    assert point.values(TTFT) == [1, 3]
+
+
+def test_to_forget_a_round_that_measured_nothing_changes_nothing() -> None:
+    found = result(run(1, SLOW), run(1, FAST))
+    found.discard_round(2)
+    assert [len(point.runs) for point in found.points.values()] == [1, 1]
+    found.discard_round(1)
+    assert found.points == {}
+
+
+# -- what the requests leave unknown -----------------------------------------------------------------
+
+
+def uncertain(launch: int, round_: int, ttft: float | None, known: float | None) -> Run:
+    values = {} if ttft is None else {"ttft_p95_ms": ttft}
+    measured = dataclasses.replace(
+        run(launch).measurement, values=values, uncertainty={} if known is None else {"ttft_p95_ms": known}
+    )
+    return dataclasses.replace(run(launch), round=round_, measurement=measured)
+
+
+def test_the_uncertainty_has_one_value_for_each_value() -> None:
+    found = result(uncertain(1, 1, 100, 0.1), uncertain(2, 2, None, None), uncertain(3, 3, 120, 0.2))
+    (point,) = found.points.values()
+    assert point.uncertainty(TTFT) == [0.1, 0.2]
+    assert len(point.values(TTFT)) == 2
+
+
+def test_runs_of_one_launch_are_together_known_as_their_mean_is() -> None:
+    found = result(*(uncertain(1, number, 100, known) for number, known in enumerate((0.3, 0.4), 1)))
+    (point,) = found.points.values()
+    assert point.uncertainty(TTFT) == [pytest.approx(0.25)]
+    found = result(*(uncertain(1, number, 100, 0.2) for number in range(1, 5)))
+    (point,) = found.points.values()
+    assert point.uncertainty(TTFT) == [pytest.approx(0.1)]
+
+
+def test_what_is_not_over_requests_is_known_as_it_is() -> None:
+    (point,) = result(uncertain(1, 1, 100, None)).points.values()
+    assert point.uncertainty(TTFT) == [0]
+
+
+def test_the_number_of_attempts_at_a_run_is_told() -> None:
+    found = result(dataclasses.replace(run(1), attempts=3))
+    assert found.as_json()["points"][0]["runs"][0]["attempts"] == 3
+
+
+def test_a_test_that_was_never_judged_says_so() -> None:
+    assert result().as_json()["verdict"] == "not judged"
+    assert result().as_json()["is_compared"] is False
+
+
 @pytest.fixture
 def judged() -> TestResult:
     found = result(run(1, ttft_p95_ms=400.0), run(2, ttft_p95_ms=100.0 / 3))
@@ -95,6 +156,7 @@ def judged() -> TestResult:
     found.subject, found.subject_text = {"engine": "vllm"}, "vllm -v"
     found.environment = {"place": "local"}
     found.verdict, found.baseline = Verdict.REGRESSED, "compared with vllm"
+    found.is_compared = True
     found.subject_differences = ["version: 1 → 2"]
     (point,) = found.points.values()
     point.objectives.append(judge_limit(Limit(TTFT, 300.0), point.values(TTFT)))
@@ -117,6 +179,7 @@ def test_an_entry_of_the_record_has_all_that_is_known(judged: TestResult) -> Non
         "environment": {"place": "local"},
         "launches": 2,
         "baseline": "compared with vllm",
+        "is_compared": True,
         "subject_differences": ["version: 1 → 2"],
     }
     assert (point["workload"], point["load"]) == ("16 in / 8 out", "1/s")
@@ -137,17 +200,22 @@ def test_a_run_of_the_record_is_rounded_to_what_a_measurement_can_know(judged: T
     assert run_json == {
         "launch": 2,
         "round": 2,
+        "attempts": 1,
         "requests": 5,
         "values": {"ttft_p95_ms": 33.3333},
+        "uncertainty": {"ttft_p95_ms": 0.0666667},
         "errors": {"reset": {"count": 2, "example": "reset: by peer"}},
         "health": {
             "dispatch_lag_p50_ms": 0.1,
             "dispatch_lag_p99_ms": 0.123457,
-            "achieved_share": 1.0,
-            "cpu_share": 0.25,
+            "connect_wait_p99_ms": 0.3,
+            "read_lag_p99_ms": 0.2,
+            "clock_drift_ms": 0.01,
+            "cpu_share": 0.2,
             "clock": "kernel",
             "cached_prompt_share": 0.0,
             "wrong_prompt_lengths": 0,
+            "is_late": False,
             "problems": (),
         },
         "warm_up": {"requests": 3, "settled": True},

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
+import socket
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -207,13 +209,30 @@ def test_a_closed_loop_keeps_its_number_under_way() -> None:
         run = client.run(CHAT, LoadPoint(concurrency=3, requests=9), seed=1)
         assert server.peak() == 3
     assert [trace.error for trace in run.traces] == [None] * 9
-    assert run.health.achieved_share == 1
+    assert all(trace.handed_ns - trace.due_ns < 1e9 for trace in run.traces)
 
 
 def test_a_server_that_counts_prompts_otherwise_is_a_problem_of_the_run() -> None:
     with TruthServer(miscounts_by=1) as server, client_of(server.url) as client:
         run = client.run(COMPLETION, LoadPoint(concurrency=2, requests=4), seed=1)
-    assert "4 prompts were not 32 tokens long by the engine's count" in run.health.problems
+    assert run.health.wrong_prompt_lengths == 4
+    assert (
+        "4 prompts of 32 tokens were 33 by the engine's count: does a proxy or the tokenizer add to them?"
+        in run.health.problems
+    )
+
+
+def test_what_this_machine_lacks_is_a_problem_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TruthServer() as server, client_of(server.url) as client:
+        client.first_answer()
+        monkeypatch.setattr(socket.socket, "connect_ex", lambda self, address: errno.EADDRNOTAVAIL)
+        run = client.run(COMPLETION, LoadPoint(rate=50, requests=5), seed=1)
+        monkeypatch.undo()
+    assert {trace.error for trace in run.traces} == {"client: Cannot assign requested address"}
+    assert (
+        "5 requests failed for want of something on this machine (client: Cannot assign requested address)"
+        in run.health.problems
+    )
 
 
 def test_a_server_that_knows_the_prompts_already_is_a_problem_of_the_run() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
@@ -124,6 +125,8 @@ def test_data_is_stamped_when_it_arrives_not_when_it_is_read() -> None:
         dialogue.connection.on_readable()
         ((stamp, _),) = dialogue.connection.reads
         assert stamp <= arrived_ns
+        (lag_ns,) = dialogue.connection.read_lags_ns
+        assert 50_000_000 <= lag_ns < 1_000_000_000
 
 
 def test_the_first_end_decides_how_it_ended() -> None:
@@ -241,6 +244,25 @@ def test_a_request_larger_than_the_buffers_arrives_whole() -> None:
         done = exchange_with(target, target.request("/v1/completions", body, "large"))
         assert decode(done, 1).error is None
         assert server.log()["large"].body["prompt"] == prompt
+
+
+@pytest.mark.parametrize("code", [errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get)
+def test_what_this_machine_lacks_is_not_the_servers_refusal(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda self, address: code)
+    trace = answer_of("http://127.0.0.1:9")
+    assert trace.error == f"client: {os.strerror(code)}"
+    assert trace.error_kind == "client"
+    assert trace.sent_ns == 0
+
+
+@pytest.mark.parametrize("code", [errno.ENETUNREACH, errno.ECONNREFUSED], ids=errno.errorcode.get)
+def test_a_connection_that_fails_at_once_for_the_networks_sake_says_so(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda self, address: code)
+    assert answer_of("http://127.0.0.1:9").error == f"connect: {os.strerror(code)}"
 
 
 # --- TLS ----------------------------------------------------------------------------------------------

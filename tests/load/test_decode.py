@@ -21,7 +21,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 def exchange(*reads: bytes, failure: str | None = None, sent_ns: int = 2) -> Exchange:
     """Reads stamped 100, 101, …"""
-    return Exchange(1, sent_ns, 999, tuple(enumerate(reads, 100)), failure)
+    return Exchange(1, sent_ns, sent_ns, 999, tuple(enumerate(reads, 100)), failure)
 
 
 def text(content: str, finish_reason: str | None = None) -> bytes:
@@ -197,7 +197,7 @@ def test_every_way_to_stream_is_understood(script: str, chat: bool) -> None:
     assert trace.cached_tokens is None
     assert trace.first_byte_ns is not None
     assert list(trace.token_ns) == sorted(trace.token_ns)
-    assert trace.due_ns <= trace.sent_ns < trace.first_byte_ns <= trace.token_ns[0]
+    assert trace.due_ns <= trace.handed_ns <= trace.sent_ns < trace.first_byte_ns <= trace.token_ns[0]
     assert trace.token_ns[-1] <= trace.ended_ns
 
 
@@ -206,7 +206,10 @@ def test_every_way_to_stream_is_understood(script: str, chat: bool) -> None:
     [
         ("html", "not a stream: the answer is 'text/html': '<html><body>Welcome to the proxy</body></html>'"),
         ("not_found", 'HTTP 404: \'{"detail": "Not Found"}\''),
-        ("unauthorized", 'HTTP 401: \'{"error": {"message": "who are you?"}}\''),
+        (
+            "unauthorized",
+            'HTTP 401: \'{"error": {"message": "who are you?"}}\' (LLMPERF_API_KEY is the key that is sent)',
+        ),
         ("server_error", 'HTTP 500: \'{"error": {"message": "CUDA out of memory"}}\''),
         ("redirect", "HTTP 307: redirected to 'https://elsewhere.test/v1'; name that URL instead"),
         ("error_in_stream", 'stream error: \'{"message": "engine died", "code": 500}\''),
@@ -296,8 +299,28 @@ def test_the_last_usage_counts_where_every_event_has_one() -> None:
 
 
 @pytest.mark.parametrize("figure", [None, True, "2", -2, 2.0])
-def test_a_usage_figure_that_is_no_count_is_not_told(figure: object) -> None:
-    assert error_of(head(), text("a"), told(figure), DONE).startswith("no usage: ")
+def test_a_usage_figure_that_is_no_count_is_quoted(figure: object) -> None:
+    assert error_of(head(), text("a"), told(figure), DONE) == f"no usage: completion_tokens is {figure!r}"
+
+
+def test_a_long_usage_figure_is_quoted_in_part() -> None:
+    error = error_of(head(), text("a"), told("2" * 5000), DONE)
+    assert error.startswith("no usage: completion_tokens is '222")
+    assert len(error) == 200
+
+
+def test_usage_without_the_figure_is_a_server_that_does_not_count() -> None:
+    assert error_of(head(), text("a"), event({"usage": {"prompt_tokens": 3}}), DONE) == (
+        "no usage: the server does not count its tokens (stream_options.include_usage)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "hinted"), [("401 X", True), ("403 X", True), ("400 X", False), ("500 X", False)]
+)
+def test_a_refused_key_is_told_where_keys_come_from(status: str, hinted: bool) -> None:
+    hint = " (LLMPERF_API_KEY is the key that is sent)" if hinted else ""
+    assert error_of(json_answer(status, {})) == f"HTTP {status[:3]}: '{{}}'{hint}"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import gc
 import itertools
 import os
 import resource
+import socket
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +15,14 @@ import pytest
 
 import pytest_llmperf.load.driver as driver_module
 from pytest_llmperf.errors import InvalidRun
-from pytest_llmperf.load.connection import Connection
+from pytest_llmperf.load.clock import Offset
+from pytest_llmperf.load.connection import KERNEL_STAMPS, Connection
 from pytest_llmperf.load.decode import Trace, decode
 from pytest_llmperf.load.driver import Drive, Exchange
 from pytest_llmperf.load.target import Target
+from tests.leftovers import open_files
 from tests.load.asking import TOKENS, ask, asking, driver
-from tests.servers import TruthServer, dead_url, scripted_server
+from tests.servers import DONE, TruthServer, Wire, dead_url, scripted_server
 
 FILES = Path("/proc/self/fd")
 needs_proc = pytest.mark.skipif(not FILES.is_dir(), reason="counts open files in /proc")
@@ -55,17 +59,6 @@ def most_at_once(exchanges: list[Exchange]) -> int:
         key=lambda moment: (moment[0], moment[1]),
     )
     return max(itertools.accumulate(change for _, change in moments))
-
-
-def open_files() -> set[str]:
-    """What the open files are, without the one that lists them."""
-    found = set()
-    for entry in os.listdir(FILES):
-        try:
-            found.add(f"{entry} {os.readlink(FILES / entry)}")
-        except FileNotFoundError:
-            continue
-    return found
 
 
 # --- the open loop ------------------------------------------------------------------------------------
@@ -136,6 +129,17 @@ def test_a_refused_connection_ends_each_request_and_not_the_run() -> None:
     with dead_url() as url:
         traces = traces_of(open_loop(url, [0.0, 0.02, 0.2]))
     assert [trace.error for trace in traces] == ["connect: Connection refused"] * 3
+    assert all(trace.due_ns <= trace.handed_ns for trace in traces)
+
+
+def test_a_connection_that_never_takes_its_request_does_not_make_it_late() -> None:
+    # Connected by the kernel, but nobody shakes hands.
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        url = f"https://127.0.0.1:{nobody.getsockname()[1]}"
+        traces = traces_of(open_loop(url, [0.0, 0.05], timeout_s=0.6))
+    assert [trace.error_kind for trace in traces] == ["timeout"] * 2
+    assert [trace.sent_ns for trace in traces] == [0, 0]
+    assert all(0 <= trace.handed_ns - trace.due_ns < 0.3e9 for trace in traces)
 
 
 def test_a_process_that_is_held_up_catches_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +155,8 @@ def test_a_process_that_is_held_up_catches_up(monkeypatch: pytest.MonkeyPatch) -
     with TruthServer() as server:
         traces = traces_of(open_loop(server.url, [number * 0.06 for number in range(8)]))
     assert [trace.error for trace in traces] == [None] * 8
-    assert traces[1].sent_ns - traces[1].due_ns > 0.1e9
+    assert traces[1].handed_ns - traces[1].due_ns > 0.1e9
+    assert traces[1].sent_ns >= traces[1].handed_ns
 
 
 def test_a_time_out_of_the_last_request_ends_the_run() -> None:
@@ -239,6 +244,60 @@ def test_a_closed_loop_against_a_server_that_only_fails_gives_up(script: str) ->
     assert 40 <= len(drive.exchanges) <= 42
 
 
+def test_a_server_once_given_up_is_not_tried_again_for_one_late_answer() -> None:
+    turns, late, given_up = itertools.count(), threading.Event(), threading.Timer(0.5, lambda: late.set())
+
+    def script(wire: Wire) -> None:
+        turn = next(turns)
+        if turn == 0:
+            late.wait(20)
+            wire.stream(*wire.tokens(), wire.usage_event(), DONE)
+        else:
+            wire.reset()
+        if turn == 40:
+            given_up.start()
+
+    with scripted_server(script) as url:
+        traces = traces_of(closed_loop(url, 2, duration_s=120))
+    given_up.join()
+    assert len(traces) == 41
+    assert [number for number, trace in enumerate(traces) if trace.error is None] == [0]
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "duration_s", "count", "prepared"),
+    [(1, 0.2, None, 256), (100, 0.2, None, 400), (2, None, 5, 5), (2, None, 300, 256)],
+)
+def test_requests_are_prepared_before_the_clock_runs(
+    concurrency: int,
+    duration_s: float | None,
+    count: int | None,
+    prepared: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+    made_at_start: list[int] = []
+
+    class Noting(Connection):
+        def __init__(self, target: Target, limit_bytes: int) -> None:
+            made_at_start.append(len(made))
+            super().__init__(target, limit_bytes)
+
+    def requests(target: Target) -> Iterator[bytes]:
+        for number in itertools.count():
+            made.append(number)
+            yield ask(target, number)
+
+    monkeypatch.setattr(driver_module, "Connection", Noting)
+    with TruthServer(ttft_s=0.2 if count is None else 0) as server:
+        target = Target.of(server.url)
+        drive = driver(target).closed_loop(requests(target), concurrency, duration_s=duration_s, count=count)
+        asked = list(server.log())
+    assert made_at_start[0] == prepared
+    assert len(made) == max(prepared, count or 0)
+    assert len(set(asked)) == len(asked) == len(drive.exchanges)
+
+
 def test_a_server_that_answers_in_single_bytes_is_not_hopeless() -> None:
     with scripted_server("byte_per_write") as url:
         drive = closed_loop(url, 1, count=30)
@@ -287,6 +346,46 @@ def test_token_times_are_those_of_the_server(chunked: bool) -> None:
     assert statistics.median(gap_errors_ms) < itl_ms / 10
 
 
+# --- what it says of itself ---------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not KERNEL_STAMPS, reason="needs the kernel's receive stamps")
+def test_every_read_tells_how_long_its_data_had_been_there() -> None:
+    with TruthServer(itl_s=0.002) as server:
+        drive = open_loop(server.url, [0.0, 0.01, 0.02])
+    assert len(drive.read_lags_ns) >= sum(len(exchange.reads) for exchange in drive.exchanges) >= 3
+    assert min(drive.read_lags_ns) > -1e6
+    assert statistics.median(drive.read_lags_ns) < 50e6
+
+
+@pytest.mark.skipif(not KERNEL_STAMPS, reason="needs the kernel's receive stamps")
+def test_a_process_that_is_held_up_reads_late_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class HeldUp(Connection):
+        def on_readable(self) -> None:
+            time.sleep(0.05)
+            super().on_readable()
+
+    monkeypatch.setattr(driver_module, "Connection", HeldUp)
+    with TruthServer() as server:
+        drive = open_loop(server.url, [0.0])
+    assert max(drive.read_lags_ns) >= 50e6
+
+
+def test_a_clock_that_stands_well_has_hardly_any_drift() -> None:
+    with TruthServer() as server:
+        assert abs(open_loop(server.url, [0.0, 0.1]).clock_drift_ns) < 5e6
+
+
+@pytest.mark.parametrize("by_ns", [3_600_000_000_000, -25_000_000])
+def test_a_clock_that_is_set_meanwhile_has_drifted_by_that_much(
+    by_ns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offsets = iter([Offset(0, 1_000), Offset(1_000_000_000, 1_000 + by_ns)])
+    monkeypatch.setattr(driver_module, "read_offset", lambda: next(offsets))
+    with TruthServer() as server:
+        assert open_loop(server.url, [0.0]).clock_drift_ns == by_ns
+
+
 # --- what it leaves behind ----------------------------------------------------------------------------
 
 
@@ -305,6 +404,17 @@ def test_nothing_is_collected_while_it_runs_and_again_afterwards() -> None:
     assert not any(seen)
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
+
+
+def test_what_somebody_else_froze_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with TruthServer() as server:
+            closed_loop(server.url, 1, count=1)
+        assert 0 < gc.get_freeze_count() <= frozen
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.usefixtures("_collecting")

@@ -1,34 +1,55 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.load.connection import KERNEL_STAMPS
 from pytest_llmperf.load.decode import Trace
 from pytest_llmperf.load.driver import Drive
 from pytest_llmperf.load.health import Health, examine
 
 MS = 1_000_000
-OPEN = LoadPoint(rate=10, duration_s=10)
-CLOSED = LoadPoint(concurrency=2, duration_s=10)
 INPUT_TOKENS = 128
 ADVICE = "give the load generator a core of its own, or lower the rate"
 
 
-def trace(number: int, lag_ms: float = 0.1, ttft_ms: float = 50) -> Trace:
+def trace(number: int, lag_ms: float = 0.1, ttft_ms: float = 50, wait_ms: float = 0.25) -> Trace:
+    """Handed over ``lag_ms`` after it was due, and taken by the connection ``wait_ms`` later."""
     due_ns = 1_000_000 * MS + number * 100 * MS
-    sent_ns = due_ns + round(lag_ms * MS)
+    handed_ns = due_ns + round(lag_ms * MS)
     first_ns = due_ns + round(ttft_ms * MS)
-    tokens = (first_ns, first_ns + 10 * MS)
-    return Trace(due_ns, sent_ns, first_ns, tokens, first_ns + 10 * MS, 2, INPUT_TOKENS, None, None)
+    return Trace(
+        due_ns=due_ns,
+        handed_ns=handed_ns,
+        sent_ns=handed_ns + round(wait_ms * MS),
+        first_byte_ns=first_ns,
+        token_ns=(first_ns, first_ns + 10 * MS),
+        ended_ns=first_ns + 10 * MS,
+        output_tokens=2,
+        prompt_tokens=INPUT_TOKENS,
+        cached_tokens=None,
+        error=None,
+    )
+
+
+def failed(error: str, number: int = 0) -> Trace:
+    return replace(trace(number), sent_ns=0, token_ns=(), prompt_tokens=None, error=error)
 
 
 def judged(
-    traces: list[Trace], point: LoadPoint = OPEN, cpu_s: float = 0.5, shared_tokens: int = 0
+    traces: list[Trace],
+    *,
+    cpu_s: float = 0.5,
+    shared_tokens: int = 0,
+    read_lags_ms: Sequence[float] = (),
+    drift_ms: float = 0.0,
+    span_s: float = 10,
 ) -> Health:
-    return examine(Drive([], 0, 10_000 * MS, cpu_s), traces, point, INPUT_TOKENS, shared_tokens)
+    read_lags_ns = [round(lag * MS) for lag in read_lags_ms]
+    drive = Drive([], 0, round(span_s * 1e9), cpu_s, read_lags_ns, round(drift_ms * MS))
+    return examine(drive, traces, INPUT_TOKENS, shared_tokens)
 
 
 def test_a_run_on_time_has_no_problems() -> None:
@@ -36,7 +57,10 @@ def test_a_run_on_time_has_no_problems() -> None:
     assert health.problems == ()
     assert health.dispatch_lag_p50_ms == pytest.approx(0.1)
     assert health.dispatch_lag_p99_ms == pytest.approx(0.1)
-    assert health.achieved_share == pytest.approx(1)
+    assert health.connect_wait_p99_ms == pytest.approx(0.25)
+    assert health.read_lag_p99_ms == 0
+    assert health.clock_drift_ms == 0
+    assert not health.is_late
     assert health.cpu_share == pytest.approx(0.05)
     assert health.clock == ("kernel" if KERNEL_STAMPS else "process")
     assert health.cached_prompt_share == 0
@@ -45,6 +69,7 @@ def test_a_run_on_time_has_no_problems() -> None:
 
 def test_requests_that_leave_late_are_a_problem_with_its_size_its_limit_and_a_remedy() -> None:
     health = judged([trace(number, lag_ms=12.5) for number in range(100)])
+    assert health.is_late
     assert health.problems == (
         f"requests left 12.5 ms late (p99; limit 10.0 ms; this process used 5% of a core): {ADVICE}",
     )
@@ -70,19 +95,69 @@ def test_without_any_token_the_fixed_limit_of_lateness_holds() -> None:
     assert "limit 10.0 ms" in problem
 
 
-def test_falling_ever_further_behind_is_a_problem_of_the_rate() -> None:
-    slow = [trace(number, lag_ms=number * 3.0, ttft_ms=5000) for number in range(100)]
-    health = judged(slow, cpu_s=9.7)
-    assert health.achieved_share == pytest.approx(100 / 103)
+def test_a_connection_that_is_slow_to_take_requests_is_told_and_not_held_against_the_generator() -> None:
+    health = judged([trace(number, wait_ms=200, ttft_ms=300) for number in range(20)])
+    assert health.connect_wait_p99_ms == pytest.approx(200)
+    assert health.dispatch_lag_p99_ms == pytest.approx(0.1)
+    assert health.problems == ()
+
+
+# -- reads that come late ----------------------------------------------------------------------------
+
+
+def test_data_that_is_read_late_is_a_problem_because_tokens_then_share_a_time() -> None:
+    health = judged([trace(number) for number in range(20)], read_lags_ms=[12.5] * 100)
+    assert health.read_lag_p99_ms == pytest.approx(12.5)
+    assert health.is_late
     assert health.problems == (
-        "only 97.1% of the requested rate was driven (limit 98%; this process used 97% of a core): " + ADVICE,
+        "data was read 12.5 ms after it came (p99; limit 10.0 ms; this process used 5% of a core), so that "
+        f"tokens which came in between share one time: {ADVICE}",
     )
 
 
-def test_a_closed_loop_has_no_rate_to_fall_behind() -> None:
-    slow = [trace(number, lag_ms=number * 3.0, ttft_ms=5000) for number in range(100)]
-    assert judged(slow, CLOSED).achieved_share == 1
-    assert judged(slow, CLOSED).problems == ()
+def test_a_few_late_reads_are_seen_by_the_99th_percentile() -> None:
+    one_in_33 = [30.0 if number % 33 == 0 else 0.1 for number in range(1000)]
+    assert len(judged([trace(0)], read_lags_ms=one_in_33).problems) == 1
+    one_in_500 = [30.0 if number % 500 == 0 else 0.1 for number in range(1000)]
+    assert judged([trace(0)], read_lags_ms=one_in_500).problems == ()
+
+
+def test_the_limit_of_late_reads_is_that_of_late_requests() -> None:
+    slow = [trace(number, ttft_ms=500) for number in range(20)]
+    assert judged(slow, read_lags_ms=[49.0] * 10).problems == ()
+    (problem,) = judged(slow, read_lags_ms=[51.0] * 10).problems
+    assert problem.startswith("data was read 51.0 ms after it came (p99; limit 50.0 ms; ")
+
+
+# -- the clock ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("span_s", "drift_ms", "limit_ms"),
+    [(10, 6.1, 6.0), (10, -6.1, 6.0), (0.001, 1.1, 1.0), (100, 51.2, 51.0), (100, -3600_000, 51.0)],
+)
+def test_a_clock_that_is_set_during_the_run_is_a_problem(
+    span_s: float, drift_ms: float, limit_ms: float
+) -> None:
+    health = judged([trace(0)], drift_ms=drift_ms, span_s=span_s, cpu_s=0)
+    assert health.clock_drift_ms == pytest.approx(drift_ms)
+    assert health.is_late
+    assert health.problems == (
+        f"the machine's clock was set by {drift_ms:.1f} ms during the run (limit {limit_ms:.1f} ms): let it "
+        "settle first",
+    )
+
+
+@pytest.mark.parametrize(
+    ("span_s", "drift_ms"), [(10, 5.9), (10, -5.9), (0.001, 0.9), (100, 50.9), (0.001, -0.9)]
+)
+def test_a_clock_that_runs_a_little_fast_or_slow_is_none(span_s: float, drift_ms: float) -> None:
+    health = judged([trace(0)], drift_ms=drift_ms, span_s=span_s, cpu_s=0)
+    assert health.problems == ()
+    assert not health.is_late
+
+
+# -- the cache ---------------------------------------------------------------------------------------
 
 
 def cached(tokens: int | None, prompt_tokens: int | None = INPUT_TOKENS) -> Trace:
@@ -107,6 +182,12 @@ def test_what_all_prompts_share_may_come_from_the_cache_in_whole_blocks(hit: int
     assert judged([cached(hit)], shared_tokens=10).cached_prompt_share == pytest.approx(share)
 
 
+@pytest.mark.parametrize("claimed", [INPUT_TOKENS, INPUT_TOKENS + 1, 1_000_000])
+def test_no_more_can_come_from_the_cache_than_there_is(claimed: int) -> None:
+    assert judged([cached(claimed), cached(0)]).cached_prompt_share == pytest.approx(0.5)
+    assert judged([cached(claimed)], shared_tokens=INPUT_TOKENS).cached_prompt_share == 0
+
+
 def test_engines_that_do_not_tell_of_their_cache_are_not_accused() -> None:
     assert judged([cached(None), cached(None)]).cached_prompt_share == 0
     assert judged([cached(5, prompt_tokens=None), cached(5, prompt_tokens=0)]).cached_prompt_share == 0
@@ -116,26 +197,73 @@ def test_prompts_of_another_length_are_counted() -> None:
     traces = [replace(trace(0), prompt_tokens=tokens) for tokens in (INPUT_TOKENS, 127, 129, None)]
     health = judged(traces)
     assert health.wrong_prompt_lengths == 2
-    assert health.problems == ("2 prompts were not 128 tokens long by the engine's count",)
+    assert health.problems == (
+        "2 prompts of 128 tokens were 127 or 129 by the engine's count: does a proxy or the tokenizer add to "
+        "them?",
+    )
+    assert not health.is_late
+
+
+def test_of_many_wrong_lengths_the_first_five_are_named() -> None:
+    traces = [replace(trace(0), prompt_tokens=200 + number % 7) for number in range(21)]
+    (problem,) = judged(traces).problems
+    assert problem.startswith(
+        "21 prompts of 128 tokens were 200 or 201 or 202 or 203 or 204 by the engine's "
+    )
+
+
+# -- what this machine lacks -------------------------------------------------------------------------
+
+
+def test_requests_that_failed_for_want_of_something_here_are_a_problem_and_not_the_engines() -> None:
+    short = [failed("client: Cannot assign requested address", number) for number in range(3)]
+    health = judged([trace(4), *short])
+    assert not health.is_late
+    assert health.problems == (
+        "3 requests failed for want of something on this machine (client: Cannot assign requested address)",
+    )
+
+
+@pytest.mark.parametrize("error", ["connect: Connection refused", "reset: by peer", "HTTP 500: 'client: x'"])
+def test_what_the_server_did_is_no_problem_of_the_run(error: str) -> None:
+    assert judged([failed(error)] * 3).problems == ()
+
+
+# -- all of it ---------------------------------------------------------------------------------------
 
 
 def test_all_problems_are_named_at_once() -> None:
-    traces = [
-        replace(trace(number, lag_ms=20 + number * 5), cached_tokens=100, prompt_tokens=200)
-        for number in range(50)
+    traces = [replace(trace(number, lag_ms=20), cached_tokens=100, prompt_tokens=200) for number in range(50)]
+    traces.append(failed("client: No buffer space available"))
+    health = judged(traces, read_lags_ms=[20], drift_ms=20)
+    beginnings = [" ".join(problem.split()[:3]) for problem in health.problems]
+    assert beginnings == [
+        *("requests left 20.0", "data was read", "the machine's clock"),
+        *("50% of the", "50 prompts of", "1 requests failed"),
     ]
-    beginnings = [problem.split()[0] for problem in judged(traces).problems]
-    assert beginnings == ["requests", "only", "50%", "50"]
+    assert health.is_late
 
 
 def test_requests_that_were_never_sent_have_no_lateness() -> None:
-    never = replace(trace(0), sent_ns=0, token_ns=(), error="connect: Connection refused")
+    never = replace(failed("reset: the connection was closed before the request was due"), handed_ns=0)
     assert judged([never, never]).problems == ()
-    assert judged([never, trace(1)]).dispatch_lag_p99_ms == pytest.approx(0.1)
+    health = judged([never, trace(1)])
+    assert health.dispatch_lag_p50_ms == health.dispatch_lag_p99_ms == pytest.approx(0.1)
+    assert health.connect_wait_p99_ms == pytest.approx(0.25)
+
+
+def test_a_request_for_which_no_connection_came_was_late_or_not_all_the_same() -> None:
+    refused = [
+        replace(trace(number, lag_ms=50), sent_ns=0, token_ns=(), error="connect: x") for number in range(9)
+    ]
+    health = judged(refused)
+    assert health.is_late
+    assert health.dispatch_lag_p99_ms == pytest.approx(50)
+    assert health.connect_wait_p99_ms == 0
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_next_to_nothing_can_be_judged_too(count: int) -> None:
     health = judged([trace(number) for number in range(count)])
     assert health.problems == ()
-    assert health.achieved_share == 1
+    assert not health.is_late

@@ -4,6 +4,7 @@ import itertools
 import math
 import threading
 from collections.abc import Iterator
+from typing import cast
 
 import httpx
 import pytest
@@ -13,8 +14,10 @@ from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import Description
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.load.client import Client
+from pytest_llmperf.load.decode import Trace
 from pytest_llmperf.load.target import Target
 from pytest_llmperf.load.warmup import AGREEMENT, AGREEMENT_MS, MAX_BURSTS, WarmUp, warm_up
+from tests.measure.traces import answered
 from tests.servers import DONE, MODEL, TruthServer, Wire, scripted_server
 
 SHORT = Workload(input_tokens=8, output_tokens=2)
@@ -81,8 +84,6 @@ def test_a_server_that_grows_ever_faster_is_not_warm_after_the_last_burst() -> N
         (LoadPoint(concurrency=1, requests=1), 1, 4),
         (LoadPoint(concurrency=6, requests=1), 6, 6),
         (LoadPoint(rate=0.5, requests=1), 1, 4),
-        (LoadPoint(rate=2.5, requests=1), 3, 4),
-        (LoadPoint(rate=500, requests=1), 8, 8),
     ],
 )
 def test_a_burst_is_as_large_as_what_the_load_point_keeps_under_way(
@@ -92,6 +93,51 @@ def test_a_burst_is_as_large_as_what_the_load_point_keeps_under_way(
         result = warmed(server.url, point)
         assert server.peak() == at_once
         assert len(server.log()) == in_a_burst * len(result.medians_ms)
+
+
+class Bursts:
+    """Stands for a client: a burst is answered after the next of ``latencies_ms``, and noted in ``asked``."""
+
+    def __init__(self, latencies_ms: list[float]) -> None:
+        self._latencies_ms = iter(latencies_ms)
+        self.asked: list[tuple[int, int]] = []
+
+    def burst(self, workload: Workload, count: int, concurrency: int) -> list[Trace]:
+        self.asked.append((count, concurrency))
+        return [answered(0, 0.25 + next(self._latencies_ms))] * count
+
+
+def bursts_of(point: LoadPoint, *latencies_ms: float) -> list[tuple[int, int]]:
+    """How many requests, and how many of them at once, each burst had."""
+    client = Bursts(list(latencies_ms))
+    warm_up(cast("Client", client), SHORT, point)
+    return client.asked
+
+
+@pytest.mark.parametrize(
+    ("rate", "first", "second"),
+    [
+        (0.5, (4, 1), (4, 1)),
+        (2.5, (4, 3), (4, 2)),
+        (10, (10, 10), (5, 5)),
+        (500, (256, 256), (250, 250)),
+        (5000, (256, 256), (256, 256)),
+    ],
+)
+def test_an_open_loop_keeps_rate_times_latency_under_way(
+    rate: float, first: tuple[int, int], second: tuple[int, int]
+) -> None:
+    # The first burst knows no latency and takes it for a second; then it was 500 ms.
+    assert bursts_of(LoadPoint(rate=rate, requests=1), 500, 500) == [first, second]
+
+
+def test_each_burst_follows_the_latency_of_the_one_before_it() -> None:
+    point = LoadPoint(rate=20, requests=1)
+    assert [at_once for _, at_once in bursts_of(point, 4000, 2000, 400, 100, 100)] == [20, 80, 40, 8, 2]
+
+
+def test_the_size_of_a_closed_loops_bursts_does_not_depend_on_the_latency() -> None:
+    assert bursts_of(LoadPoint(concurrency=6, requests=1), 9000, 3000, 3000) == [(6, 6)] * 3
 
 
 def test_a_server_that_fails_altogether_is_left_to_the_measurement() -> None:

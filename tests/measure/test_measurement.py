@@ -7,10 +7,8 @@ import pytest
 from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.errors import DeclarationError
-from pytest_llmperf.load.health import Health
 from pytest_llmperf.measure.measurement import Measurement, Measurements
-
-HEALTH = Health(0.1, 0.4, 1.0, 0.2, "kernel", 0.0, 0, ())
+from tests.load.healthy import HEALTH
 
 
 def measured(point: LoadPoint, percentile: str = "p95", **values: float) -> Measurement:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from pytest_llmperf.declare.metrics import METRICS, PERCENTILES, STATISTICS, MetricKey
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.load.decode import Trace
-from pytest_llmperf.measure.metrics import is_supported, observations, summarise
+from pytest_llmperf.measure.metrics import is_supported, observations, summarise, uncertainty
+from pytest_llmperf.measure.timeline import Timeline
 from tests.measure.traces import START_MS, answered, failed, timeline
 
 # Three requests, due 1 s apart in a schedule of 4 s, and a fourth that failed:
@@ -153,6 +155,76 @@ def test_a_percentile_needs_an_observation_beyond_it(statistic: str, needed: int
 
 def test_what_has_no_statistic_needs_no_observations() -> None:
     assert is_supported(MetricKey("requests"), 0)
+
+
+# -- how badly it is known ---------------------------------------------------------------------------
+
+
+def drawn(count: int, seed: int = 1, spread: float = 0.5) -> Timeline:
+    """Requests of two tokens whose TTFT is lognormal."""
+    ttfts = 100 * np.exp(np.random.default_rng(seed).normal(0, spread, count))
+    return timeline([answered(START_MS, START_MS + ttft, START_MS + ttft + 10) for ttft in ttfts.tolist()])
+
+
+def test_every_statistic_over_requests_has_an_uncertainty_and_nothing_else() -> None:
+    assert set(uncertainty(timeline(ORDINARY, scheduled_s=4.0))) == {
+        MetricKey(name, statistic).name for name in ("ttft", "tpot", "e2e") for statistic in STATISTICS
+    }
+
+
+def test_the_uncertainty_of_a_mean_is_what_theory_says() -> None:
+    # The relative standard error of the mean of n lognormal values: √(exp(σ²) − 1) / √n.
+    theory = math.sqrt((math.exp(0.25) - 1) / 400)
+    known = statistics.fmean(uncertainty(drawn(400, seed))["ttft_mean_ms"] for seed in range(20))
+    assert known == pytest.approx(theory, rel=0.1)
+
+
+def test_the_uncertainty_of_a_percentile_is_what_theory_says() -> None:
+    # √(p (1 − p) / n) over the density there, which for logarithms is the normal one over σ.
+    density = math.exp(-(1.6448536**2) / 2) / math.sqrt(2 * math.pi) / 0.5
+    theory = math.sqrt(0.95 * 0.05 / 1000) / density
+    known = statistics.fmean(uncertainty(drawn(1000, seed))["ttft_p95_ms"] for seed in range(20))
+    assert known == pytest.approx(theory, rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["ttft_mean_ms", "ttft_p50_ms", "ttft_p95_ms", "e2e_p90_ms"])
+def test_the_uncertainty_shrinks_with_the_root_of_the_number_of_requests(name: str) -> None:
+    few, many = (
+        statistics.fmean(uncertainty(drawn(count, seed))[name] for seed in range(20)) for count in (100, 1600)
+    )
+    assert few / many == pytest.approx(4, rel=0.25)
+
+
+def test_a_single_request_tells_nothing() -> None:
+    known = uncertainty(timeline([answered(1000, 1100, 1110)]))
+    assert set(known.values()) == {1.0}
+    assert len(known) == 3 * len(STATISTICS)
+
+
+def test_requests_that_are_all_alike_leave_nothing_unknown() -> None:
+    known = uncertainty(timeline([answered(1000, 1100, 1110)] * 30))
+    assert list(known.values()) == pytest.approx([0.0] * 15)
+
+
+def test_the_uncertainty_is_the_same_whenever_it_is_asked_for() -> None:
+    run = drawn(50)
+    before = np.random.get_state()[1].tolist()  # type: ignore[index]
+    assert uncertainty(run) == uncertainty(run) == uncertainty(drawn(50))
+    assert uncertainty(run) != uncertainty(drawn(50, seed=2))
+    assert np.random.get_state()[1].tolist() == before  # type: ignore[index]
+
+
+def test_what_has_no_value_has_no_uncertainty() -> None:
+    assert uncertainty(timeline([])) == {}
+    assert uncertainty(timeline([failed(1000, "reset: x")])) == {}
+    singles = uncertainty(timeline([answered(1000, 1100), answered(1000, 1300)]))
+    assert {name.partition("_")[0] for name in singles} == {"ttft", "e2e"}
+
+
+def test_a_value_without_a_logarithm_makes_its_statistics_unknown() -> None:
+    known = uncertainty(timeline([answered(1000, 1100, 1100), answered(1000, 1200, 1210)]))
+    assert known["tpot_p50_ms"] == 1.0  # all tokens of one answer came at once
+    assert 0 < known["ttft_p50_ms"] < 1
 
 
 # -- properties --------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ def answered(due_ms: float, *token_ms: float, tokens: int | None = None) -> Trac
     """A request that got its tokens at these times; ``tokens`` where events carried more than one."""
     return Trace(
         due_ns=ns(due_ms),
+        handed_ns=ns(due_ms + 0.125),
         sent_ns=ns(due_ms + 0.25),
         first_byte_ns=ns(token_ms[0]),
         token_ns=tuple(map(ns, token_ms)),
@@ -32,6 +33,7 @@ def answered(due_ms: float, *token_ms: float, tokens: int | None = None) -> Trac
 def failed(due_ms: float, error: str, *token_ms: float) -> Trace:
     return Trace(
         due_ns=ns(due_ms),
+        handed_ns=ns(due_ms),
         sent_ns=ns(due_ms),
         first_byte_ns=None,
         token_ns=tuple(map(ns, token_ms)),

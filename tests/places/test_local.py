@@ -49,6 +49,35 @@ def test_the_account_has_command_exit_code_and_log_without_secrets(tmp_path: Pat
     server.stop()
 
 
+def test_the_log_that_is_kept_holds_no_secret_once_it_is_stopped(tmp_path: Path) -> None:
+    code = "import os, sys; print('args', sys.argv[1:], os.environ['MY_TOKEN'], 'größer', flush=True)"
+    engine = Script(code, {"MY_TOKEN": "hunter2", "PLAIN": "hunter3"})
+    server = start(tmp_path, engine, "llamacpp --api-key swordfish --ssl-secret=opensesame --threads 2")
+    ended(server)
+    assert "swordfish" in server.process.log.read_text()
+    server.stop()
+    server.stop()
+    assert server.process.log.read_text() == (
+        "args ['--api-key', '[redacted]', '--ssl-secret=[redacted]', '--threads', '2'] [redacted] größer\n"
+    )
+
+
+def test_a_log_without_secrets_is_kept_to_the_byte(tmp_path: Path) -> None:
+    code = r"import sys; sys.stdout.buffer.write(b'odd \xff\r\n\n'); sys.stdout.flush()"
+    server = start(tmp_path, Script(code))
+    ended(server)
+    server.stop()
+    assert server.process.log.read_bytes() == b"odd \xff\r\n\n"
+
+
+def test_a_log_that_is_gone_does_not_keep_an_engine_from_its_end(tmp_path: Path) -> None:
+    server = start(tmp_path, Script("import time; time.sleep(60)", {"MY_TOKEN": "hunter2"}))
+    server.process.log.unlink()
+    server.stop()
+    assert not server.is_alive()
+    assert not server.process.log.exists()
+
+
 def test_our_own_variables_are_not_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMPERF_API_KEY", "hunter2")
     server = start(tmp_path, Script("import os; print([n for n in os.environ if n.startswith('LLMPERF')])"))

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.process import EngineProcess, describe_exit
-from tests.leftovers import MARK, gone, marked
+from tests.leftovers import MARK, gone, marked, open_files
 
 Start = Callable[..., EngineProcess]
 
@@ -103,6 +103,7 @@ def test_stopping_twice_is_no_error(start: Start) -> None:
 
 def test_the_interrupt_of_a_terminal_does_not_reach_it(start: Start) -> None:
     process = start(f"{READY}time.sleep(60)")
+    assert process.pid is not None
     assert os.getsid(process.pid) == process.pid
     assert os.getsid(process.pid) != os.getsid(0)
     process.stop()
@@ -143,6 +144,58 @@ time.sleep(60)
     assert gone(mark)
 
 
+def test_a_guardian_killed_with_9_leaves_no_grandchild_and_no_file_open(start: Start, mark: str) -> None:
+    before = open_files()
+    process = start(
+        "signal.signal(15, signal.SIG_IGN)\n"
+        f"if not os.fork():\n    os.fork()\n    time.sleep(60)\n{READY}time.sleep(60)"
+    )
+    while len(marked(mark)) < 3:
+        time.sleep(0.01)
+    os.kill(process._guardian.pid, signal.SIGKILL)
+    while process.is_alive():
+        time.sleep(0.01)
+    assert process.exit_code is None
+    assert describe_exit(process.exit_code) == "ended with its guardian process, which somebody killed"
+    process.stop()
+    assert gone(mark, within_s=5)
+    assert open_files() == before
+    process.stop()
+    assert not process.is_alive()
+
+
+@pytest.mark.parametrize("how", ["asked", "dead", "refused"])
+def test_no_file_is_left_open(how: str, start: Start, tmp_path: Path) -> None:
+    before = open_files()
+    if how == "refused":
+        with pytest.raises(EngineError):
+            EngineProcess(["/no/such/program"], os.environ, tmp_path / "log", 1.0)
+    else:
+        process = start(f"{READY}time.sleep({60 if how == 'asked' else 0})")
+        while how == "dead" and process.is_alive():
+            time.sleep(0.01)
+        process.stop()
+    assert open_files() == before
+
+
+def test_the_last_word_of_a_guardian_that_ended_long_ago_is_not_missed(start: Start) -> None:
+    process = start(f"{READY}time.sleep(0.1)\nos._exit(3)")
+    process._guardian.wait()
+    assert not process.is_alive()
+    assert process.exit_code == 3
+
+
+def test_a_guardian_that_cannot_be_started_is_an_engine_that_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*args: object, **options: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", exhausted)
+    with pytest.raises(EngineError, match=r"guardian process cannot be started: .*temporarily unavailable"):
+        EngineProcess([sys.executable, "-V"], os.environ, tmp_path / "log", 1.0)
+
+
 def test_the_log_tail_skips_blank_lines_and_survives_odd_bytes(tmp_path: Path) -> None:
     process = EngineProcess([sys.executable, "-V"], os.environ, tmp_path / "log", 1.0)
     process.stop()
@@ -155,7 +208,7 @@ def test_the_log_tail_skips_blank_lines_and_survives_odd_bytes(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (None, "ended"),
+        (None, "ended with its guardian process, which somebody killed"),
         (0, "exited with code 0"),
         (3, "exited with code 3"),
         (-9, "was killed by SIGKILL"),

@@ -14,12 +14,11 @@ from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.judge.change import compare
 from pytest_llmperf.judge.objective import judge_limit
 from pytest_llmperf.keep.result import PointResult, Run, TestResult
-from pytest_llmperf.load.health import Health
 from pytest_llmperf.measure.measurement import Measurement
+from tests.load.healthy import HEALTH
 
 CHAT = Workload(input_tokens=1024, output_tokens=128, chat=True)
 SLOW, FAST = LoadPoint(rate=1.0, duration_s=30.0), LoadPoint(rate=4.0, duration_s=30.0)
-HEALTH = Health(0.1, 0.4, 1.0, 0.2, "kernel", 0.0, 0, ())
 COMPARED = "compared with vllm==0.23.0, accepted 2026-01-02, 3 launches"
 
 

@@ -16,7 +16,7 @@ def test_a_broken_slo_says_where_by_how_much_and_how_often() -> None:
         writer.launch(launch, FAST, values=latencies(1 if launch == 1 else 4))
     writer.judge()
     expected = """
-test_chat misses its SLO (vllm --max-num-seqs 256).
+TTFT p95 at 4/s is 300 ms, limit 160 ms: test_chat misses its SLO (vllm --max-num-seqs 256).
 
   SLO       TTFT p95 at 4/s is 300 ms, limit 160 ms (88% over; missed in 1 of 2 launches)
   SLO       output tokens at 4/s is 617/s, limit 1000/s (38% short; missed in 1 of 2 launches)
@@ -35,7 +35,7 @@ def test_errors_break_the_slo_with_an_example_of_each_kind() -> None:
     writer.launch(2, requests=50, errors={"HTTP 503": (2, "HTTP 503: very busy")}, values=latencies())
     writer.judge()
     expected = """
-test_chat misses its SLO (vllm --max-num-seqs 256).
+error rate at 1/s is 6%, limit 0%: test_chat misses its SLO (vllm --max-num-seqs 256).
 
   SLO       error rate at 1/s is 6%, limit 0%
               5 × HTTP 503: busy
@@ -57,7 +57,7 @@ def test_a_regression_says_what_got_worse_what_differs_and_how_to_accept_it() ->
     writer.result.subject_differences = ["version: 0.23.0 → 0.24.0", "flag --max-num-seqs: (none) → 256"]
     writer.result.command = [*writer.result.command, "--llmperf-engine", "vllm --max-num-seqs 256"]
     expected = """
-test_chat is worse than its baseline (vllm --max-num-seqs 256).
+TTFT p50 at 1/s: 100 ms → 130 ms, +30%: test_chat is worse than its baseline (vllm --max-num-seqs 256).
 
   worse     TTFT p50 at 1/s: 100 ms → 130 ms, +30% (95% interval +22% to +39%; 3 + 3 launches; tolerance 5%)
   worse     output tokens at 1/s: 1235/s → 950/s, -23% (95% interval -28% to -18%; 3 + 3 launches; tolerance 5%)
@@ -80,7 +80,7 @@ def test_what_broke_the_slo_cannot_be_accepted_and_no_one_is_told_to_try() -> No
         writer.launch(launch, values=latencies(1.3))
     writer.judge(ttft_p95_ms=[120] * 3)
     expected = """
-test_chat misses its SLO and is worse than its baseline (vllm --max-num-seqs 256).
+TTFT p95 at 1/s is 195 ms, limit 160 ms: test_chat misses its SLO and is worse than its baseline (vllm --max-num-seqs 256).
 
   SLO       TTFT p95 at 1/s is 195 ms, limit 160 ms (22% over; missed in 4 of 4 launches)
   worse     TTFT p95 at 1/s: 120 ms → 195 ms, +62% (95% interval +53% to +72%; 3 + 4 launches; tolerance 5%)
@@ -129,6 +129,103 @@ test_chat could not be told from its baseline, nor be called equal (vllm --max-n
 
   Next:
     more launches will hardly decide it: it lies too close to --llmperf-tolerance
+"""
+    assert text_block(explain(writer.entry())) == expected
+
+
+def test_when_everything_failed_the_engine_has_the_word_and_no_lower_load_is_advised() -> None:
+    writer = Writer(ttft_ms=160)
+    for launch in (1, 2):
+        for point in (SLOW, FAST):
+            writer.launch(launch, point, requests=50, errors={"HTTP 500": (50, "HTTP 500: 'no GPU'")})
+    writer.judge()
+    expected = """
+error rate at 1/s is 100%, limit 0%: test_chat misses its SLO (vllm --max-num-seqs 256).
+
+  SLO       error rate at 1/s is 100%, limit 0%
+              100 × HTTP 500: 'no GPU'
+  SLO       error rate at 4/s is 100%, limit 0%
+              100 × HTTP 500: 'no GPU'
+
+  Next:
+    see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-launches 3
+    read what the engine says: the examples above, and its log
+"""
+    assert text_block(explain(writer.entry())) == expected
+
+
+def test_a_load_at_which_some_succeeded_is_worth_a_search_for_a_lower_one() -> None:
+    writer = Writer()
+    writer.launch(1, SLOW, requests=50, values=latencies())
+    writer.launch(1, FAST, requests=50, errors={"reset": (50, "reset: by peer")})
+    writer.judge()
+    expected = """
+error rate at 4/s is 100%, limit 0%: test_chat misses its SLO (vllm --max-num-seqs 256).
+
+  SLO       error rate at 4/s is 100%, limit 0%
+              50 × reset: by peer
+
+  Next:
+    see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-launches 3
+    find the load that still meets the SLO: the table below, or less in --llmperf-rates or --llmperf-concurrency
+"""
+    assert text_block(explain(writer.entry())) == expected
+
+
+def test_a_test_that_was_not_compared_in_everything_says_why_and_how_to_go_on() -> None:
+    writer = Writer(ttft_ms=160)
+    writer.launch(1, values=latencies())
+    writer.judge()
+    writer.result.baseline = "the baseline has no values at 1/s"
+    expected = """
+test_chat was not compared with a baseline in everything (vllm --max-num-seqs 256).
+
+  the baseline has no values at 1/s
+
+  Next:
+    accept what is measured, if it is as it should be: pytest --llmperf tests/test_perf.py::test_chat --llmperf-update
+"""
+    assert text_block(explain(writer.entry())) == expected
+
+
+def test_more_launches_are_not_advised_where_there_is_but_one_to_measure() -> None:
+    writer = Writer()
+    writer.result.subject = {"engine": "http://gpu.example:8000"}
+    writer.result.subject_text = "http://gpu.example:8000"
+    writer.launch(1, values=latencies())
+    writer.judge(ttft_p50_ms=[96])
+    expected = """
+test_chat could not be told from its baseline, nor be called equal (http://gpu.example:8000).
+
+  undecided TTFT p50 at 1/s: 96 ms → 100 ms, +4.2% (95% interval -14% to +27%; 1 + 1 launches; tolerance 5%)
+
+  compared with vllm==0.23.0, accepted 2026-01-02, 3 launches
+  What differs: nothing that is known of; version, flags, variables and settings are equal
+
+  Next:
+    a server at a URL is one launch however often it is measured, and launches of one build differ; only a change beyond the interval can be told: widen --llmperf-tolerance, or test an engine that is started from here
+"""
+    assert text_block(explain(writer.entry())) == expected
+
+
+def test_a_server_at_a_url_can_break_its_slo_and_be_worse_like_any_other() -> None:
+    writer = Writer(ttft_ms=160)
+    writer.result.subject = {"engine": "https://gpu.example"}
+    writer.result.subject_text = "https://gpu.example"
+    writer.launch(1, values=latencies(2))
+    writer.judge(ttft_p50_ms=[100])
+    expected = """
+TTFT p95 at 1/s is 300 ms, limit 160 ms: test_chat misses its SLO and is worse than its baseline (https://gpu.example).
+
+  SLO       TTFT p95 at 1/s is 300 ms, limit 160 ms (88% over; missed in 1 of 1 launches)
+  worse     TTFT p50 at 1/s: 100 ms → 200 ms, +100% (95% interval +64% to +143%; 1 + 1 launches; tolerance 5%)
+
+  compared with vllm==0.23.0, accepted 2026-01-02, 3 launches
+  What differs: nothing that is known of; version, flags, variables and settings are equal
+
+  Next:
+    see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-launches 3
+    find the load that still meets the SLO: the table below, or less in --llmperf-rates or --llmperf-concurrency
 """
     assert text_block(explain(writer.entry())) == expected
 

@@ -149,7 +149,8 @@ def test_every_column_is_a_metric_under_its_canonical_name() -> None:
 
 
 def test_every_verdict_on_a_change_has_its_own_mark_which_the_legend_explains() -> None:
-    assert set(CHANGE_MARKS) == {str(verdict) for verdict in Verdict if verdict != Verdict.INVALID}
+    of_a_metric = (Verdict.PASS, Verdict.REGRESSED, Verdict.IMPROVED, Verdict.INCONCLUSIVE)
+    assert set(CHANGE_MARKS) == {str(verdict) for verdict in of_a_metric}
     assert len(set(CHANGE_MARKS.values())) == len(CHANGE_MARKS)
     for mark in (*CHANGE_MARKS.values(), "~"):
         assert mark in " ".join(LEGEND)
