@@ -1,0 +1,185 @@
+"""The start of a server at a URL; llama.cpp's own is with the engines."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.engines.url import OpenAiServer
+from pytest_llmperf.errors import EngineError
+from pytest_llmperf.load.launch import API_KEY_VARIABLE, Launch, api_key
+from tests.servers import TruthServer, Wire, dead_url, json_answer, scripted_server
+
+
+@contextlib.contextmanager
+def launched(url: str) -> Iterator[Launch]:
+    started = Launch(
+        0,
+        parse_subject(url),
+        OpenAiServer(),
+        None,
+        log=Path("/nowhere"),
+        startup_timeout_s=0.3,
+        request_timeout_s=10,
+        waiting=lambda elapsed_s: None,
+        watch=lambda sent, ended: None,
+    )
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+# --- the key ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "key"),
+    [
+        ("", None),
+        ("  \n", None),
+        ("sk-abc", "sk-abc"),
+        ("sk-abc\n", "sk-abc"),
+        ("\t sk-abc \r\n", "sk-abc"),
+        ("a.b_c~d+e/f==", "a.b_c~d+e/f=="),
+    ],
+)
+def test_a_key_is_taken_without_the_blanks_around_it(
+    said: str, key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, said)
+    assert api_key() == key
+
+
+def test_without_the_variable_there_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
+    assert api_key() is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["sk abc", "sk-äbc", "sk-abc\nX-Other: header", "sk\tabc", "sk\x7fabc", "sk\u00a0abc", "ключ", "a\x1bb"],
+)
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, said)
+    with pytest.raises(EngineError) as caught:
+        api_key()
+    assert str(caught.value) == "LLMPERF_API_KEY has blanks or odd characters in it; it is not shown here"
+    assert caught.value.__cause__ is None
+
+
+def test_a_key_that_is_refused_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "schlüssel")
+    with (
+        TruthServer() as server,
+        pytest.raises(EngineError, match="it is not shown here") as caught,
+        launched(server.url),
+    ):
+        raise AssertionError
+    assert "schlüssel" not in str(caught.value)
+
+
+def test_the_key_goes_into_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "sk-abc\n")
+    seen = []
+
+    def refuse(wire: Wire) -> None:
+        seen.append((wire.request.path, wire.request.headers.get("authorization")))
+        if wire.request.method == "GET":
+            wire.send(json_answer("200 OK", {"data": [{"id": "m"}]}, "Connection: close"))
+        else:
+            wire.send(json_answer("403 Forbidden", {}, "Connection: close"))
+
+    with (
+        scripted_server(refuse, everything=True) as url,
+        pytest.raises(
+            EngineError, match=r"HTTP 403: '\{\}' \(LLMPERF_API_KEY is the key that is sent\)"
+        ) as caught,
+        launched(url),
+    ):
+        raise AssertionError
+    assert {path for path, _ in seen} >= {"/v1/models", "/v1/completions"}
+    assert {key for _, key in seen} == {"Bearer sk-abc"}
+    assert "sk-abc" not in str(caught.value)
+
+
+# --- up, and gone -------------------------------------------------------------------------------------
+
+
+def test_a_server_at_a_url_has_no_start_up_time_and_answers() -> None:
+    with TruthServer() as server, launched(server.url) as launch:
+        assert launch.startup_s is None
+        launch.check_alive()
+        launch.check_answering()
+
+
+def test_a_server_that_has_gone_away_stopped_answering_and_the_connection_says_how() -> None:
+    with contextlib.ExitStack() as stack:
+        with TruthServer() as server:
+            launch = stack.enter_context(launched(server.url))
+        launch.check_alive()  # nothing of it can be known
+        with pytest.raises(EngineError) as caught:
+            launch.check_answering()
+    lines = str(caught.value).splitlines()
+    assert lines[0] == (
+        f"{server.url} stopped answering while it was measured (ConnectError: [Errno 111] Connection refused)"
+    )
+    assert lines[1] == f"server: {server.url}, which was not started from here"
+
+
+def test_nobody_at_a_url_is_named_with_what_the_connection_said() -> None:
+    with dead_url() as url, pytest.raises(EngineError) as caught, launched(url):
+        raise AssertionError
+    assert str(caught.value) == (
+        f"{url}: nothing answers HTTP there; tried for 0.3 s (ConnectError: [Errno 111] Connection refused)\n"
+        f"server: {url}, which was not started from here"
+    )
+
+
+@pytest.mark.parametrize(
+    "interruption", [KeyboardInterrupt(), EngineError("no"), ValueError("odd")], ids=repr
+)
+def test_a_start_that_is_broken_off_leaves_no_connection(
+    interruption: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    client = httpx.Client
+
+    def kept(**options: object) -> httpx.Client:
+        opened.append(client(**options))  # type: ignore[arg-type]
+        return opened[-1]
+
+    def broken(self: OpenAiServer, client: httpx.Client, model: str | None) -> None:
+        raise interruption
+
+    monkeypatch.setattr(httpx, "Client", kept)
+    monkeypatch.setattr(OpenAiServer, "describe", broken)
+    with TruthServer() as server, pytest.raises(type(interruption)), launched(server.url):
+        raise AssertionError
+    (control,) = opened
+    assert control.is_closed
+
+
+def test_stop_ends_the_server_even_if_its_connection_cannot_be_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopped = threading.Event()
+    with TruthServer() as server, launched(server.url) as launch:
+
+        def fail() -> None:
+            raise RuntimeError("closing failed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(launch.control, "close", fail)
+            patch.setattr(launch.server, "stop", stopped.set)
+            with pytest.raises(RuntimeError, match="closing failed"):
+                launch.stop()
+    assert stopped.is_set()
