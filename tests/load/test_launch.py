@@ -13,7 +13,7 @@ import pytest
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.errors import EngineError
-from pytest_llmperf.load.launch import API_KEY_VARIABLE, Launch, api_key
+from pytest_llmperf.load.launch import Launch, api_key
 from tests.servers import TruthServer, Wire, dead_url, json_answer, scripted_server
 
 
@@ -53,12 +53,12 @@ def launched(url: str) -> Iterator[Launch]:
 def test_a_key_is_taken_without_the_blanks_around_it(
     said: str, key: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(API_KEY_VARIABLE, said)
+    monkeypatch.setenv("LLMPERF_API_KEY", said)
     assert api_key() == key
 
 
 def test_without_the_variable_there_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
+    monkeypatch.delenv("LLMPERF_API_KEY", raising=False)
     assert api_key() is None
 
 
@@ -69,7 +69,7 @@ def test_without_the_variable_there_is_no_key(monkeypatch: pytest.MonkeyPatch) -
 def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(
     said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(API_KEY_VARIABLE, said)
+    monkeypatch.setenv("LLMPERF_API_KEY", said)
     with pytest.raises(EngineError) as caught:
         api_key()
     assert str(caught.value) == "LLMPERF_API_KEY has blanks or odd characters in it; it is not shown here"
@@ -77,7 +77,7 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(
 
 
 def test_a_key_that_is_refused_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(API_KEY_VARIABLE, "schlüssel")
+    monkeypatch.setenv("LLMPERF_API_KEY", "schlüssel")
     with (
         TruthServer() as server,
         pytest.raises(EngineError, match="it is not shown here") as caught,
@@ -88,7 +88,7 @@ def test_a_key_that_is_refused_is_refused_before_anything_is_sent(monkeypatch: p
 
 
 def test_the_key_goes_into_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(API_KEY_VARIABLE, "sk-abc\n")
+    monkeypatch.setenv("LLMPERF_API_KEY", "sk-abc\n")
     seen = []
 
     def refuse(wire: Wire) -> None:
