@@ -11,6 +11,7 @@ Every setting has one spelling: ``--llmperf-request-timeout``, ``LLMPERF_REQUEST
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from pytest_llmperf.errors import DeclarationError
 
 T = TypeVar("T")
 
+API_KEY_VARIABLE = "LLMPERF_API_KEY"
 DEFAULT_GATE = "ttft_p50_ms, ttft_p95_ms, tpot_p50_ms, output_tokens_per_s"
 
 
@@ -135,6 +137,7 @@ class Settings:
 
         Raises :class:`DeclarationError` that names the source as the person spelled it.
         """
+        _check_variables(environment)
         above: dict[str, _Said] = {}
         below: dict[str, _Said] = {}
         for option in OPTIONS:
@@ -177,6 +180,16 @@ _RIVALS = {
     "duration": "requests",
     "requests": "duration",
 }
+
+
+def _check_variables(environment: Mapping[str, str]) -> None:
+    """Raise :class:`DeclarationError` for a variable of our name that is none of ours: a slip of the pen."""
+    known = [option.variable for option in OPTIONS if option.metavar is not None] + [API_KEY_VARIABLE]
+    for name in environment:
+        if name.startswith("LLMPERF_") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise DeclarationError(f"{name}: not a setting{hint}; valid: {', '.join(known)}")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import platform
@@ -34,9 +35,16 @@ def url_environment(url: str, model: str) -> dict[str, str]:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if host == "localhost" or host == "::1" or host.startswith("127."):
+    if _is_loopback(host):
         return local_environment("a server that runs on this machine", model)
     return {"place": f"url {parts.netloc}", "model": model}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def environment_key(environment: Environment) -> str:

@@ -76,7 +76,7 @@ class PointResult:
             "workload": str(self.workload),
             "load": self.point.label,
             "key": self.key,
-            "declared": {**vars(self.workload), **vars(self.point)},
+            "declared": {"workload": vars(self.workload), "load": _load_json(self.point)},
             "runs": [_run_json(run) for run in self.runs],
             "objectives": [_objective_json(objective) for objective in self.objectives],
             "changes": [_change_json(key, change) for key, change in self.changes.items()],
@@ -141,6 +141,14 @@ class TestResult:
             "subject_differences": self.subject_differences,
             "points": [{**point.as_json(), "key": key} for key, point in self.points.items()],
         }
+
+
+def _load_json(point: LoadPoint) -> dict[str, Any]:
+    """What was declared; a closed loop has no arrivals of its own."""
+    fields = {name: value for name, value in vars(point).items() if value is not None}
+    if point.rate is None:
+        del fields["arrivals"]
+    return fields
 
 
 def _run_json(run: Run) -> dict[str, Any]:

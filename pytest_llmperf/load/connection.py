@@ -100,7 +100,7 @@ class Connection:
             self._fail("reset" if self._connected else "connect", error.strerror or str(error))
             return
         stamp = _stamp(ancillary)
-        if KERNEL_STAMPS:
+        if ancillary:
             self.read_lags_ns.append(time.time_ns() - stamp)
         if not data:
             self.end()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from pytest_llmperf.declare.settings import API_KEY_VARIABLE
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.errors import EngineError
@@ -19,7 +20,6 @@ from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
 
-API_KEY_VARIABLE = "LLMPERF_API_KEY"
 _POLL_S = 0.05
 _PORT_TRIES = 3
 _PATIENCE_WITH_A_URL_S = 10.0

@@ -75,7 +75,8 @@ class LocalServer:
         secrets = [value for name, value in self._command.env.items() if is_secret(name)]
         shown = zip(self._command.argv, self._command.shown, strict=True)
         secrets += [real.partition("=")[2] or real for real, public in shown if real != public]
-        return [secret for secret in secrets if secret]
+        # What is shorter is no secret, and would be found in every other word.
+        return [secret for secret in secrets if len(secret) >= 6]
 
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets():

@@ -240,3 +240,11 @@ def test_a_tolerance_that_may_be_a_share_or_a_percentage_is_asked_about(text: st
     ):
         Settings.resolve({"tolerance": text}, {}, {})
     assert Settings.resolve({"tolerance": f"{text}%"}, {}, {}).tolerance == float(text) / 100
+
+
+def test_a_variable_of_our_name_that_is_no_setting_is_a_slip_of_the_pen() -> None:
+    with pytest.raises(
+        DeclarationError, match=r"LLMPERF_RATE: not a setting \(did you mean LLMPERF_RATES\?\)"
+    ):
+        Settings.resolve({}, {"LLMPERF_RATE": "3"}, {})
+    Settings.resolve({}, {"LLMPERF_API_KEY": "x", "OTHER": "y"}, {})

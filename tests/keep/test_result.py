@@ -184,14 +184,8 @@ def test_an_entry_of_the_record_has_all_that_is_known(judged: TestResult) -> Non
     }
     assert (point["workload"], point["load"]) == ("16 in / 8 out", "1/s")
     assert point["declared"] == {
-        "input_tokens": 16,
-        "output_tokens": 8,
-        "chat": False,
-        "rate": 1.0,
-        "concurrency": None,
-        "arrivals": "poisson",
-        "duration_s": 5.0,
-        "requests": None,
+        "workload": {"input_tokens": 16, "output_tokens": 8, "chat": False},
+        "load": {"rate": 1.0, "arrivals": "poisson", "duration_s": 5.0},
     }
 
 
