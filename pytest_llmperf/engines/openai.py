@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,31 @@ import httpx
 
 from pytest_llmperf.errors import EngineError
 
+MAX_BYTES = 8_000_000
+
+
+def ask(
+    client: httpx.Client, method: str, path: str, *, body: object = None, timeout_s: float = 30.0
+) -> httpx.Response:
+    """One request, its answer read whole but bounded in size and time: a server may send without end.
+
+    Raises :class:`httpx.HTTPError`.
+    """
+    deadline = time.monotonic() + timeout_s
+    content = bytearray()
+    with client.stream(method, path, json=body, timeout=timeout_s) as answer:
+        for piece in answer.iter_bytes():
+            content += piece
+            if len(content) > MAX_BYTES or time.monotonic() > deadline:
+                raise httpx.RemoteProtocolError(f"an answer without end ({len(content)} bytes until now)")
+    kept = {name: answer.headers[name] for name in ("content-type", "location") if name in answer.headers}
+    return httpx.Response(answer.status_code, headers=kept, content=bytes(content))
+
 
 def get_json(client: httpx.Client, path: str) -> Any:
     """``GET path`` and decode it. Raises :class:`EngineError` that quotes what came instead."""
     try:
-        answer = client.get(path)
+        answer = ask(client, "GET", path)
     except httpx.HTTPError as error:
         raise EngineError(f"GET {path}: {type(error).__name__}: {error}") from None
     if answer.is_redirect:
@@ -29,7 +50,7 @@ def get_json(client: httpx.Client, path: str) -> Any:
         raise EngineError(f"GET {path}: HTTP {answer.status_code}: {excerpt(answer.text)}")
     try:
         return answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise EngineError(f"GET {path}: expected JSON, got {excerpt(answer.text)}") from None
 
 
@@ -49,7 +70,7 @@ def served_models(client: httpx.Client) -> list[Mapping[str, Any]]:
 def answers_200(client: httpx.Client, path: str) -> bool:
     """Whether ``GET path`` answers 200 now."""
     try:
-        return client.get(path, timeout=5.0).status_code == 200
+        return ask(client, "GET", path, timeout_s=5.0).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -72,7 +93,7 @@ def prometheus(text: str) -> dict[str, float]:
 def aliased_counters(client: httpx.Client, names: Mapping[str, str]) -> dict[str, float]:
     """The counters of ``/metrics`` under our names (``names``: theirs to ours); none if it has no page."""
     try:
-        answer = client.get("/metrics")
+        answer = ask(client, "GET", "/metrics")
     except httpx.HTTPError:
         return {}
     samples = prometheus(answer.text) if answer.status_code == 200 else {}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import httpx
 
 from pytest_llmperf.declare.subject import Subject
-from pytest_llmperf.engines.openai import aliased_counters, excerpt, served_models
+from pytest_llmperf.engines.openai import aliased_counters, ask, excerpt, served_models
 from pytest_llmperf.engines.protocol import Command, Description
 from pytest_llmperf.errors import EngineError
 
@@ -36,7 +36,7 @@ class OpenAiServer:
     def is_ready(self, client: httpx.Client) -> bool:
         """Whether anything answers HTTP there; what it answers, :meth:`describe` judges."""
         try:
-            client.get("/v1/models", timeout=10.0)
+            ask(client, "GET", "/v1/models", timeout_s=10.0)
         except httpx.HTTPError:
             return False
         return True
@@ -71,7 +71,7 @@ class OpenAiServer:
 def _version(client: httpx.Client) -> str | None:
     """``/version`` as vLLM and others have it; None where there is no such page."""
     try:
-        answer = client.get("/version")
+        answer = ask(client, "GET", "/version")
         version = answer.json()["version"] if answer.status_code == 200 else None
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return None

@@ -12,7 +12,7 @@ import httpx
 
 from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.workload import Workload
-from pytest_llmperf.engines.openai import excerpt
+from pytest_llmperf.engines.openai import ask, excerpt
 from pytest_llmperf.engines.protocol import Description, Engine
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.decode import Trace, decode
@@ -165,7 +165,7 @@ class Client:
             "max_tokens": 1,
         }
         try:
-            answer = self._control.post(path, json=body, timeout=self._timeout_s)
+            answer = ask(self._control, "POST", path, body=body, timeout_s=self._timeout_s)
             count = answer.json()["usage"]["prompt_tokens"]
         except httpx.HTTPError as error:
             raise EngineError(f"POST {path}: {type(error).__name__}: {error}") from None

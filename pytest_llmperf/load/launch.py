@@ -12,6 +12,7 @@ import httpx
 
 from pytest_llmperf.declare.settings import API_KEY_VARIABLE
 from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.engines.openai import ask
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.client import Client
@@ -114,7 +115,7 @@ class Launch:
     def _why_not(self) -> str:
         """What the connection itself says, as a clause."""
         try:
-            self.control.get("/", timeout=5.0)
+            ask(self.control, "GET", "/", timeout_s=5.0)
         except httpx.HTTPError as error:
             return f" ({type(error).__name__}: {error})"
         return ""

@@ -66,6 +66,17 @@ def test_a_server_that_breaks_under_load_fails_the_test_with_the_kinds_of_its_er
     assert sum(error["count"] for error in run["errors"].values()) == run["requests"] == 4
 
 
+@pytest.mark.parametrize(
+    "script", ["flood", "hang_after_head", "close_without_answer", "not_http", "server_error"]
+)
+def test_a_server_that_answers_nothing_properly_is_given_up(project: Project, script: str) -> None:
+    project.write(test_it=CHAT)
+    with scripted_server(script, everything=True) as url:
+        result = project.run(*against(url, "--llmperf-startup-timeout", "2", *SHORT))
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"{url}: *", "server: * which was not started from here"])
+
+
 def half(wire: Wire) -> None:
     """Every other request of a run fails."""
     SCRIPTS["server_error" if int(wire.request.id[-1]) % 2 else "well"](wire)
