@@ -1,13 +1,13 @@
 """Performance regression tests for LLM serving, as a pytest plugin."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmperf.declare.markers import slo, sweep
-from pytest_llmperf.declare.workload import Workload
-from pytest_llmperf.errors import DeclarationError, EngineError, InvalidRun, LlmperfError, StoreError
-from pytest_llmperf.fixture import Llmperf
-
 if TYPE_CHECKING:
+    from pytest_llmperf.declare.markers import slo, sweep
+    from pytest_llmperf.declare.workload import Workload
+    from pytest_llmperf.errors import DeclarationError, EngineError, InvalidRun, LlmperfError, StoreError
+    from pytest_llmperf.fixture import Llmperf
     from pytest_llmperf.measure.measurement import Measurement, Measurements
 
 __all__ = [
@@ -24,11 +24,18 @@ __all__ = [
     "sweep",
 ]
 
+_HOMES = {
+    "Llmperf": "fixture",
+    "Measurement": "measure.measurement",
+    "Measurements": "measure.measurement",
+    "Workload": "declare.workload",
+    "slo": "declare.markers",
+    "sweep": "declare.markers",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # These two need numpy, which a test run without --llmperf must not pay for.
-    if name in ("Measurement", "Measurements"):
-        from pytest_llmperf.measure import measurement
-
-        return getattr(measurement, name)
+    # Imported when first used: every test run imports this package for the plugin in it, few use it.
+    if name in __all__:
+        return getattr(import_module(f"pytest_llmperf.{_HOMES.get(name, 'errors')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.collect import ACTIVE, Active, is_measured
-from pytest_llmperf.declare.settings import OPTIONS, Settings
+from pytest_llmperf.declare.options import OPTIONS
+from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Engine

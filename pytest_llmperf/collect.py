@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.declare.markers import MARKERS, Plan, read_plan
+from pytest_llmperf.declare.markers import Plan, read_plan
+from pytest_llmperf.declare.options import FIXTURE, MARKERS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.errors import DeclarationError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pytest_llmperf.report.progress import Progress
     from pytest_llmperf.session import PerformanceSession
 
-FIXTURE = "llmperf"
 PLAN = pytest.StashKey[Plan]()
 MISTAKE = pytest.StashKey[str]()
 
@@ -77,13 +77,6 @@ def _check_unused(definition: pytest.Item) -> None:
                 f"@{mark.name} has no effect: the test does not use the {FIXTURE} fixture; "
                 "add it as an argument"
             )
-
-
-def skip(items: list[pytest.Item]) -> None:
-    """Without ``--llmperf``, a performance test is not run."""
-    for item in items:
-        if is_measured(item):
-            item.add_marker(pytest.mark.skip(reason="performance test: run with --llmperf"))
 
 
 def arrange(active: Active, items: list[pytest.Item]) -> None:

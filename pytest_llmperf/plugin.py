@@ -6,14 +6,18 @@ Decides nothing, and imports what measures only when ``--llmperf`` asks for it.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf import collect
-from pytest_llmperf.declare.markers import MARKERS
-from pytest_llmperf.declare.settings import OPTIONS, Settings
+from pytest_llmperf.declare.options import FIXTURE, MARKERS, OPTIONS
 from pytest_llmperf.errors import DeclarationError
-from pytest_llmperf.fixture import Llmperf
+
+if TYPE_CHECKING:
+    from pytest_llmperf.declare.settings import Settings
+    from pytest_llmperf.fixture import Llmperf
+
+NOT_ASKED_FOR = "performance test: run with --llmperf"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _settings(config: pytest.Config) -> Settings:
+    from pytest_llmperf.declare.settings import Settings
+
     valued = [option for option in OPTIONS if option.metavar is not None]
     return Settings.resolve(
         command_line={option.name: config.getoption(option.flag) for option in valued},
@@ -70,24 +76,33 @@ def _as_text(value: object) -> str | None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    collect.check_markers(metafunc)
+    if FIXTURE in metafunc.fixturenames or metafunc.config.getoption("--llmperf"):
+        from pytest_llmperf import collect
+
+        collect.check_markers(metafunc)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if collect.ACTIVE in config.stash:
+    if config.getoption("--llmperf"):
+        from pytest_llmperf import collect
+
         collect.arrange(config.stash[collect.ACTIVE], items)
-    else:
-        collect.skip(items)
+        return
+    for item in items:
+        if FIXTURE in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.skip(reason=NOT_ASKED_FOR))
 
 
 @pytest.fixture
 def llmperf(request: pytest.FixtureRequest) -> Llmperf:
     """Measure a workload: ``llmperf(Workload(input_tokens=1024, output_tokens=128), rate=4)``."""
-    active = request.config.stash.get(collect.ACTIVE, None)
+    if not request.config.getoption("--llmperf"):
+        pytest.skip(NOT_ASKED_FOR)
+    from pytest_llmperf import collect
+    from pytest_llmperf.fixture import Llmperf
+
     item = request.node
-    if active is None:
-        pytest.skip("performance test: run with --llmperf")
     if collect.PLAN not in item.stash:
         raise DeclarationError("take llmperf as an argument of the test: what it needs is planned beforehand")
-    return Llmperf(active.session, item.nodeid, item.stash[collect.PLAN])
+    return Llmperf(request.config.stash[collect.ACTIVE].session, item.nodeid, item.stash[collect.PLAN])

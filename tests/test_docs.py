@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.declare.metrics import METRICS, metric_names
-from pytest_llmperf.declare.settings import OPTIONS, Option
+from pytest_llmperf.declare.options import OPTIONS, Option
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()

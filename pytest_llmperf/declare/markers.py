@@ -10,18 +10,11 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.declare.load import Arrivals, LoadPoint, Sweep
+from pytest_llmperf.declare.options import MARKERS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.subject import Subject, parse_subject
 from pytest_llmperf.errors import DeclarationError
-
-MARKERS = {
-    "slo": "slo(ttft_ms=300, tpot_ms=40): limits that every load point of the test has to meet; a latency "
-    "without a statistic is a p95 (--llmperf-percentile)",
-    "sweep": "sweep(rates=[1, 2, 4]) or sweep(concurrency=[1, 8]), with duration=, requests=, arrivals=: "
-    "the load points of the test",
-    "engine": "engine('llamacpp --parallel 8'): what the test is run against",
-}
 
 
 def slo(**limits: float) -> pytest.MarkDecorator:

@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, cast
 
-from pytest_llmperf.declare.load import ARRIVALS, Sweep
-from pytest_llmperf.declare.metrics import DEFAULT_PERCENTILE, STATISTICS, MetricKey, parse_metric
+from pytest_llmperf.declare.load import Sweep
+from pytest_llmperf.declare.metrics import STATISTICS, MetricKey, parse_metric
+from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.slo import Slo, parse_slo
 from pytest_llmperf.declare.subject import Subject, parse_subject
 from pytest_llmperf.errors import DeclarationError
@@ -26,76 +27,6 @@ from pytest_llmperf.errors import DeclarationError
 T = TypeVar("T")
 
 API_KEY_VARIABLE = "LLMPERF_API_KEY"
-DEFAULT_GATE = "ttft_p50_ms, ttft_p95_ms, tpot_p50_ms, output_tokens_per_s"
-
-
-@dataclass(frozen=True)
-class Option:
-    """One setting as a person sees it. Without a ``metavar`` it is a flag of the command line alone."""
-
-    name: str
-    help: str
-    metavar: str | None = None
-    default: str | None = None
-
-    @property
-    def flag(self) -> str:
-        return f"--llmperf-{self.name}"
-
-    @property
-    def ini(self) -> str:
-        return f"llmperf_{self.name.replace('-', '_')}"
-
-    @property
-    def variable(self) -> str:
-        return self.ini.upper()
-
-
-OPTIONS = (
-    Option(
-        "engine",
-        "what is under test: 'llamacpp --parallel 8' or the URL of a running server",
-        "SUBJECT",
-        "llamacpp",
-    ),
-    Option(
-        "model",
-        "what the engine serves: a model file or id, the served name at a URL; llamacpp's default is a "
-        "small random model that it writes itself",
-        "MODEL",
-    ),
-    Option("rates", "open loop at these requests/s, as in 1,2,4", "LIST"),
-    Option("concurrency", "closed loop with this many requests at once, as in 1,8", "LIST"),
-    Option("arrivals", f"arrival process of the open loop: {' or '.join(ARRIVALS)}", "NAME", "poisson"),
-    Option("duration", "seconds during which a load point sends requests (default: 30)", "SECONDS"),
-    Option("requests", "requests of a load point, in place of a duration", "N"),
-    Option("slo", "limits, as in 'ttft_ms=300 tpot_ms=40'", "LIMITS"),
-    Option(
-        "percentile",
-        f"statistic of a latency limit that names none: {', '.join(STATISTICS)}",
-        "NAME",
-        DEFAULT_PERCENTILE,
-    ),
-    Option("launches", "starts of the engine that every test is measured in", "N", "1"),
-    Option(
-        "tolerance",
-        "how much worse than the baseline is still fine, as in 5%",
-        "PERCENT",
-        "5%",
-    ),
-    Option("gate", "metrics that are compared with the baseline", "METRICS", DEFAULT_GATE),
-    Option(
-        "inconclusive",
-        "what a comparison that could not be decided does to its test: warn or fail",
-        "WHAT",
-        "warn",
-    ),
-    Option("dir", "where records and baselines are kept, relative to the root directory", "DIR", ".llmperf"),
-    Option("json", "also write the session's record to this file", "PATH"),
-    Option("startup-timeout", "seconds until an engine has to be ready", "SECONDS", "600"),
-    Option("request-timeout", "seconds until a request is given up and counts as failed", "SECONDS", "120"),
-    Option("update", "accept what is measured as the new baseline of each test that meets its SLO"),
-)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.declare.load import LoadPoint, Sweep
-from pytest_llmperf.declare.markers import MARKERS, Plan, read_plan, slo, sweep
+from pytest_llmperf.declare.markers import Plan, read_plan, slo, sweep
+from pytest_llmperf.declare.options import MARKERS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.errors import DeclarationError

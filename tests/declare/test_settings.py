@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.declare.load import Sweep
-from pytest_llmperf.declare.metrics import MetricKey
-from pytest_llmperf.declare.settings import DEFAULT_GATE, OPTIONS, Settings
+from pytest_llmperf.declare.load import ARRIVALS, Sweep
+from pytest_llmperf.declare.metrics import STATISTICS, MetricKey
+from pytest_llmperf.declare.options import DEFAULT_GATE, OPTIONS
+from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.errors import DeclarationError
@@ -248,3 +249,9 @@ def test_a_variable_of_our_name_that_is_no_setting_is_a_slip_of_the_pen() -> Non
     ):
         Settings.resolve({}, {"LLMPERF_RATE": "3"}, {})
     Settings.resolve({}, {"LLMPERF_API_KEY": "x", "OTHER": "y"}, {})
+
+
+def test_the_help_names_what_is_valid() -> None:
+    helps = {option.name: option.help for option in OPTIONS}
+    assert all(name in helps["arrivals"] for name in ARRIVALS)
+    assert all(name in helps["percentile"] for name in STATISTICS)

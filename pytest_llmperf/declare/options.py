@@ -1,0 +1,86 @@
+"""What there is to say: the options and markers by name, with their help.
+
+All that pytest has to know in every test run, so it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FIXTURE = "llmperf"
+DEFAULT_GATE = "ttft_p50_ms, ttft_p95_ms, tpot_p50_ms, output_tokens_per_s"
+MARKERS = {
+    "slo": "slo(ttft_ms=300, tpot_ms=40): limits that every load point of the test has to meet; a latency "
+    "without a statistic is a p95 (--llmperf-percentile)",
+    "sweep": "sweep(rates=[1, 2, 4]) or sweep(concurrency=[1, 8]), with duration=, requests=, arrivals=: "
+    "the load points of the test",
+    "engine": "engine('llamacpp --parallel 8'): what the test is run against",
+}
+
+
+class Option(NamedTuple):
+    """One setting as a person sees it. Without a ``metavar`` it is a flag of the command line alone."""
+
+    name: str
+    help: str
+    metavar: str | None = None
+    default: str | None = None
+
+    @property
+    def flag(self) -> str:
+        return f"--llmperf-{self.name}"
+
+    @property
+    def ini(self) -> str:
+        return f"llmperf_{self.name.replace('-', '_')}"
+
+    @property
+    def variable(self) -> str:
+        return self.ini.upper()
+
+
+OPTIONS = (
+    Option(
+        "engine",
+        "what is under test: 'llamacpp --parallel 8' or the URL of a running server",
+        "SUBJECT",
+        "llamacpp",
+    ),
+    Option(
+        "model",
+        "what the engine serves: a model file or id, the served name at a URL; llamacpp's default is a "
+        "small random model that it writes itself",
+        "MODEL",
+    ),
+    Option("rates", "open loop at these requests/s, as in 1,2,4", "LIST"),
+    Option("concurrency", "closed loop with this many requests at once, as in 1,8", "LIST"),
+    Option("arrivals", "arrival process of the open loop: poisson or constant", "NAME", "poisson"),
+    Option("duration", "seconds during which a load point sends requests (default: 30)", "SECONDS"),
+    Option("requests", "requests of a load point, in place of a duration", "N"),
+    Option("slo", "limits, as in 'ttft_ms=300 tpot_ms=40'", "LIMITS"),
+    Option(
+        "percentile",
+        "statistic of a latency limit that names none: p50, p90, p95, p99 or mean",
+        "NAME",
+        "p95",
+    ),
+    Option("launches", "starts of the engine that every test is measured in", "N", "1"),
+    Option(
+        "tolerance",
+        "how much worse than the baseline is still fine, as in 5%",
+        "PERCENT",
+        "5%",
+    ),
+    Option("gate", "metrics that are compared with the baseline", "METRICS", DEFAULT_GATE),
+    Option(
+        "inconclusive",
+        "what a comparison that could not be decided does to its test: warn or fail",
+        "WHAT",
+        "warn",
+    ),
+    Option("dir", "where records and baselines are kept, relative to the root directory", "DIR", ".llmperf"),
+    Option("json", "also write the session's record to this file", "PATH"),
+    Option("startup-timeout", "seconds until an engine has to be ready", "SECONDS", "600"),
+    Option("request-timeout", "seconds until a request is given up and counts as failed", "SECONDS", "120"),
+    Option("update", "accept what is measured as the new baseline of each test that meets its SLO"),
+)
