@@ -94,6 +94,7 @@ def arrange(active: Active, items: list[pytest.Item]) -> None:
     measured = [item for item in items if PLAN in item.stash and MISTAKE not in item.stash]
     order = {subject: i for i, subject in enumerate(dict.fromkeys(i.stash[PLAN].subject for i in measured))}
     measured.sort(key=lambda item: order[item.stash[PLAN].subject])
-    items[:] = [item for item in items if item not in set(measured)] + measured
+    last = set(measured)
+    items[:] = [item for item in items if item not in last] + measured
     for item in measured:
         active.progress.plan(item.nodeid, item.stash[PLAN].expected_s, active.settings.launches)

@@ -242,7 +242,7 @@ class PerformanceSession:
         if must_compare and not result.is_compared and result.verdict in (Verdict.PASS, Verdict.IMPROVED):
             result.verdict = Verdict.INCONCLUSIVE
         if self.settings.update and accepting:
-            self._accept(result)
+            self._accept(result, baseline)
         return result
 
     def _compare(self, result: TestResult, baseline: Baseline) -> None:
@@ -269,7 +269,7 @@ class PerformanceSession:
         )
         result.is_compared = not missing
 
-    def _accept(self, result: TestResult) -> None:
+    def _accept(self, result: TestResult, before: Baseline | None) -> None:
         if result.verdict is Verdict.SLO_BROKEN:
             result.baseline += "; not accepted as a baseline, because the SLO is broken"
             return
@@ -294,7 +294,6 @@ class PerformanceSession:
             },
         )
         path = self._baselines.path(result.nodeid, result.environment)
-        before = self._baselines.find(result.nodeid, result.environment)
         gone = [key for key in before.points if key not in accepted.points] if before else []
         accepted.write(path)
         result.baseline = f"accepted as the new baseline: {path}" + (

@@ -13,7 +13,7 @@ from typing import Any
 
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.keep.environment import differences, environment_key
-from pytest_llmperf.keep.files import read_json, rounded, write_json
+from pytest_llmperf.keep.files import WAY_OUT, read_json, rounded, write_json
 
 KIND, VERSION = "llmperf_baseline", 1
 
@@ -46,10 +46,7 @@ class Baseline:
                 uncertainty=_by_point(content.get("uncertainty", {})),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise StoreError(
-                f"{path} is damaged: {type(error).__name__}: {error}; restore it (git checkout -- FILE) or "
-                "delete it; it will not be overwritten"
-            ) from None
+            raise StoreError(f"{path} is damaged: {type(error).__name__}: {error}; {WAY_OUT}") from None
 
     def write(self, path: Path) -> None:
         """Atomically. Raises :class:`StoreError`."""

@@ -14,6 +14,7 @@ from pytest_llmperf.errors import StoreError
 
 # An array of plain numbers, which JSON's indentation would spread over a line for each.
 _FLAT_ARRAY = re.compile(r"\[(?:\n *-?[0-9][0-9.e+-]*,?)+\n *\]")
+WAY_OUT = "restore it (git checkout -- FILE) or delete it; it will not be overwritten"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -54,18 +55,15 @@ def read_json(path: Path, kind: str, version: int) -> dict[str, Any]:
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
-        raise StoreError(f"{path} is damaged: not JSON ({error}); {_WAY_OUT}") from None
+        raise StoreError(f"{path} is damaged: not JSON ({error}); {WAY_OUT}") from None
     if not isinstance(content, dict) or kind not in content:
-        raise StoreError(f"{path} is not a file of ours (no {kind!r} in it); {_WAY_OUT}")
+        raise StoreError(f"{path} is not a file of ours (no {kind!r} in it); {WAY_OUT}")
     if content[kind] != version:
         raise StoreError(
             f"{path} has {kind} version {content[kind]!r}, this release reads version {version}: use the "
             "release that wrote it, or delete it and accept a new one"
         )
     return content
-
-
-_WAY_OUT = "restore it (git checkout -- FILE) or delete it; it will not be overwritten"
 
 
 def is_writable(directory: Path) -> bool:

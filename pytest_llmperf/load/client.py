@@ -74,7 +74,7 @@ class Client:
                     continue
                 self._sends_exact_length, self._takes_token_ids = exact, ids
                 how = (
-                    _path(workload),
+                    _path(workload.chat),
                     *(["token ids"] if ids else []),
                     *([] if exact else ["max_tokens alone"]),
                 )
@@ -130,17 +130,13 @@ class Client:
             prompt = prompts.make(workload.input_tokens, rng)
             body = {
                 "model": self._description.model,
-                **(
-                    {"messages": [{"role": "user", "content": prompt}]}
-                    if workload.chat
-                    else {"prompt": prompt}
-                ),
+                **_asking(prompt, workload.chat),
                 "stream": True,
                 "stream_options": {"include_usage": True},
                 "temperature": 0,
                 **self._length(workload.output_tokens),
             }
-            yield self._target.request(_path(workload), body, f"llmperf-{run_id}-{number}")
+            yield self._target.request(_path(workload.chat), body, f"llmperf-{run_id}-{number}")
 
     def _length(self, output_tokens: int) -> Mapping[str, object]:
         if self._sends_exact_length:
@@ -158,10 +154,10 @@ class Client:
         return self._words[workload.chat]
 
     def _count_tokens(self, text: str, *, chat: bool) -> int:
-        path = CHAT if chat else COMPLETIONS
+        path = _path(chat)
         body = {
             "model": self._description.model,
-            **({"messages": [{"role": "user", "content": text}]} if chat else {"prompt": text}),
+            **_asking(text, chat),
             "max_tokens": 1,
         }
         try:
@@ -178,5 +174,10 @@ class Client:
         return count
 
 
-def _path(workload: Workload) -> str:
-    return CHAT if workload.chat else COMPLETIONS
+def _path(chat: bool) -> str:
+    return CHAT if chat else COMPLETIONS
+
+
+def _asking(prompt: str | list[int], chat: bool) -> Mapping[str, object]:
+    """The field of a request that carries the prompt."""
+    return {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}

@@ -40,7 +40,7 @@ def summarise(timeline: Timeline, slo: Slo, startup_s: float | None) -> dict[str
         if metric.is_distribution:
             known = observed[metric.name][~np.isnan(observed[metric.name])]
             for statistic in STATISTICS if known.size else ():
-                values[MetricKey(metric.name, statistic).name] = _statistic(known, statistic)
+                values[MetricKey(metric.name, statistic).name] = float(_statistic(known, statistic))
     succeeded = timeline.due_ns.size
     values[MetricKey("error_rate").name] = 1 - succeeded / timeline.requests if timeline.requests else 0.0
     if timeline.requests:
@@ -69,22 +69,15 @@ def uncertainty(timeline: Timeline) -> dict[str, float]:
         draws = rng.choice(known, (RESAMPLES, known.size)) if known.size > 1 and known.min() > 0 else None
         for statistic in STATISTICS if known.size else ():
             key = MetricKey(name, statistic).name
-            found[key] = 1.0 if draws is None else float(np.std(np.log(_statistics(draws, statistic))))
+            found[key] = 1.0 if draws is None else float(np.std(np.log(_statistic(draws, statistic))))
     return found
 
 
-def _statistics(draws: Values, statistic: str) -> Values:
+def _statistic(values: Values, statistic: str) -> Values:
+    """The statistic along the last axis: of one sample, or of each of many."""
     if statistic == "mean":
-        means: Values = draws.mean(axis=1)
-        return means
-    percentiles: Values = np.percentile(draws, int(statistic.removeprefix("p")), axis=1)
-    return percentiles
-
-
-def _statistic(values: Values, statistic: str) -> float:
-    if statistic == "mean":
-        return float(values.mean())
-    return float(np.percentile(values, int(statistic.removeprefix("p"))))
+        return np.asarray(values.mean(axis=-1))
+    return np.asarray(np.percentile(values, int(statistic.removeprefix("p")), axis=-1))
 
 
 def _goodput(timeline: Timeline, observed: dict[str, Values], slo: Slo) -> float:

@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ class EngineProcess:
         self.exit_code: int | None = None
         self.pid: int | None = None
         self._is_stopped = False
-        self.started_at = time.monotonic()
         self._grace_s = grace_s
         # The guardian's own session keeps the terminal's Ctrl-C from it; the run decides what that means.
         try:
