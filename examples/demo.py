@@ -31,8 +31,8 @@ def main() -> int:
         print(f"\nThis was meant to pass, but pytest exited with {good}: is the machine busy or very slow?")
         return 1
     bad = run(
-        "2. Somebody makes the prefill batch smaller: the same test against that baseline",
-        *("--llmperf-engine", "llamacpp --batch-size 32"),
+        "2. Somebody leaves the engine one slot: the same test against that baseline",
+        *("--llmperf-engine", "llamacpp --parallel 1"),
     )
     if bad != 1:
         print(f"\nThis was meant to fail with exit code 1, but pytest exited with {bad}.")

@@ -4,6 +4,6 @@ from pytest_llmperf import Llmperf, Workload, slo, sweep
 
 
 @slo(ttft_ms=500, tpot_ms=50)
-@sweep(rates=[2, 4, 8])
+@sweep(rates=[2, 6, 12])
 def test_chat_stays_interactive(llmperf: Llmperf) -> None:
-    llmperf(Workload(input_tokens=256, output_tokens=48, chat=True))
+    llmperf(Workload(input_tokens=64, output_tokens=128, chat=True))

@@ -57,22 +57,24 @@ def test_a_broken_slo_fails_the_test_in_plain_words(project: Project) -> None:
 
 
 def test_a_flag_that_makes_it_worse_fails_against_the_baseline(project: Project) -> None:
-    project.write(test_it=CHAT.replace("input_tokens=64", "input_tokens=256"))
+    # Four streams that share one slot wait for each other: several times the TTFT, on any machine.
+    crowd = CHAT.replace("rates=[4], duration=1", "concurrency=[4], requests=16")
+    project.write(test_it=crowd.replace("output_tokens=16", "output_tokens=64"))
     accepted = project.run("--llmperf", "--llmperf-update", "--llmperf-launches", "2")
     accepted.assert_outcomes(passed=1)
     accepted.stdout.fnmatch_lines(["*accepted as the new baseline: *test_it-test_chat-*.json"])
     (baseline,) = project.baselines()
     before = baseline.read_bytes()
 
-    slower = "llamacpp --batch-size 8"
+    slower = "llamacpp --parallel 1"
     result = project.run("--llmperf", "--llmperf-launches", "2", "--llmperf-engine", slower)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            f"TTFT p50 at 4/s: * ms → * ms, +*%: test_chat is worse than its baseline ({slower}).",
-            "*worse *TTFT p50 at 4/s: * ms → * ms, +*% (95% interval +*% to +*%; 2 + 2 launches; *)",
+            f"TTFT p50 at 4 at once: * ms → * ms, +*%: test_chat is worse than its baseline ({slower}).",
+            "*worse *TTFT p50 at 4 at once: * ms → * ms, +*% (95% interval +*% to +*%; 2 + 2 launches; *)",
             "*compared with llamacpp, accepted *, 2 launches*",
-            "*flag --batch-size: (none) → 8",
+            "*flag --parallel: (none) → 1",
             f"*pytest --llmperf test_it.py::test_chat --llmperf-engine '{slower}' *--llmperf-update",
         ]
     )
