@@ -261,7 +261,9 @@ def test_a_server_once_given_up_is_not_tried_again_for_one_late_answer() -> None
         traces = traces_of(closed_loop(url, 2, duration_s=120))
     given_up.join()
     assert len(traces) == 41
-    assert [number for number, trace in enumerate(traces) if trace.error is None] == [0]
+    # One of the first two, whichever the server took first.
+    assert sum(trace.error is None for trace in traces[:2]) == 1
+    assert all(trace.error for trace in traces[2:])
 
 
 @pytest.mark.parametrize(
