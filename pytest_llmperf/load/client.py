@@ -19,6 +19,7 @@ from pytest_llmperf.load.decode import Trace, decode
 from pytest_llmperf.load.driver import Drive, Driver
 from pytest_llmperf.load.health import Health, examine
 from pytest_llmperf.load.prompts import Prompts, TokenIdPrompts, calibrate_words
+from pytest_llmperf.load.request import Request
 from pytest_llmperf.load.schedule import arrival_offsets
 from pytest_llmperf.load.target import Target
 
@@ -99,14 +100,13 @@ class Client:
         drive = driver.closed_loop(
             self._requests(workload), min(count, concurrency or count), duration_s=None, count=count
         )
-        return [decode(exchange, workload.output_tokens) for exchange in drive.exchanges]
+        return [decode(exchange) for exchange in drive.exchanges]
 
     def run(self, workload: Workload, point: LoadPoint, seed: int) -> LoadRun:
         """Drive one load point, its arrivals from ``seed``, its prompts from nowhere but this moment."""
         drive = self._drive(workload, point, seed)
-        traces = tuple(decode(exchange, workload.output_tokens) for exchange in drive.exchanges)
-        shared = self._prompts(workload).shared_tokens
-        return LoadRun(traces, drive.started_ns, examine(drive, traces, workload.input_tokens, shared))
+        traces = tuple(decode(exchange) for exchange in drive.exchanges)
+        return LoadRun(traces, drive.started_ns, examine(drive, traces))
 
     def _drive(self, workload: Workload, point: LoadPoint, seed: int) -> Drive:
         driver, requests = self._driver(workload), self._requests(workload)
@@ -122,7 +122,7 @@ class Client:
         limit_bytes = 1_000_000 + 20_000 * workload.output_tokens
         return Driver(self._target, timeout_s=self._timeout_s, limit_bytes=limit_bytes, watch=self._watch)
 
-    def _requests(self, workload: Workload) -> Iterator[bytes]:
+    def _requests(self, workload: Workload) -> Iterator[Request]:
         prompts = self._prompts(workload)
         rng = random.Random(secrets.randbits(128))
         run_id = secrets.token_hex(4)
@@ -136,7 +136,14 @@ class Client:
                 "temperature": 0,
                 **self._length(workload.output_tokens),
             }
-            yield self._target.request(_path(workload.chat), body, f"llmperf-{run_id}-{number}")
+            name = f"llmperf-{run_id}-{number}"
+            yield Request(
+                name,
+                self._target.request(_path(workload.chat), body, name),
+                workload.output_tokens,
+                workload.input_tokens,
+                prompts.shared_tokens,
+            )
 
     def _length(self, output_tokens: int) -> Mapping[str, object]:
         if self._sends_exact_length:

@@ -16,7 +16,9 @@ import struct
 import sys
 import time
 
+from pytest_llmperf.load.request import Request
 from pytest_llmperf.load.target import Target
+from pytest_llmperf.load.tls import Tls
 
 KERNEL_STAMPS = sys.platform == "linux" and struct.calcsize("P") == 8
 _SO_TIMESTAMPNS = 35
@@ -33,33 +35,36 @@ _LENGTH = re.compile(rb"[ \t]*[0-9]{1,15}[ \t]*")
 class Connection:
     """A socket's life: connect, send one request, collect stamped reads until the response ends.
 
-    ``reads`` are pairs of a stamp (real time in ns with kernel stamps, else monotonic) and bytes;
-    ``read_lags_ns`` how long each of them had been there, where the kernel tells.
-    ``failure`` is None for a response that ended, however it reads, or ``kind: detail``.
+    ``reads`` are triples: a stamp (real time in ns with kernel stamps, else monotonic), a monotonic time
+    at which nothing had been there yet, and bytes. ``read_lags_ns`` is how long each of them had been
+    there, where the kernel tells. ``failure`` is None for a response that ended, however it reads, or
+    ``kind: detail``.
     """
 
-    def __init__(self, target: Target, limit_bytes: int) -> None:
+    def __init__(self, target: Target, request: Request, limit_bytes: int) -> None:
+        self.request = request
         self.due_ns = self.handed_ns = self.sent_ns = self.ended_ns = 0
-        self.reads: list[tuple[int, bytes]] = []
+        self.reads: list[tuple[int, int, bytes]] = []
         self.read_lags_ns: list[int] = []
         self.failure: str | None = None
         self.is_open = False
         self.is_ended = False
         self._limit_bytes = limit_bytes
         self._received = 0
-        self._head = self._tail = b""
+        self._head = b""
         self._in_head = True
         self._remaining: int | None = None
         self._outgoing = memoryview(b"")
-        self._tls: _Tls | None = None
+        self._tls: Tls | None = None
         self._connected = False
         self._socket = socket.socket(target.family, socket.SOCK_STREAM)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if KERNEL_STAMPS:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._receive = self._socket.recvmsg
         if target.tls is not None:
-            self._tls = _Tls(target.tls, target.server_name)
+            self._tls = Tls(target.tls, target.server_name)
         code = self._socket.connect_ex(target.address)
         if code not in (0, errno.EINPROGRESS):
             self._fail("client" if code in _OUR_SHORTAGES else "connect", os.strerror(code))
@@ -72,10 +77,11 @@ class Connection:
         """Whether the connection waits for the socket to take bytes, or to be connected."""
         return not self._connected or bool(self._outgoing)
 
-    def send(self, request: bytes) -> None:
+    def send(self) -> None:
         """Send on an open connection; what the socket does not take at once follows on readiness."""
+        payload = self.request.payload
         self.sent_ns = time.monotonic_ns()
-        self._queue(self._tls.encrypt(request) if self._tls else request)
+        self._queue(self._tls.encrypt(payload) if self._tls else payload)
 
     def on_writable(self) -> None:
         if not self._connected:
@@ -90,27 +96,30 @@ class Connection:
                 self._shake_hands(b"")
         self._flush()
 
-    def on_readable(self) -> None:
-        """One read; ends the connection at the end of the response."""
+    def on_readable(self, since_ns: int) -> None:
+        """One read; ends the connection at the end of the response. Nothing was there at ``since_ns``."""
         try:
-            data, ancillary, _, _ = self._socket.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
+            data, ancillary, _, _ = self._receive(_READ_BYTES, _ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._fail("reset" if self._connected else "connect", error.strerror or str(error))
             return
-        stamp = _stamp(ancillary)
         if ancillary:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
+            stamp = seconds * 1_000_000_000 + nanoseconds
             self.read_lags_ns.append(time.time_ns() - stamp)
+        else:
+            stamp = time.time_ns() if KERNEL_STAMPS else time.monotonic_ns()
         if not data:
             self.end()
         elif self._tls is None:
-            self._take(stamp, data)
+            self._take(stamp, since_ns, data)
         elif not self.is_open:
             self._shake_hands(data)
         else:
             if plain := self._tls.decrypt(data):
-                self._take(stamp, plain)
+                self._take(stamp, since_ns, plain)
             if self._tls.problem is not None:
                 self._fail("tls", self._tls.problem)
             elif self._tls.is_closed:
@@ -135,18 +144,27 @@ class Connection:
     def _fail(self, kind: str, detail: str) -> None:
         self.end(f"{kind}: {detail}")
 
-    def _take(self, stamp: int, data: bytes) -> None:
-        self.reads.append((stamp, data))
+    def _take(self, stamp: int, since_ns: int, data: bytes) -> None:
+        self.reads.append((stamp, since_ns, data))
         self._received += len(data)
-        self._tail = (self._tail + data[-len(_END_OF_CHUNKS) :])[-len(_END_OF_CHUNKS) :]
         if self._in_head:
             self._look_for_length(data)
         if self._received > self._limit_bytes:
             self._fail("flood", f"more than {self._limit_bytes} bytes in one response")
-        elif self._tail == _END_OF_CHUNKS or (
+        elif (data.endswith(b"\n") and self._is_last_chunk(data)) or (
             self._remaining is not None and self._received >= self._remaining
         ):
             self.end()
+
+    def _is_last_chunk(self, data: bytes) -> bool:
+        """Whether what was received ends with the end of a chunked body, however it was split."""
+        missing = len(_END_OF_CHUNKS) - len(data)
+        if missing > 0:
+            for _, _, earlier in reversed(self.reads[:-1]):
+                data = earlier[-missing:] + data
+                if (missing := len(_END_OF_CHUNKS) - len(data)) <= 0:
+                    break
+        return data.endswith(_END_OF_CHUNKS)
 
     def _look_for_length(self, data: bytes) -> None:
         """A response with a Content-Length, which an error may have, ends with that many bytes."""
@@ -183,55 +201,3 @@ class Connection:
             self._outgoing = memoryview(b"")
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 self._fail("reset", error.strerror or str(error))
-
-
-def _stamp(ancillary: list[tuple[int, int, bytes]]) -> int:
-    if KERNEL_STAMPS:
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-                seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])
-                return int(seconds * 1_000_000_000 + nanoseconds)
-        return time.time_ns()
-    return time.monotonic_ns()
-
-
-class _Tls:
-    """TLS above one's own reads, so that the stamps are taken below it."""
-
-    def __init__(self, context: ssl.SSLContext, server_name: str) -> None:
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
-        self.is_closed = False
-        self.problem: str | None = None
-
-    def pending(self) -> bytes:
-        return self._outgoing.read()
-
-    def shake_hands(self, data: bytes) -> bool:
-        """Feed the handshake; True when it is complete. Raises :class:`ssl.SSLError`."""
-        self._incoming.write(data)
-        try:
-            self._object.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        return True
-
-    def encrypt(self, data: bytes) -> bytes:
-        self._object.write(data)
-        return self.pending()
-
-    def decrypt(self, data: bytes) -> bytes:
-        """All plain bytes that are complete with ``data``; ``is_closed`` and ``problem`` tell of an end."""
-        self._incoming.write(data)
-        plain = []
-        try:
-            while piece := self._object.read(_READ_BYTES):
-                plain.append(piece)
-            self.is_closed = True
-        except ssl.SSLWantReadError:
-            pass  # the rest of the record has not arrived yet
-        except ssl.SSLZeroReturnError:
-            self.is_closed = True
-        except ssl.SSLError as error:
-            self.problem = str(error)
-        return b"".join(plain)

@@ -2,7 +2,7 @@
 
 HTTP/1.1 (RFC 9112: chunked, with a length, or until the connection closes) around server-sent events
 (https://html.spec.whatwg.org/multipage/server-sent-events.html) around OpenAI's streaming objects. Any way
-of splitting the bytes gives the same events, each with the stamp of the read that completed it.
+of splitting the bytes gives the same events, each with the time of the read that completed it.
 """
 
 from __future__ import annotations
@@ -10,32 +10,39 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmperf.load.driver import Exchange
+from pytest_llmperf.load.request import Request
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _STATUS = re.compile(r"[0-9]{3}")
 _MAX_HEAD = 64 * 1024
+MERGE_NS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Trace:
     """One request as it went; times in monotonic ns.
 
-    ``token_ns`` has one entry for each stream event that carried text. ``output_tokens``,
+    ``status`` is that of the HTTP response. ``token_ns`` has one entry for each stream event that carried
+    text; ``merged_tokens`` of them were read together with a later one, so late that they may have arrived
+    over 1 ms before the time they have. ``output_tokens``,
     ``prompt_tokens`` and ``cached_tokens`` are the server's usage figures (None: not told). ``error`` is
     ``kind: detail``, or None for a request that did all that was asked of it.
     """
 
+    request: Request
     due_ns: int
     handed_ns: int
     sent_ns: int
     first_byte_ns: int | None
     token_ns: tuple[int, ...]
+    merged_tokens: int
     ended_ns: int
+    status: int | None
     output_tokens: int | None
     prompt_tokens: int | None
     cached_tokens: int | None
@@ -50,27 +57,30 @@ class ResponseError(Exception):
     """The response is not what was asked for; ``str()`` is ``kind: detail``."""
 
 
-def decode(exchange: Exchange, expected_tokens: int) -> Trace:
+def decode(exchange: Exchange) -> Trace:
     """Read one exchange; never raises for what a server sent."""
-    stream = _Stream()
+    stream, response = _Stream(), _Response(exchange.reads)
     error = exchange.failure
     if error is None and not exchange.sent_ns:
         error = "reset: the connection was closed before the request was due"
     try:
-        for stamp, event in _events(exchange.reads):
-            stream.take(stamp, event)
+        for index, event in _events(response.body()):
+            stream.take(index, event)
         if error is None:
-            stream.check(expected_tokens)
+            stream.check(exchange.request.output_tokens)
     except ResponseError as problem:
         # What a server managed to say explains a broken connection better than the break does.
         error = str(problem) if error is None or stream.is_explicit(problem) else error
     return Trace(
+        request=exchange.request,
         due_ns=exchange.due_ns,
         handed_ns=exchange.handed_ns,
         sent_ns=exchange.sent_ns,
         first_byte_ns=exchange.reads[0][0] if exchange.reads else None,
-        token_ns=tuple(stream.token_ns),
+        token_ns=tuple(exchange.reads[index][0] for index in stream.text_reads),
+        merged_tokens=_merged(exchange, stream.text_reads),
         ended_ns=exchange.ended_ns,
+        status=response.status,
         output_tokens=stream.usage("completion_tokens"),
         prompt_tokens=stream.usage("prompt_tokens"),
         cached_tokens=stream.cached_tokens(),
@@ -78,16 +88,26 @@ def decode(exchange: Exchange, expected_tokens: int) -> Trace:
     )
 
 
+def _merged(exchange: Exchange, text_reads: Sequence[int]) -> int:
+    """How many events share a read with the one after them, of reads that may span more than 1 ms."""
+    return sum(
+        exchange.reads[index][0] - exchange.since_ns[index] > MERGE_NS
+        for index, following in itertools.pairwise(text_reads)
+        if index == following
+    )
+
+
 class _Stream:
     """What the events of one completion add up to."""
 
     def __init__(self) -> None:
-        self.token_ns: list[int] = []
+        self.text_reads: list[int] = []
+        """The index of the read that completed each event with text."""
         self._usage: dict[str, Any] = {}
         self._is_done = False
         self._is_finished = False
 
-    def take(self, stamp: int, data: bytes) -> None:
+    def take(self, read: int, data: bytes) -> None:
         if data == b"[DONE]":
             self._is_done = True
             return
@@ -108,12 +128,14 @@ class _Stream:
                 if choice.get("finish_reason"):
                     self._is_finished = True
                 if _has_text(choice):
-                    self.token_ns.append(stamp)
+                    self.text_reads.append(read)
 
     def check(self, expected_tokens: int) -> None:
         """Whether the stream ended whole, with the tokens that were asked for."""
         if not (self._is_done or self._is_finished):
-            raise ResponseError(f"truncated: the stream ended after {len(self.token_ns)} events, unfinished")
+            raise ResponseError(
+                f"truncated: the stream ended after {len(self.text_reads)} events, unfinished"
+            )
         returned = self.usage("completion_tokens")
         if returned is None and "completion_tokens" in self._usage:
             raise ResponseError(f"no usage: completion_tokens is {self._usage['completion_tokens']!r}"[:200])
@@ -123,7 +145,7 @@ class _Stream:
             )
         if returned != expected_tokens:
             raise ResponseError(f"token count: {returned} output tokens instead of {expected_tokens}")
-        if not self.token_ns:
+        if not self.text_reads:
             raise ResponseError(f"no text: {returned} output tokens, but not one event carried text")
 
     def usage(self, name: str) -> int | None:
@@ -158,13 +180,13 @@ def _quote(data: bytes, limit: int = 200) -> str:
     return repr(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
-def _events(reads: tuple[tuple[int, bytes], ...]) -> Iterator[tuple[int, bytes]]:
-    """The ``data`` of each server-sent event with the stamp of the read that completed it."""
+def _events(body: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """The ``data`` of each server-sent event with the index of the read that completed it."""
     buffer = b""
     data: list[bytes] = []
-    stamp = 0
+    index = 0
     after_cr = False
-    for stamp, piece in _body(reads):
+    for index, piece in body:
         if not piece:
             continue
         # A \r ends its line at once, not when it is known whether a \n follows.
@@ -177,14 +199,14 @@ def _events(reads: tuple[tuple[int, bytes], ...]) -> Iterator[tuple[int, bytes]]
             if line:
                 _collect(line, data)
             elif data:
-                yield stamp, b"\n".join(data)
+                yield index, b"\n".join(data)
                 data.clear()
         buffer = buffer[start:]
     if buffer:
         _collect(buffer, data)
     # The specification drops an event without its blank line; the end mark is accepted without one.
     if data == [b"[DONE]"]:
-        yield stamp, data[0]
+        yield index, data[0]
     elif data:
         raise ResponseError(f"truncated: the stream ended within an event: {_quote(data[0])}")
 
@@ -195,36 +217,41 @@ def _collect(line: bytes, data: list[bytes]) -> None:
         data.append(value.removeprefix(b" "))
 
 
-def _body(reads: tuple[tuple[int, bytes], ...]) -> Iterator[tuple[int, bytes]]:
-    """The stamped pieces of the body of a 200 event stream.
+class _Response:
+    """The head of a response and the way to its body. ``status`` is None until it is known."""
 
-    Raises :class:`ResponseError` for any other response, quoting it.
-    """
-    if not reads:
-        raise ResponseError("truncated: the connection was closed without an answer")
-    head = b""
-    remaining = iter(reads)
-    stamp = reads[0][0]
-    while not (found := b"\r\n\r\n" in head) and len(head) < _MAX_HEAD and (read := next(remaining, None)):
-        stamp = read[0]
-        head += read[1]
-    if not head.startswith(b"HTTP/1."):
-        raise ResponseError(f"not HTTP: {_quote(head)}")
-    if not found:
-        raise ResponseError("truncated: the response ended within its head")
-    before, _, rest = head.partition(b"\r\n\r\n")
-    status, headers = _parse_head(before)
-    pieces: Iterator[tuple[int, bytes]] = itertools.chain([(stamp, rest)], remaining)
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        pieces = _dechunk(pieces)
-    if status != 200:
-        raise ResponseError(_refusal(status, headers, pieces))
-    if not headers.get("content-type", "").lower().startswith("text/event-stream"):
-        content = b"".join(piece for _, piece in pieces)
-        raise ResponseError(
-            f"not a stream: the answer is {headers.get('content-type', 'untyped')!r}: {_quote(content)}"
-        )
-    yield from pieces
+    def __init__(self, reads: tuple[tuple[int, bytes], ...]) -> None:
+        self.status: int | None = None
+        self._reads = reads
+
+    def body(self) -> Iterator[tuple[int, bytes]]:
+        """The pieces of the body of a 200 event stream, each with the index of its read.
+
+        Raises :class:`ResponseError` for any other response, quoting it.
+        """
+        if not self._reads:
+            raise ResponseError("truncated: the connection was closed without an answer")
+        remaining = ((index, data) for index, (_, data) in enumerate(self._reads))
+        index, head = next(remaining)
+        while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD and (read := next(remaining, None)):
+            index, head = read[0], head + read[1]
+        if not head.startswith(b"HTTP/1."):
+            raise ResponseError(f"not HTTP: {_quote(head)}")
+        before, found, rest = head.partition(b"\r\n\r\n")
+        if not found:
+            raise ResponseError("truncated: the response ended within its head")
+        self.status, headers = _parse_head(before)
+        pieces: Iterator[tuple[int, bytes]] = itertools.chain([(index, rest)], remaining)
+        if "chunked" in headers.get("transfer-encoding", "").lower():
+            pieces = _dechunk(pieces)
+        if self.status != 200:
+            raise ResponseError(_refusal(self.status, headers, pieces))
+        if not headers.get("content-type", "").lower().startswith("text/event-stream"):
+            content = b"".join(piece for _, piece in pieces)
+            raise ResponseError(
+                f"not a stream: the answer is {headers.get('content-type', 'untyped')!r}: {_quote(content)}"
+            )
+        yield from pieces
 
 
 def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
@@ -251,15 +278,15 @@ def _refusal(status: int, headers: dict[str, str], pieces: Iterator[tuple[int, b
 
 
 def _dechunk(pieces: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """The chunks' contents, as far as they have arrived with each piece (RFC 9112, 7.1)."""
+    """The chunks' contents, as far as they have come with each piece (RFC 9112, 7.1)."""
     buffer = b""
     remaining = 0
-    for stamp, piece in pieces:
+    for index, piece in pieces:
         buffer += piece
         while buffer:
             if remaining > 2:
                 content = buffer[: remaining - 2]
-                yield stamp, content
+                yield index, content
                 buffer = buffer[len(content) :]
                 remaining -= len(content)
             elif remaining:

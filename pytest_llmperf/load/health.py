@@ -45,8 +45,8 @@ class Health:
     problems: tuple[str, ...]
 
 
-def examine(drive: Drive, traces: Sequence[Trace], input_tokens: int, shared_tokens: int) -> Health:
-    """Judge the generator by what it did; ``shared_tokens`` of each prompt may come from a cache."""
+def examine(drive: Drive, traces: Sequence[Trace]) -> Health:
+    """Judge the generator by what it did."""
     lags = [trace.handed_ns - trace.due_ns for trace in traces if trace.handed_ns]
     waits = [trace.sent_ns - trace.handed_ns for trace in traces if trace.sent_ns]
     ttfts = [trace.token_ns[0] - trace.due_ns for trace in traces if trace.token_ns]
@@ -60,15 +60,15 @@ def examine(drive: Drive, traces: Sequence[Trace], input_tokens: int, shared_tok
         "cpu_share": drive.cpu_s * 1e3 / max(1e-6, span_ms),
     }
     late = _lateness(figures, _percentile_ms(ttfts, 50), span_ms)
-    cached = _cached_share(traces, shared_tokens)
-    wrong = [t.prompt_tokens for t in traces if t.prompt_tokens not in (None, input_tokens)]
+    cached = _cached_share(traces)
+    wrong = [trace for trace in traces if _has_wrong_length(trace)]
     return Health(
         **figures,
         clock="kernel" if KERNEL_STAMPS else "process",
         cached_prompt_share=cached,
         wrong_prompt_lengths=len(wrong),
         is_late=bool(late),
-        problems=(*late, *_other_problems(traces, cached, wrong, input_tokens)),
+        problems=(*late, *_other_problems(traces, cached, wrong)),
     )
 
 
@@ -76,14 +76,22 @@ def _percentile_ms(values_ns: Sequence[int], percentile: float) -> float:
     return float(np.percentile(values_ns, percentile)) / 1e6 if values_ns else 0.0
 
 
-def _cached_share(traces: Sequence[Trace], shared_tokens: int) -> float:
-    told = [
-        (t.cached_tokens, t.prompt_tokens) for t in traces if t.cached_tokens is not None and t.prompt_tokens
-    ]
-    # Engines cache in blocks, so the last block that a template touches may be known as a whole.
-    allowed = shared_tokens and shared_tokens + CACHE_BLOCK_TOKENS
-    hits = sum(max(0, min(cached, prompt) - allowed) for cached, prompt in told)
-    return hits / max(1, sum(prompt for _, prompt in told))
+def _has_wrong_length(trace: Trace) -> bool:
+    return None not in (trace.prompt_tokens, expected := trace.request.prompt_tokens) and (
+        trace.prompt_tokens != expected
+    )
+
+
+def _cached_share(traces: Sequence[Trace]) -> float:
+    hits = prompts = 0
+    for trace in traces:
+        if trace.cached_tokens is not None and trace.prompt_tokens:
+            # Engines cache in blocks, so the last block that is partly shared may be known as a whole.
+            shared = trace.request.shared_tokens
+            allowed = shared and shared + CACHE_BLOCK_TOKENS
+            hits += max(0, min(trace.cached_tokens, trace.prompt_tokens) - allowed)
+            prompts += trace.prompt_tokens
+    return hits / max(1, prompts)
 
 
 def _lateness(figures: Mapping[str, float], median_ttft_ms: float, span_ms: float) -> list[str]:
@@ -109,9 +117,7 @@ def _lateness(figures: Mapping[str, float], median_ttft_ms: float, span_ms: floa
     return problems
 
 
-def _other_problems(
-    traces: Sequence[Trace], cached: float, wrong: Sequence[int | None], input_tokens: int
-) -> list[str]:
+def _other_problems(traces: Sequence[Trace], cached: float, wrong: Sequence[Trace]) -> list[str]:
     problems = []
     if cached > MAX_CACHED_SHARE:
         problems.append(
@@ -119,10 +125,12 @@ def _other_problems(
             f"was new (limit {MAX_CACHED_SHARE:.0%}): is a proxy or a second client using the same server?"
         )
     if wrong:
-        lengths = sorted({length for length in wrong if length is not None})
+        asked = wrong[0].request.prompt_tokens
+        counted = sorted({t.prompt_tokens or 0 for t in wrong if t.request.prompt_tokens == asked})
         problems.append(
-            f"{len(wrong)} prompts of {input_tokens} tokens were {' or '.join(map(str, lengths[:5]))} by the "
-            "engine's count: does a proxy or the tokenizer add to them?"
+            f"{len(wrong)} prompts were not as long as asked, as of {asked} tokens that were "
+            f"{' or '.join(map(str, counted[:5]))} by the engine's count: does a proxy or the tokenizer add "
+            "to them?"
         )
     if short := [trace.error for trace in traces if trace.error_kind == "client"]:
         problems.append(f"{len(short)} requests failed for want of something on this machine ({short[0]})")
