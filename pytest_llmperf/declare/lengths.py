@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from numbers import Real
 from statistics import NormalDist
 
+from pytest_llmperf.declare.load import finite_number
 from pytest_llmperf.errors import DeclarationError
 
 MAX_TOKENS = 10_000_000
 _TAIL = 6.0
 _Z95 = NormalDist().inv_cdf(0.95)
 _TINY = 1e-16
-WAYS = "100-500, normal:MEAN,STD or lognormal:MEDIAN,P95, the last two with bounds as in normal:512,100,64-1024"
+WAYS = (
+    "100-500, normal:MEAN,STD or lognormal:MEDIAN,P95, the last two with bounds as in normal:512,100,64-1024"
+)
 
 
 @dataclass(frozen=True)
@@ -137,16 +139,16 @@ def check_lengths(lengths: object) -> Lengths:
     distribution."""
     if isinstance(lengths, Uniform | Normal | LogNormal):
         return lengths
-    if isinstance(lengths, bool) or not isinstance(lengths, int):
-        raise DeclarationError(
-            "a whole number of tokens, or a distribution: Uniform(100, 500), Normal(512, 100) or "
-            "LogNormal(median=300, p95=1200)"
-        )
-    if lengths < 1:
-        raise DeclarationError("a whole number of tokens, at least 1")
-    if lengths > MAX_TOKENS:
-        raise DeclarationError(f"at most {MAX_TOKENS} tokens")
-    return lengths
+    if isinstance(lengths, int) and not isinstance(lengths, bool):
+        if lengths < 1:
+            raise DeclarationError("a whole number of tokens, at least 1")
+        if lengths > MAX_TOKENS:
+            raise DeclarationError(f"at most {MAX_TOKENS} tokens")
+        return lengths
+    raise DeclarationError(
+        "a whole number of tokens, at least 1, or a distribution: Uniform(100, 500), Normal(512, 100) or "
+        "LogNormal(median=300, p95=1200)"
+    )
 
 
 def parse_lengths(text: str) -> Lengths:
@@ -197,9 +199,10 @@ def _bounds(low: int, high: int | None) -> str:
 
 
 def _check_number(what: object, name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+    number = finite_number(value)
+    if number is None or number <= 0:
         raise DeclarationError(f"{what!r}: {name} is a number greater than 0")
-    if value > MAX_TOKENS:
+    if number > MAX_TOKENS:
         raise DeclarationError(f"{what!r}: {name} is at most {MAX_TOKENS} tokens")
 
 

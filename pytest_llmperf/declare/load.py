@@ -54,7 +54,7 @@ class LoadPoint:
 
     @property
     def label(self) -> str:
-        """How a person names the point within its sweep: ``4/s``, ``1→10/s``, ``8 at once``, ``replay ×2``."""
+        """How a person names the point within its sweep: ``4/s``, ``1→10/s``, ``8 at once``."""
         if self.replay is not None:
             return f"replay ×{self.replay:g}"
         if isinstance(self.rate, Ramp):

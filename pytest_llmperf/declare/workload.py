@@ -129,9 +129,7 @@ class Workload:
         brought = {"trace": ("dataset", "input_tokens", "output_tokens"), "dataset": ("input_tokens",)}
         for file, rest in brought.items():
             also = (*rest, "shared_prefix_tokens", "turns")
-            if getattr(self, file) is not None and (
-                twice := [name for name in also if self._says(name)]
-            ):
+            if getattr(self, file) is not None and (twice := [name for name in also if self._says(name)]):
                 raise DeclarationError(
                     f"Workload({file}=…) brings its own prompts: leave out {', '.join(twice)}"
                 )
@@ -140,7 +138,9 @@ class Workload:
         if self.turns > 1 and not self.chat:
             raise DeclarationError(f"Workload(turns={self.turns}): a conversation needs chat=True")
         if self.think_s and self.turns == 1:
-            raise DeclarationError(f"Workload(think_s={self.think_s!r}): nothing follows; give turns=2 or more")
+            raise DeclarationError(
+                f"Workload(think_s={self.think_s!r}): nothing follows; give turns=2 or more"
+            )
         if self.prefixes > 1 and not self.shared_prefix_tokens:
             raise DeclarationError(f"Workload(prefixes={self.prefixes}): give shared_prefix_tokens as well")
         if self.input_tokens is not None and least_tokens(self.input_tokens) <= self.shared_prefix_tokens:

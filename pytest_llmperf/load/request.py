@@ -11,7 +11,8 @@ class Request:
 
     ``payload`` are its bytes on the wire and ``id`` its ``X-Request-Id``. The answer has to have
     ``output_tokens`` tokens, and the server has to count the prompt as ``prompt_tokens`` (None: not known
-    beforehand), of which ``shared_tokens`` may come from its prefix cache.
+    beforehand), of which ``shared_tokens`` may come from its prefix cache. It is turn ``turn`` (1, 2, …) of
+    conversation ``number``.
     """
 
     id: str
@@ -19,3 +20,5 @@ class Request:
     output_tokens: int
     prompt_tokens: int | None = None
     shared_tokens: int = 0
+    number: int = 0
+    turn: int = 1
