@@ -162,11 +162,9 @@ def parse_lengths(text: str) -> Lengths:
         if not colon:
             return Uniform(*_range(name)) if "-" in name else check_lengths(int(name))
         first, second, *bounds = rest.split(",")
-        kind = {"normal": Normal, "lognormal": LogNormal}[name]
-        low_high = _range(bounds[0]) if bounds else ()
-        if bounds[1:]:
-            raise ValueError
-        return kind(float(first), float(second), *low_high)
+        low, high = _range(",".join(bounds)) if bounds else (1, None)
+        kinds: dict[str, type[Normal] | type[LogNormal]] = {"normal": Normal, "lognormal": LogNormal}
+        return kinds[name](float(first), float(second), low, high)
     except (ValueError, KeyError) as error:
         why = f"{error}; " if isinstance(error, DeclarationError) else ""
         raise DeclarationError(f"{text!r}: {why}valid: a number of tokens, {WAYS}") from None
