@@ -26,7 +26,7 @@ LENGTH = 1_234_567
 
 @dataclass(frozen=True)
 class Requests:
-    """Makes the requests of one run; can be pickled.
+    """The source of the requests of one run; it can be pickled.
 
     What they look like comes from ``seed`` (lengths, which prefix, the order of a data set), and what they
     say from ``run_key``, a fresh secret of the run. Request k is the same whoever makes it, so several
@@ -166,8 +166,16 @@ class Requests:
         name = f"llmperf-{self.run_key[:8]}-{number}"
         if self.workload.turns > 1:
             name += f"-t{turn}"
-        payload = self.target.request(path_of(self.workload.chat), body, name)
-        return Request(name, payload, output_tokens, prompt_tokens, shared_tokens, number, turn)
+        return Request(
+            name,
+            self.target.request(path_of(self.workload.chat), body, name),
+            output_tokens,
+            prompt_tokens,
+            shared_tokens,
+            expects_more=turn < self.workload.turns,
+            number=number,
+            turn=turn,
+        )
 
 
 def path_of(chat: bool) -> str:
