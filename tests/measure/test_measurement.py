@@ -75,8 +75,8 @@ def test_a_load_point_is_found_by_its_rate_or_its_concurrency() -> None:
     [
         (8, None, "no load point with rate=8; measured: 1/s, 4/s"),
         (None, 4, "no load point with concurrency=4; measured: 1/s, 4/s"),
-        (None, None, "at(): expected either rate=… or concurrency=…"),
-        (4, 4, "at(): expected either rate=… or concurrency=…"),
+        (None, None, "at(): expected either rate=…, concurrency=… or replay=…"),
+        (4, 4, "at(): expected either rate=…, concurrency=… or replay=…"),
     ],
 )
 def test_a_load_point_that_is_not_there_is_named_beside_those_that_are(
