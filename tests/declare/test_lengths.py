@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -157,10 +157,10 @@ def test_a_text_that_says_no_lengths_is_answered_with_those_that_do(text: str) -
     ("make", "why"),
     [
         (lambda: Uniform(0, 5), "low and high are whole numbers of tokens, at least 1"),
-        (lambda: Uniform(1, 5.5), "low and high are whole numbers of tokens, at least 1"),
+        (lambda: Uniform(1, cast("int", 5.5)), "low and high are whole numbers of tokens, at least 1"),
         (lambda: Uniform(6, 5), "low is not above high"),
         (lambda: Uniform(6, 10_000_001), "at most 10000000 tokens"),
-        (lambda: Normal("512", 1), "mean is a number greater than 0"),
+        (lambda: Normal(cast("float", "512"), 1), "mean is a number greater than 0"),
         (lambda: Normal(512, 0), "std is a number greater than 0"),
         (lambda: Normal(512, math.inf), "std is a number greater than 0"),
         (lambda: Normal(1e9, 1), "mean is at most 10000000 tokens"),

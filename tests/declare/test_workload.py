@@ -99,7 +99,7 @@ def test_a_file_is_shown_by_name_and_content() -> None:
     data = Workload(dataset="p.jsonl", output_tokens=64, chat=True)
     trace = Workload(trace="t.csv")
     assert str(data) == "p.jsonl (de915049) / 64 out chat"
-    assert str(trace) == "t.csv (ec3a9ec6)"
+    assert str(trace) == "t.csv (dea98279)"
     assert (data.most_output_tokens, trace.most_output_tokens) == (300, 50)
 
 
