@@ -56,7 +56,7 @@ def _steady(point: LoadPoint, rate: float, seed: int) -> Times:
         return np.sort(rng.uniform(0, time_s, count))
     ends = np.cumsum(rng.gamma(point.shape, size=count + 1))
     # Gaps of a small shape may all be too small for a float.
-    return time_s * ends[:-1] / (ends[-1] or 1.0)
+    return ends[:-1] / (ends[-1] or 1.0) * time_s
 
 
 def _ramped(steady: Times, ramp: Ramp, time_s: float) -> Times:
@@ -67,4 +67,5 @@ def _ramped(steady: Times, ramp: Ramp, time_s: float) -> Times:
     arrived = ramp.mean * steady
     curvature = (ramp.end - ramp.start) / (2 * time_s)
     root = np.sqrt(np.maximum(ramp.start**2 + 4 * curvature * arrived, 0))
-    return np.minimum(2 * arrived / (ramp.start + root), time_s)
+    # Sorted, because rounding may swap arrivals that are as good as one.
+    return np.sort(np.minimum(2 * arrived / (ramp.start + root), time_s))
