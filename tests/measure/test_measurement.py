@@ -78,7 +78,9 @@ def test_a_ramp_and_a_replay_are_found_as_they_are_written() -> None:
     assert sweep.at(rate="1..10") is ramp
     assert sweep.at(rate=1) is SLOW
     assert sweep.at(replay=2) is replay
-    with pytest.raises(DeclarationError, match=r"no load point with rate=1\.\.9; measured: 1→10/s, 1/s, replay"):
+    with pytest.raises(
+        DeclarationError, match=r"no load point with rate=1\.\.9; measured: 1→10/s, 1/s, replay"
+    ):
         sweep.at(rate="1..9")
 
 
