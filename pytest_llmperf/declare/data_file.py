@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pytest_llmperf.declare.lengths import MAX_TOKENS
 from pytest_llmperf.errors import DeclarationError
 
 
@@ -31,7 +32,7 @@ class DataFile:
             number = None if isinstance(value, bool | float) else int(value)
         except (TypeError, ValueError):
             number = None
-        if number is None or number < least:
+        if number is None or not least <= number <= MAX_TOKENS:
             self.wrong(line, f"{name} to be a whole number of tokens, at least {least}, found {value!r}")
         return max(1, number)
 

@@ -158,10 +158,7 @@ class Requests:
             "stream_options": {"include_usage": True},
             "temperature": 0,
             **dict(self.workload.sampling),
-            **{
-                name: output_tokens if value == LENGTH else value
-                for name, value in self.length_fields.items()
-            },
+            **_exact(self.length_fields, output_tokens),
         }
         name = f"llmperf-{self.run_key[:8]}-{number}"
         if self.workload.turns > 1:
@@ -176,6 +173,15 @@ class Requests:
             number=number,
             turn=turn,
         )
+
+
+def _exact(value: Any, output_tokens: int) -> Any:
+    """``value`` with the number of output tokens wherever ``LENGTH`` stands for it."""
+    if isinstance(value, Mapping):
+        return {name: _exact(one, output_tokens) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(one, output_tokens) for one in value]
+    return output_tokens if value == LENGTH else value
 
 
 def path_of(chat: bool) -> str:

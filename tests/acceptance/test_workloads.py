@@ -1,10 +1,11 @@
-"""Workloads of every kind, against a real engine."""
+"""Workloads of every kind, from the declaration to the record."""
 
 from __future__ import annotations
 
 import json
 
 from tests.acceptance.conftest import Project
+from tests.servers import TruthServer
 
 HEAD = "from pytest_llmperf import LogNormal, Normal, Uniform, Workload, sweep\n"
 
@@ -20,7 +21,8 @@ def test_prefixes(llmperf):
     llmperf(Workload(**lengths, chat=True))
 """
     )
-    project.run("--llmperf").assert_outcomes(passed=1)
+    project.run("--llmperf")
+    # Whether it passed depends on how busy this machine is; what was sent and counted does not.
     (test,) = project.records()[0]["tests"]
     prefixes, chat = test["points"]
     assert prefixes["workload"] == ("200±30 (130-300) in / 4-12 out, 2 prefixes of 128, temperature=0.5")
@@ -31,7 +33,7 @@ def test_prefixes(llmperf):
         assert run["health"]["wrong_prompt_lengths"] == 0
     # The engine did know the prefixes, and that is as it should be.
     (counters,) = [run["counters"] for run in prefixes["runs"]]
-    assert 24 * 130 <= counters["prompt_tokens"] + counters.get("cached_prompt_tokens", 0)
+    assert counters["prompt_tokens"] + counters.get("cached_prompt_tokens", 0) >= 24 * 130
     assert prefixes["runs"][0]["health"]["cached_prompt_share"] == 0
 
 
@@ -53,7 +55,8 @@ def test_lengths_of_the_trace(llmperf):
     assert llmperf(TRACE).at(rate="2..10").requests == 12
 """
     )
-    result = project.run("--llmperf")
+    with TruthServer(itl_s=0.005) as server:
+        result = project.run("--llmperf", "--llmperf-engine", server.url)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["  replay ×2 *", "  replay ×4 *", "  2→10/s *"])
     replayed, lengths = project.records()[0]["tests"]
@@ -72,7 +75,10 @@ def test_dataset(llmperf):
     llmperf(Workload(dataset="p.jsonl", output_tokens=4, chat=True), concurrency=1, requests=20)
 """
     )
-    project.run("--llmperf", "--llmperf-engine", "llamacpp --no-cache-prompt").assert_outcomes(passed=1)
+    project.run("--llmperf", "--llmperf-engine", "llamacpp --no-cache-prompt")
+    (run,) = project.records()[0]["tests"][0]["points"][0]["runs"]
+    assert (run["requests"], run["errors"]) == (20, {})
+    assert run["health"]["cached_prompt_share"] == 0
 
 
 def test_a_replay_without_a_trace_and_a_file_that_is_not_there_are_named(project: Project) -> None:

@@ -6,6 +6,7 @@ import pickle
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from hypothesis import strategies as st
 from pytest_llmperf.declare.lengths import Normal, Uniform
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.errors import EngineError
+from pytest_llmperf.load.job import Job
 from pytest_llmperf.load.prompts import Prompts, TokenIdPrompts, WordPrompts
 from pytest_llmperf.load.request import Request
 from pytest_llmperf.load.requests import LENGTH, Requests
 from pytest_llmperf.load.target import Target
+from pytest_llmperf.load.workers import perform
+from tests.servers import TruthServer
 
 TARGET = Target(2, ("127.0.0.1", 1), "h:1", "", None, None)
 IDS = TokenIdPrompts(range(1000, 30_000))
@@ -79,6 +83,13 @@ def test_a_request_asks_for_what_the_workload_says() -> None:
     assert (request.id, request.number, request.turn) == ("llmperf-abababab-3", 3, 1)
     assert b"X-Request-Id: llmperf-abababab-3\r\n" in request.payload
     assert (lengths(request), request.shared_tokens, request.expects_more) == ((32, 8), 0, False)
+
+
+def test_an_engine_may_have_the_length_anywhere_in_its_fields() -> None:
+    fields = {"max_tokens": LENGTH, "extra": {"min": LENGTH, "of": [LENGTH, "x"]}, "ignore_eos": True}
+    asked = body(replace(requests_of(PLAIN), length_fields=fields).make(0))
+    assert asked["extra"] == {"min": 8, "of": [8, "x"]}
+    assert (asked["max_tokens"], asked["ignore_eos"]) == (8, True)
 
 
 def test_sampling_goes_into_the_body_and_greedy_is_the_default() -> None:
@@ -239,6 +250,35 @@ def test_only_the_first_turn_begins_with_the_prefix() -> None:
     workload = Workload(input_tokens=80, output_tokens=8, chat=True, turns=2, shared_prefix_tokens=64)
     one, two = conversation(requests_of(workload, WORDS), 0, "a")
     assert prompt(one)[1:65] != prompt(two)[1:65]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_conversations_with_a_server_are_the_same_whoever_leads_them(processes: int) -> None:
+    workload = Workload(
+        input_tokens=Uniform(120, 200),
+        output_tokens=16,
+        chat=True,
+        turns=3,
+        think_s=0.02,
+        shared_prefix_tokens=64,
+        prefixes=2,
+    )
+    words = WordPrompts(tuple(f"w{number}" for number in range(500)), overhead=4)
+    with TruthServer(has_prefix_cache=True) as server:
+        target = Target.of(server.url)
+        requests = Requests(target, "m", workload, words, EXACT, 5, "ab" * 16)
+        job = Job(target, requests, 30.0, 10_000_000, offsets_s=[0.05 * index for index in range(8)])
+        outcome = perform(job, processes, lambda sent, ended: None)
+    assert {trace.error for trace in outcome.traces} == {None}
+    turns = [(trace.request.number, trace.request.turn) for trace in outcome.traces]
+    assert sorted(turns) == [(number, turn) for number in range(8) for turn in (1, 2, 3)]
+    first = {t.request.number: t.prompt_tokens for t in outcome.traces if t.request.turn == 1}
+    assert first == {number: requests.make(number).prompt_tokens for number in range(8)}
+    # The cache knows all that went before, as it may, and nothing else.
+    for trace in outcome.traces:
+        assert trace.cached_tokens is not None
+        assert trace.cached_tokens <= trace.request.shared_tokens
+        assert trace.request.turn == 1 or trace.cached_tokens > 64 + 4
 
 
 # --- data sets ----------------------------------------------------------------------------------------
