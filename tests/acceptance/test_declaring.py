@@ -24,9 +24,9 @@ HEAD = "import pytest\nfrom pytest_llmperf import Workload, slo, sweep\n"
         ("@sweep(rates=[1, 0])", "@sweep(rates=[[]1, 0]): rates=0: a number greater than 0"),
         (
             "@sweep(rates=[1], concurrency=[1])",
-            "@sweep(*): give rates (open loop) or concurrency *, not both",
+            "@sweep(*): give either rates (open loop), concurrency *",
         ),
-        ("@sweep(rates=[1], arrivals='burst')", "@sweep(*): arrivals='burst': valid: poisson, constant"),
+        ("@sweep(rates=[1], arrivals='burst')", "@sweep(*): arrivals='burst': valid: poisson, constant, gamma:SHAPE"),
         ("@pytest.mark.sweep(rate=[1])", "@sweep(rate=[[]1]): unknown rate; valid: rates, *"),
         ("@pytest.mark.engine('vlm')", "engine 'vlm' is not known; known: llamacpp, *"),
         ("@pytest.mark.engine()", "@engine(*): takes one string, *"),
