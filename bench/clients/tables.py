@@ -1,0 +1,149 @@
+"""The figures of a sitting as tables."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.clients.errors import Account, Errors
+from bench.clients.levels import Level
+from bench.clients.process import Spent
+
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One client at one level; ``problem`` says why there are no figures."""
+
+    client: str
+    level: Level
+    spent: Spent | None = None
+    errors: Errors | None = None
+    matched_by: str = ""
+    ttft_from: str = ""
+    tokens: int = 0
+    server_late_p99_ms: float = 0.0
+    problem: str = ""
+
+    @property
+    def cpu_ms_per_1000_tokens(self) -> float | None:
+        return self.spent.cpu_s * 1e6 / self.tokens if self.spent and self.tokens else None
+
+
+ACCURACY = (
+    "client",
+    "TTFT from",
+    "matched by",
+    "TTFT error p50",
+    "TTFT error p99",
+    "token error p99",
+    "ITL p99: client / truth",
+    "left late p99",
+    "arrived in time",
+    "rate / asked",
+    "answers told",
+)
+COST = ("client", "CPU s", "CPU ms per 1,000 tokens", "peak memory, MB")
+
+
+def accuracy_row(result: Result) -> list[str]:
+    if result.errors is None:
+        return [result.client, f"not run: {result.problem}", *[NONE] * (len(ACCURACY) - 2)]
+    errors = result.errors
+    ttft = errors.ttft_ms or (None, None)
+    gaps = NONE
+    if errors.itl_p99_ms:
+        gaps = " / ".join(f"{value:.2f}" for value in errors.itl_p99_ms)
+        gaps += " (means)" if errors.itl_is_mean else ""
+    return [
+        result.client,
+        result.ttft_from,
+        result.matched_by,
+        _number(ttft[0]),
+        _number(ttft[1]),
+        _number(errors.token_p99_ms) + (f" ({errors.miscounted} miscounted)" if errors.miscounted else ""),
+        gaps,
+        _number(errors.late_p99_ms),
+        f"{errors.arrived:.1%}",
+        f"{errors.rate:.1%}",
+        f"{errors.matched / result.level.requests:.1%}",
+    ]
+
+
+def cost_row(result: Result) -> list[str]:
+    if result.spent is None:
+        return [result.client, *[NONE] * (len(COST) - 1)]
+    cpu = result.cpu_ms_per_1000_tokens
+    return [
+        result.client,
+        f"{result.spent.cpu_s:.1f}",
+        f"{cpu:.1f}" if cpu is not None else NONE,
+        f"{result.spent.peak_bytes / 1e6:.0f}",
+    ]
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}"
+
+
+def describe(level: Level, results: Iterable[Result]) -> str:
+    late = max((result.server_late_p99_ms for result in results), default=0.0)
+    return (
+        f"{level.rate:g} requests/s, {level.tokens_per_s:,.0f} tokens/s, {level.streams:,.0f} streams, "
+        f"TTFT {level.ttft_ms:g} ms, ITL {level.itl_ms:g} ms, {level.duration_s:g} s"
+        f"{', TLS' if level.tls else ''}. The server itself was late by {late:.2f} ms (p99) at most."
+    )
+
+
+def machine(cores: Sequence[int]) -> str:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    total = len(Path("/proc/cpuinfo").read_text().split("processor\t")) - 1
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {model}, {total} cores, Linux {platform.release()}, "
+        f"Python {platform.python_version()}; server on core {cores[0]}, client on core {cores[1]}"
+    )
+
+
+def as_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in (header, *rows)
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = (header, ["---"] * len(header), *rows)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def report(results: Sequence[Result], cores: Sequence[int], markdown: bool) -> str:
+    """All tables, level by level."""
+    table, mark = (as_markdown, "### ") if markdown else (as_text, "")
+    parts = [f"{machine(cores)}. Times in ms."]
+    for level in dict.fromkeys(result.level for result in results):
+        here = [result for result in results if result.level == level]
+        parts += [f"{mark}{level.name}", describe(level, here)]
+        parts.append(table(ACCURACY, [accuracy_row(result) for result in here]))
+        parts.append(table(COST, [cost_row(result) for result in here]))
+    return "\n\n".join(parts)
+
+
+def result_of(
+    client: str, level: Level, spent: Spent, account: Account, errors: Errors, tokens: int, late: float
+) -> Result:
+    return Result(
+        client, level, spent, errors, account.matched_by, account.ttft_from, tokens, server_late_p99_ms=late
+    )
