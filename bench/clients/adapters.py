@@ -36,14 +36,19 @@ class Run:
 
 
 class Client(ABC):
-    """``environment``: where it is installed; None for this project's own."""
+    """``environment``: where it is installed; None for this project's own. ``file``: its account."""
 
     name: str
+    file: str
     environment: Environment | None = None
     quick = False
 
     def drives(self, level: Level) -> bool:
         return not level.tls
+
+    def leaves_account(self, run: Run) -> bool:
+        """Whether there is something to read although the client failed."""
+        return (run.directory / self.file).exists()
 
     @abstractmethod
     def command(self, run: Run) -> list[str]: ...
@@ -55,9 +60,11 @@ class Client(ABC):
 class _WithTimelines(Client):
     """Clients that leave a file of timelines."""
 
+    file = "timelines.jsonl"
+
     def account(self, run: Run) -> Account:
-        lines = map(json.loads, (run.directory / "timelines.jsonl").read_text().splitlines())
-        told = tuple(_of_timeline(line) for line in lines if line["first_token_ns"])
+        lines = map(json.loads, (run.directory / self.file).read_text().splitlines())
+        told = tuple(_of_timeline(line) for line in lines if line.get("first_token_ns"))
         return Account(told, matched_by="id", ttft_from="intended")
 
     def load(self, run: Run) -> list[str]:
@@ -65,7 +72,7 @@ class _WithTimelines(Client):
         return [
             *(run.url, "--rate", f"{level.rate:g}", "--duration", f"{level.duration_s:g}"),
             *run.sizes,
-            *("--timelines", str(run.directory / "timelines.jsonl")),
+            *("--timelines", str(run.directory / self.file)),
         ]
 
 
@@ -113,6 +120,7 @@ class VllmBench(Client):
     """``vllm bench serve``. Its start-up line fails with the CPU build, so what that calls is called."""
 
     name = "vllm bench serve"
+    file = "result.json"
     environment = VLLM
     _SCRIPT = (
         "from vllm.benchmarks.serve import add_cli_args, main; "
@@ -136,14 +144,14 @@ class VllmBench(Client):
             "ready-check-timeout-sec": "0",
             "request-id-prefix": "vllm-",
             "result-dir": str(run.directory),
-            "result-filename": "result.json",
+            "result-filename": self.file,
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         flags = ["--ignore-eos", "--save-result", "--save-detailed"]
         return [str(run.python), "-c", self._SCRIPT, *arguments, *flags]
 
     def account(self, run: Run) -> Account:
-        result = json.loads((run.directory / "result.json").read_text())
+        result = json.loads((run.directory / self.file).read_text())
         rows = zip(result["start_times"], result["ttfts"], result["itls"], result["errors"], strict=True)
         told = []
         for index, (start_s, ttft_s, gaps_s, error) in enumerate(rows):
@@ -159,6 +167,7 @@ class Guidellm(Client):
     """guidellm tells of tokens only the first and the last time, and sends no id."""
 
     name = "guidellm"
+    file = "result.json"
     environment = GUIDELLM
 
     def command(self, run: Run) -> list[str]:
@@ -168,13 +177,13 @@ class Guidellm(Client):
             "constraint": f"kind=max_requests,count={run.level.requests}",
             "tokenizer": f"kind=huggingface_auto,model={run.tokenizer}",
             "data": f"kind=synthetic_text,prompt_tokens={INPUT_TOKENS},output_tokens={OUTPUT_TOKENS}",
-            "output": f"kind=json,path={run.directory / 'result.json'}",
+            "output": f"kind=json,path={run.directory / self.file}",
         }
         arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
         return [str(run.python.parent / "guidellm"), "run", *arguments, "--disable-console"]
 
     def account(self, run: Run) -> Account:
-        (benchmark,) = json.loads((run.directory / "result.json").read_text())["benchmarks"]
+        (benchmark,) = json.loads((run.directory / self.file).read_text())["benchmarks"]
         requests = benchmark["requests"]["successful"]
         told = tuple(self._told(run, one["info"]["timings"], one["output_tokens"]) for one in requests)
         return Account(told, matched_by="order", ttft_from="sent")
@@ -194,6 +203,7 @@ class Guidellm(Client):
 
 class Aiperf(Client):
     name = "aiperf"
+    file = "profile_export.jsonl"
     environment = AIPERF
 
     def command(self, run: Run) -> list[str]:
@@ -216,7 +226,7 @@ class Aiperf(Client):
         return [str(run.python.parent / "aiperf"), "profile", *arguments, *flags]
 
     def account(self, run: Run) -> Account:
-        records = map(json.loads, (run.directory / "profile_export.jsonl").read_text().splitlines())
+        records = map(json.loads, (run.directory / self.file).read_text().splitlines())
         told = tuple(
             self._told(run, one["metadata"], one["metrics"])
             for one in records

@@ -25,8 +25,9 @@ class Level:
 
     @property
     def streams(self) -> float:
-        """How many answers are under way at once when the load is steady."""
-        return self.rate * (self.ttft_ms + (OUTPUT_TOKENS - 1) * self.itl_ms) / 1e3
+        """The most answers that are under way at once."""
+        answer_s = (self.ttft_ms + (OUTPUT_TOKENS - 1) * self.itl_ms) / 1e3
+        return self.rate * min(self.duration_s, answer_s)
 
     @property
     def tokens_per_s(self) -> float:

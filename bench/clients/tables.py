@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.clients.errors import Account, Errors
+from bench.clients.errors import Errors
 from bench.clients.levels import Level
 from bench.clients.process import Spent
 
@@ -17,7 +17,7 @@ NONE = "–"
 
 @dataclass(frozen=True)
 class Result:
-    """One client at one level; ``problem`` says why there are no figures."""
+    """One client at one level; ``problem`` says what went wrong, or why there are no figures."""
 
     client: str
     level: Level
@@ -47,12 +47,11 @@ ACCURACY = (
     "rate / asked",
     "answers told",
 )
-COST = ("client", "CPU s", "CPU ms per 1,000 tokens", "peak memory, MB")
 
 
 def accuracy_row(result: Result) -> list[str]:
     if result.errors is None:
-        return [result.client, f"not run: {result.problem}", *[NONE] * (len(ACCURACY) - 2)]
+        return [result.client, "not run", *[NONE] * (len(ACCURACY) - 2)]
     errors = result.errors
     ttft = errors.ttft_ms or (None, None)
     gaps = NONE
@@ -74,15 +73,32 @@ def accuracy_row(result: Result) -> list[str]:
     ]
 
 
-def cost_row(result: Result) -> list[str]:
-    if result.spent is None:
-        return [result.client, *[NONE] * (len(COST) - 1)]
-    cpu = result.cpu_ms_per_1000_tokens
+def cpu_rows(by_client: Mapping[str, Mapping[Level, Result]], levels: Sequence[Level]) -> list[list[str]]:
+    """Of a whole run per 1,000 tokens, start included, and of each further 1,000 tokens."""
+    rows = []
+    for client, results in by_client.items():
+        cells = [
+            _number(results[level].cpu_ms_per_1000_tokens if level in results else None) for level in levels
+        ]
+        rows.append([client, *cells, _number(further_cpu_ms(list(results.values())))])
+    return rows
+
+
+def further_cpu_ms(results: Sequence[Result]) -> float | None:
+    """CPU time per 1,000 tokens from the run with the fewest tokens to the one with the most."""
+    spent = sorted((one.tokens, one.spent.cpu_s) for one in results if one.spent and not one.level.tls)
+    if len(spent) < 2 or spent[0][0] == spent[-1][0]:
+        return None
+    return (spent[-1][1] - spent[0][1]) / (spent[-1][0] - spent[0][0]) * 1e6
+
+
+def memory_rows(by_client: Mapping[str, Mapping[Level, Result]], levels: Sequence[Level]) -> list[list[str]]:
     return [
-        result.client,
-        f"{result.spent.cpu_s:.1f}",
-        f"{cpu:.1f}" if cpu is not None else NONE,
-        f"{result.spent.peak_bytes / 1e6:.0f}",
+        [client, *(f"{spent.peak_bytes / 1e6:.0f}" if spent else NONE for spent in spents)]
+        for client, spents in (
+            (client, [results[level].spent if level in results else None for level in levels])
+            for client, results in by_client.items()
+        )
     ]
 
 
@@ -130,20 +146,21 @@ def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def report(results: Sequence[Result], cores: Sequence[int], markdown: bool) -> str:
-    """All tables, level by level."""
+    """All tables: the errors level by level, then what the runs cost."""
     table, mark = (as_markdown, "### ") if markdown else (as_text, "")
     parts = [f"{machine(cores)}. Times in ms."]
-    for level in dict.fromkeys(result.level for result in results):
+    levels = list(dict.fromkeys(result.level for result in results))
+    by_client: dict[str, dict[Level, Result]] = {}
+    for result in results:
+        by_client.setdefault(result.client, {})[result.level] = result
+    for level in levels:
         here = [result for result in results if result.level == level]
         parts += [f"{mark}{level.name}", describe(level, here)]
         parts.append(table(ACCURACY, [accuracy_row(result) for result in here]))
-        parts.append(table(COST, [cost_row(result) for result in here]))
+        parts += [f"{result.client}: {result.problem}" for result in here if result.problem]
+    names = [level.name for level in levels]
+    parts += [f"{mark}CPU time in ms per 1,000 tokens, start included"]
+    parts.append(table(("client", *names, "each further 1,000"), cpu_rows(by_client, levels)))
+    parts += [f"{mark}Peak memory in MB"]
+    parts.append(table(("client", *names), memory_rows(by_client, levels)))
     return "\n\n".join(parts)
-
-
-def result_of(
-    client: str, level: Level, spent: Spent, account: Account, errors: Errors, tokens: int, late: float
-) -> Result:
-    return Result(
-        client, level, spent, errors, account.matched_by, account.ttft_from, tokens, server_late_p99_ms=late
-    )
