@@ -42,7 +42,7 @@ def python_of(environment: Environment, peers: Path) -> Path:
     wanted = repr(environment)
     ready = directory / "ready"
     if not ready.exists() or ready.read_text() != wanted:
-        print(f"installing {environment.name} in {directory} ...", flush=True)
+        print(f"installing {environment.name} in {directory} ...", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
         _install(python, *environment.packages)
         if environment.alone:
@@ -54,7 +54,7 @@ def python_of(environment: Environment, peers: Path) -> Path:
 
 def _install(python: Path, *arguments: str) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, stdout=sys.stderr)
 
 
 def _dependencies(python: Path, environment: Environment) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ ACCURACY = (
     "arrived in time",
     "rate / asked",
     "answers told",
+    "server late p99",
 )
 
 
@@ -70,6 +71,7 @@ def accuracy_row(result: Result) -> list[str]:
         f"{errors.arrived:.1%}",
         f"{errors.rate:.1%}",
         f"{errors.matched / result.level.requests:.1%}",
+        _number(result.server_late_p99_ms),
     ]
 
 
@@ -106,13 +108,11 @@ def _number(value: float | None) -> str:
     return NONE if value is None else f"{value:.2f}"
 
 
-def describe(level: Level, results: Iterable[Result]) -> str:
-    late = max((result.server_late_p99_ms for result in results), default=0.0)
+def describe(level: Level) -> str:
     return (
         f"{level.rate:g} requests/s, {level.tokens_per_s:,.0f} tokens/s, {level.streams:,.0f} streams, "
         f"TTFT {level.ttft_ms:g} ms, ITL {level.itl_ms:g} ms, {level.duration_s:g} s"
-        f"{', TLS' if level.tls else ''}. The server itself was late by {late:.2f} ms (p99) at most."
-    )
+    ) + (", TLS." if level.tls else ".")
 
 
 def machine(cores: Sequence[int]) -> str:
@@ -155,7 +155,7 @@ def report(results: Sequence[Result], cores: Sequence[int], markdown: bool) -> s
         by_client.setdefault(result.client, {})[result.level] = result
     for level in levels:
         here = [result for result in results if result.level == level]
-        parts += [f"{mark}{level.name}", describe(level, here)]
+        parts += [f"{mark}{level.name}", describe(level)]
         parts.append(table(ACCURACY, [accuracy_row(result) for result in here]))
         parts += [f"{result.client}: {result.problem}" for result in here if result.problem]
     names = [level.name for level in levels]
