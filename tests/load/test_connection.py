@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.load.connection import KERNEL_STAMPS, Connection
 from pytest_llmperf.load.decode import decode
+from pytest_llmperf.load.request import Request
 from pytest_llmperf.load.target import Target
 from tests.load.asking import TOKENS, answer_of, ask, driver, exchange_with, saying
 from tests.servers import (
@@ -48,9 +49,10 @@ def echo() -> Iterator[Target]:
 class Dialogue:
     """A connection and the other end of it, in step: each piece that is said is one read."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int = 1_000_000) -> None:
         listener = socket.create_server(("127.0.0.1", 0))
-        self.connection = Connection(Target.of(f"http://127.0.0.1:{listener.getsockname()[1]}"), 1_000_000)
+        target = Target.of(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        self.connection = Connection(target, Request("r-0", b"ask", 1), limit_bytes)
         self.peer, _ = listener.accept()
         listener.close()
         self.peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -71,11 +73,11 @@ class Dialogue:
                 break
             self.peer.sendall(data[start : start + size])
             select.select([self.connection], [], [])
-            self.connection.on_readable()
+            self.connection.on_readable(time.monotonic_ns())
 
     @property
     def received(self) -> bytes:
-        return b"".join(data for _, data in self.connection.reads)
+        return b"".join(data for _, _, data in self.connection.reads)
 
 
 sizes = pytest.mark.parametrize("size", [1, 2, 3, 7, 10_000])
@@ -110,7 +112,7 @@ def test_a_content_length_ends_a_response_however_it_is_split(size: int) -> None
 def test_every_read_has_a_stamp_of_its_own_in_order() -> None:
     with Dialogue() as dialogue:
         dialogue.say(head() + DONE, 5)
-        stamps = [stamp for stamp, _ in dialogue.connection.reads]
+        stamps = [stamp for stamp, _, _ in dialogue.connection.reads]
         assert stamps == sorted(stamps)
         assert len(set(stamps)) == len(stamps) > 10
 
@@ -122,8 +124,8 @@ def test_data_is_stamped_when_it_arrives_not_when_it_is_read() -> None:
         select.select([dialogue.connection], [], [])
         arrived_ns = time.time_ns()
         time.sleep(0.05)  # a process that comes late to its reading
-        dialogue.connection.on_readable()
-        ((stamp, _),) = dialogue.connection.reads
+        dialogue.connection.on_readable(time.monotonic_ns())
+        ((stamp, _, _),) = dialogue.connection.reads
         assert stamp <= arrived_ns
         (lag_ns,) = dialogue.connection.read_lags_ns
         assert 50_000_000 <= lag_ns < 1_000_000_000
@@ -181,7 +183,7 @@ def test_a_connection_hands_over_whatever_it_reads(echo: Target, pieces: list[by
     received = b"".join(data for _, data in done.reads)
     assert done.failure is None
     assert response.startswith(received)
-    decode(done, 1)
+    decode(done)
 
 
 # --- how it can fail ----------------------------------------------------------------------------------
@@ -231,9 +233,9 @@ def test_an_error_before_the_whole_request_was_read_is_heard() -> None:
     body = {"stream": True, "prompt": "x" * 20_000_000}
     with scripted_server(refuse) as url:
         target = Target.of(url)
-        large = target.request("/v1/completions", body, "r-0")
+        large = Request("r-0", target.request("/v1/completions", body, "r-0"), 1)
         done = exchange_with(target, large)
-    assert decode(done, 1).error == 'HTTP 413: \'{"detail": "no"}\''
+    assert decode(done).error == 'HTTP 413: \'{"detail": "no"}\''
 
 
 def test_a_request_larger_than_the_buffers_arrives_whole() -> None:
@@ -241,8 +243,9 @@ def test_a_request_larger_than_the_buffers_arrives_whole() -> None:
     with TruthServer() as server:
         target = Target.of(server.url)
         body = {"stream": True, "max_tokens": 1, "prompt": prompt}
-        done = exchange_with(target, target.request("/v1/completions", body, "large"))
-        assert decode(done, 1).error is None
+        large = Request("large", target.request("/v1/completions", body, "large"), 1)
+        done = exchange_with(target, large)
+        assert decode(done).error is None
         assert server.log()["large"].body["prompt"] == prompt
 
 
@@ -293,7 +296,7 @@ def test_a_stream_through_tls_is_the_same_stream(
 ) -> None:
     with scripted_server(script, tls=server_side) as url:
         target = replace(Target.of(url), tls=client_side)
-        trace = decode(exchange_with(target, ask(target)), TOKENS)
+        trace = decode(exchange_with(target, ask(target)))
     assert trace.error is None
     assert len(trace.token_ns) == TOKENS
     assert trace.due_ns <= trace.sent_ns < trace.token_ns[0] <= trace.token_ns[-1] <= trace.ended_ns
@@ -305,7 +308,7 @@ def test_tls_1_2_works_as_well(server_side: ssl.SSLContext, authority: trustme.C
     authority.configure_trust(context)
     with scripted_server("well", tls=server_side) as url:
         target = replace(Target.of(url), tls=context)
-        assert decode(exchange_with(target, ask(target)), TOKENS).error is None
+        assert decode(exchange_with(target, ask(target))).error is None
 
 
 def test_many_at_once_through_tls_all_arrive(
@@ -314,7 +317,7 @@ def test_many_at_once_through_tls_all_arrive(
     with scripted_server("well", tls=server_side) as url:
         target = replace(Target.of(url), tls=client_side)
         drive = driver(target).open_loop([ask(target, number) for number in range(20)], [0.0] * 20)
-    assert [decode(done, TOKENS).error for done in drive.exchanges] == [None] * 20
+    assert [decode(done).error for done in drive.exchanges] == [None] * 20
 
 
 def test_a_large_answer_through_tls_is_decrypted_whole(
@@ -329,7 +332,7 @@ def test_a_large_answer_through_tls_is_decrypted_whole(
         target = replace(Target.of(url), tls=client_side)
         done = exchange_with(target, ask(target))
     assert content in b"".join(data for _, data in done.reads)
-    assert decode(done, TOKENS).error is None
+    assert decode(done).error is None
 
 
 def test_a_polite_end_of_tls_ends_a_response_on_a_connection_that_stays_open(
@@ -342,7 +345,7 @@ def test_a_polite_end_of_tls_ends_a_response_on_a_connection_that_stays_open(
 
     with scripted_server(say_goodbye, tls=server_side) as url:
         target = replace(Target.of(url), tls=client_side)
-        assert decode(exchange_with(target, ask(target)), TOKENS).error is None
+        assert decode(exchange_with(target, ask(target))).error is None
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(server_side: ssl.SSLContext) -> None:
@@ -357,7 +360,7 @@ def test_a_certificate_of_another_host_is_refused(
 ) -> None:
     with scripted_server("well", tls=server_side) as url:
         target = replace(Target.of(url), tls=client_side, host="example.test")
-        error = decode(exchange_with(target, ask(target)), TOKENS).error
+        error = decode(exchange_with(target, ask(target))).error
     assert error is not None
     assert error.startswith("tls: Hostname mismatch")
 
@@ -365,7 +368,7 @@ def test_a_certificate_of_another_host_is_refused(
 def test_a_server_without_tls_is_named_as_the_cause(client_side: ssl.SSLContext) -> None:
     with scripted_server("not_http_at_once") as url:
         target = replace(Target.of(url), tls=client_side)
-        error = decode(exchange_with(target, ask(target)), TOKENS).error
+        error = decode(exchange_with(target, ask(target))).error
     assert error is not None
     assert error.startswith("tls: [SSL")
 
@@ -373,7 +376,7 @@ def test_a_server_without_tls_is_named_as_the_cause(client_side: ssl.SSLContext)
 def test_a_connection_closed_within_the_handshake_never_sent_its_request(client_side: ssl.SSLContext) -> None:
     with scripted_server("close_at_once") as url:
         target = replace(Target.of(url), tls=client_side)
-        trace = decode(exchange_with(target, ask(target)), TOKENS)
+        trace = decode(exchange_with(target, ask(target)))
     assert trace.error is not None
     assert trace.error_kind == "reset"
     assert trace.sent_ns == 0
@@ -389,6 +392,6 @@ def test_a_broken_record_within_the_stream_is_an_error_of_tls(
 
     with scripted_server(garble, tls=server_side) as url:
         target = replace(Target.of(url), tls=client_side)
-        trace = decode(exchange_with(target, ask(target)), TOKENS)
+        trace = decode(exchange_with(target, ask(target)))
     assert trace.error_kind == "tls"
     assert len(trace.token_ns) == 1
