@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import select
@@ -12,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 import trustme
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_llmperf.load.connection import KERNEL_STAMPS, Connection
@@ -97,6 +98,34 @@ def test_the_last_chunk_ends_a_response_however_it_is_split(size: int) -> None:
         assert not dialogue.connection.has_failed
 
 
+END_OF_CHUNKS = b"\r\n0\r\n\r\n"
+bodies = st.lists(
+    st.sampled_from([b"data: 0\r\n\r\n", b"0\r\n", b"\r\n", b"\r\n0", b"0", b"\n", b"data: x\n\n"]),
+    max_size=4,
+).map(b"".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(bodies.filter(lambda body: END_OF_CHUNKS not in body)), st.sets(st.integers(1, 30)))
+@example([], set())
+@example([], {1, 2, 3, 4, 5})
+@example([b"data: 0"], {1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
+def test_the_end_of_the_chunks_is_seen_however_the_last_bytes_are_split(
+    contents: list[bytes], cuts: set[int]
+) -> None:
+    raw = b"".join(chunk(content) for content in contents if content) + chunk(b"")
+    whole = head("200 OK", "text/event-stream", CHUNKED) + raw
+    bounds = [0, *sorted(len(whole) - cut for cut in cuts if cut < len(whole)), len(whole)]
+    with Dialogue() as dialogue:
+        for start, end in itertools.pairwise(bounds):
+            assert not dialogue.connection.is_ended
+            dialogue.say(whole[start:end], 10_000)
+        assert dialogue.connection.is_ended
+        assert dialogue.connection.failure is None
+        assert dialogue.received == whole
+        assert len(dialogue.connection.reads) == len(bounds) - 1
+
+
 @sizes
 def test_a_content_length_ends_a_response_however_it_is_split(size: int) -> None:
     whole = json_answer("503 Busy", {"detail": "later"})
@@ -115,6 +144,49 @@ def test_every_read_has_a_stamp_of_its_own_in_order() -> None:
         stamps = [stamp for stamp, _, _ in dialogue.connection.reads]
         assert stamps == sorted(stamps)
         assert len(set(stamps)) == len(stamps) > 10
+
+
+def test_every_read_knows_a_moment_at_which_nothing_of_it_was_there() -> None:
+    with Dialogue() as dialogue:
+        moments = [time.monotonic_ns()]
+        for piece in (head(), DONE):
+            dialogue.peer.sendall(piece)
+            select.select([dialogue.connection], [], [])
+            dialogue.connection.on_readable(moments[-1])
+            moments.append(time.monotonic_ns())
+        assert [since for _, since, _ in dialogue.connection.reads] == moments[:-1]
+
+
+def test_what_one_read_could_not_take_was_there_since_that_one() -> None:
+    with Dialogue() as dialogue:
+        dialogue.peer.sendall(b"x" * 70_000)
+        # More than one read takes, and all of it.
+        while len(dialogue.connection._socket.recv(70_000, socket.MSG_PEEK)) < 70_000:
+            time.sleep(0.001)
+        for moment in (1, 2, 3):
+            dialogue.connection.on_readable(moment)
+        dialogue.peer.sendall(b"y")
+        select.select([dialogue.connection], [], [])
+        dialogue.connection.on_readable(4)
+        assert [(since, len(data)) for _, since, data in dialogue.connection.reads] == [
+            *((1, 32 * 1024), (1, 32 * 1024), (1, 70_000 - 64 * 1024)),
+            (4, 1),
+        ]
+
+
+@pytest.mark.skipif(not KERNEL_STAMPS, reason="needs the kernel's receive stamps")
+def test_a_read_of_what_came_in_pieces_has_the_stamp_of_the_last_piece() -> None:
+    with Dialogue() as dialogue:
+        dialogue.peer.sendall(b"HTTP/1.1 ")
+        select.select([dialogue.connection], [], [])
+        between_ns = time.time_ns()
+        dialogue.peer.sendall(b"200 OK\r\n")
+        while len(dialogue.connection._socket.recv(99, socket.MSG_PEEK)) < 17:
+            time.sleep(0.001)
+        dialogue.connection.on_readable(1)
+        ((stamp, _, data),) = dialogue.connection.reads
+        assert data == b"HTTP/1.1 200 OK\r\n"
+        assert between_ns <= stamp <= time.time_ns()
 
 
 @pytest.mark.skipif(not KERNEL_STAMPS, reason="needs the kernel's receive stamps")
@@ -223,6 +295,22 @@ def test_a_flood_is_cut_off_at_the_limit() -> None:
         (done,) = driver(target, limit_bytes=100_000).open_loop([ask(target)], [0.0]).exchanges
     assert done.failure == "flood: more than 100000 bytes in one response"
     assert 100_000 < sum(len(data) for _, data in done.reads) < 200_000
+
+
+@pytest.mark.parametrize(
+    ("length", "failure"), [(999, None), (1000, None), (1001, "flood: more than 1000 bytes")]
+)
+def test_a_response_may_have_as_many_bytes_as_the_limit_says(length: int, failure: str | None) -> None:
+    with Dialogue(limit_bytes=1000) as dialogue:
+        dialogue.say(head() + b"x" * (length - len(head())), 10_000)
+        assert dialogue.connection.is_ended is bool(failure)
+        assert (dialogue.connection.failure or "").startswith(failure or "")
+
+
+def test_a_response_that_ends_beyond_the_limit_is_a_flood_all_the_same() -> None:
+    with Dialogue(limit_bytes=100) as dialogue:
+        dialogue.say(json_answer("503 Busy", {"detail": "x" * 200}), 10_000)
+        assert dialogue.connection.failure == "flood: more than 100 bytes in one response"
 
 
 def test_an_error_before_the_whole_request_was_read_is_heard() -> None:

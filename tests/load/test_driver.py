@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import os
-import resource
 import socket
 import statistics
 import threading
@@ -483,19 +481,6 @@ def test_watch_hears_how_many_were_sent_and_ended() -> None:
     assert heard == sorted(heard)
     assert all(ended <= sent <= 10 for sent, ended in heard)
     assert heard[-1][0] > 2
-
-
-def test_too_many_requests_for_the_open_files_are_an_invalid_run_that_says_so() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with TruthServer(ttft_s=10) as server:
-        used = {int(entry) for entry in os.listdir("/dev/fd")}
-        lowered = next(itertools.islice((n for n in itertools.count() if n not in used), 20, None))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowered, hard))
-        try:
-            with pytest.raises(InvalidRun, match=rf"open files \(limit {lowered}\): raise it with ulimit -n"):
-                open_loop(server.url, [0.0] * 60)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_the_time_this_process_was_busy_is_told() -> None:
