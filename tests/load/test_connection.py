@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 import trustme
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pytest_llmperf.load.connection import KERNEL_STAMPS, Connection
@@ -106,7 +106,7 @@ bodies = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(bodies.filter(lambda body: END_OF_CHUNKS not in body)), st.sets(st.integers(1, 30)))
+@given(st.lists(bodies), st.sets(st.integers(1, 30)))
 @example([], set())
 @example([], {1, 2, 3, 4, 5})
 @example([b"data: 0"], {1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
@@ -114,6 +114,8 @@ def test_the_end_of_the_chunks_is_seen_however_the_last_bytes_are_split(
     contents: list[bytes], cuts: set[int]
 ) -> None:
     raw = b"".join(chunk(content) for content in contents if content) + chunk(b"")
+    # As it would be if a chunk were just "0" and a line end, which no event ends with.
+    assume(END_OF_CHUNKS not in raw[:-1])
     whole = head("200 OK", "text/event-stream", CHUNKED) + raw
     bounds = [0, *sorted(len(whole) - cut for cut in cuts if cut < len(whole)), len(whole)]
     with Dialogue() as dialogue:
@@ -159,18 +161,19 @@ def test_every_read_knows_a_moment_at_which_nothing_of_it_was_there() -> None:
 
 def test_what_one_read_could_not_take_was_there_since_that_one() -> None:
     with Dialogue() as dialogue:
-        dialogue.peer.sendall(b"x" * 70_000)
+        dialogue.peer.sendall(b"x" * 40_000)
         # More than one read takes, and all of it.
-        while len(dialogue.connection._socket.recv(70_000, socket.MSG_PEEK)) < 70_000:
+        while len(dialogue.connection._socket.recv(40_000, socket.MSG_PEEK)) < 40_000:
             time.sleep(0.001)
-        for moment in (1, 2, 3):
+        for moment in (1, 2):
             dialogue.connection.on_readable(moment)
         dialogue.peer.sendall(b"y")
         select.select([dialogue.connection], [], [])
-        dialogue.connection.on_readable(4)
+        dialogue.connection.on_readable(3)
         assert [(since, len(data)) for _, since, data in dialogue.connection.reads] == [
-            *((1, 32 * 1024), (1, 32 * 1024), (1, 70_000 - 64 * 1024)),
-            (4, 1),
+            (1, 32 * 1024),
+            (1, 40_000 - 32 * 1024),
+            (3, 1),
         ]
 
 

@@ -173,6 +173,26 @@ def test_a_time_out_is_each_request_s_own() -> None:
     assert sorted(str(trace.error_kind) for trace in traces) == ["None", "None", "timeout", "timeout"]
 
 
+@pytest.mark.parametrize("ahead_s", [0.3, 0.0, -5.0])
+def test_an_open_loop_starts_when_it_is_told_to(ahead_s: float) -> None:
+    with TruthServer() as server:
+        target = Target.of(server.url)
+        start_ns = time.monotonic_ns() + round(ahead_s * 1e9)
+        requests = [ask(target, number) for number in range(3)]
+        drive = driver(target).open_loop(requests, [0.0, 0.02, 0.1], start_ns)
+    assert drive.account.started_ns == start_ns
+    assert [exchange.due_ns - start_ns for exchange in drive.exchanges] == [0, 20_000_000, 100_000_000]
+    assert all(exchange.due_ns <= exchange.handed_ns <= exchange.sent_ns for exchange in drive.exchanges)
+    assert [trace.error for trace in traces_of(drive)] == [None] * 3
+
+
+def test_an_open_loop_that_is_told_no_start_is_not_late_for_its_first_request() -> None:
+    with TruthServer() as server:
+        before_ns = time.monotonic_ns()
+        drive = open_loop(server.url, [0.0])
+    assert drive.account.started_ns > before_ns + loop_module.OPEN_AHEAD_NS
+
+
 # --- the closed loop ----------------------------------------------------------------------------------
 
 
@@ -218,6 +238,23 @@ def test_a_duration_ends_the_sending_and_lets_the_last_ones_end() -> None:
     # Opened before the end; so the requests at the end begin before it, and end after it.
     assert drive.account.ended_ns >= until
     assert drive.exchanges[-1].ended_ns >= until
+
+
+@pytest.mark.parametrize("ahead_s", [0.3, 0.0, -5.0])
+def test_a_closed_loop_starts_when_it_is_told_to_and_not_in_the_past(ahead_s: float) -> None:
+    with TruthServer(ttft_s=0.02) as server:
+        target = Target.of(server.url)
+        before_ns = time.monotonic_ns()
+        drive = driver(target).closed_loop(
+            asking(target), 2, duration_s=0.2, count=None, start_ns=before_ns + round(ahead_s * 1e9)
+        )
+    assert drive.account.started_ns >= before_ns + max(0, round(ahead_s * 1e9))
+    if ahead_s > 0:
+        assert drive.account.started_ns == before_ns + round(ahead_s * 1e9)
+    assert all(exchange.due_ns >= drive.account.started_ns for exchange in drive.exchanges)
+    # It has its whole duration from there.
+    assert drive.exchanges[-1].ended_ns >= drive.account.started_ns + 200_000_000
+    assert [trace.error for trace in traces_of(drive)] == [None] * len(drive.exchanges)
 
 
 def test_whichever_bound_comes_first_ends_it() -> None:
