@@ -217,8 +217,8 @@ def test_a_server_that_counts_prompts_otherwise_is_a_problem_of_the_run() -> Non
         run = client.run(COMPLETION, LoadPoint(concurrency=2, requests=4), seed=1)
     assert run.health.wrong_prompt_lengths == 4
     assert (
-        "4 prompts of 32 tokens were 33 by the engine's count: does a proxy or the tokenizer add to them?"
-        in run.health.problems
+        "4 prompts were not as long as asked, as of 32 tokens that were 33 by the engine's count: does a "
+        "proxy or the tokenizer add to them?" in run.health.problems
     )
 
 
