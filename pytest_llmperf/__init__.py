@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_llmperf.declare.lengths import LogNormal, Normal, Uniform
     from pytest_llmperf.declare.markers import slo, sweep
     from pytest_llmperf.declare.workload import Workload
     from pytest_llmperf.errors import DeclarationError, EngineError, InvalidRun, LlmperfError, StoreError
@@ -16,9 +17,12 @@ __all__ = [
     "InvalidRun",
     "Llmperf",
     "LlmperfError",
+    "LogNormal",
     "Measurement",
     "Measurements",
+    "Normal",
     "StoreError",
+    "Uniform",
     "Workload",
     "slo",
     "sweep",
@@ -26,8 +30,11 @@ __all__ = [
 
 _HOMES = {
     "Llmperf": "fixture",
+    "LogNormal": "declare.lengths",
     "Measurement": "measure.measurement",
     "Measurements": "measure.measurement",
+    "Normal": "declare.lengths",
+    "Uniform": "declare.lengths",
     "Workload": "declare.workload",
     "slo": "declare.markers",
     "sweep": "declare.markers",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.declare.load import Arrivals, Sweep
+from pytest_llmperf.declare.load import Sweep
 from pytest_llmperf.declare.markers import Plan
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.errors import DeclarationError
@@ -29,13 +29,15 @@ class Llmperf:
         self,
         workload: Workload,
         *,
-        rate: float | None = None,
+        rate: float | str | None = None,
         concurrency: int | None = None,
+        replay: float | None = None,
         duration: float | None = None,
         requests: int | None = None,
-        arrivals: Arrivals | None = None,
+        arrivals: str | None = None,
     ) -> Measurements:
-        """Measure ``workload`` at every load point of the test's sweep, or at ``rate`` or ``concurrency``.
+        """Measure ``workload`` at every load point of the test's sweep, or at ``rate``, ``concurrency`` or
+        ``replay``, which are what :func:`~pytest_llmperf.declare.markers.sweep` takes lists of.
 
         The SLO and the baseline are judged when the test has ended without an error of its own. Raises
         :class:`DeclarationError` for impossible arguments and
@@ -47,8 +49,12 @@ class Llmperf:
         call = Sweep.of(
             rates=None if rate is None else [rate],
             concurrency=None if concurrency is None else [concurrency],
+            replay=None if replay is None else [replay],
             duration=duration,
             requests=requests,
             arrivals=arrivals,
         )
+        for point in self._plan.points(call):
+            if point.replay is not None and workload.trace_file is None:
+                raise DeclarationError(f"{point.label}: needs a workload with a trace: Workload(trace=…)")
         return self._session.measure(self._nodeid, self._plan, workload, call)

@@ -77,7 +77,8 @@ class TruthServer:
     that was not asked to ignore its end (None: always ``max_tokens``). ``rejects_token_ids`` and
     ``rejects_ignore_eos``: the status that such requests are answered with. ``template_tokens``: what chat
     adds to a prompt. ``long_words``: words that are two tokens. ``miscounts_by``: added to the true number
-    of prompt tokens. ``cached_tokens``: the cache hits it claims for each prompt.
+    of prompt tokens. ``cached_tokens``: the cache hits it claims for each prompt. ``has_prefix_cache``: claim
+    what the prompt has in common, from its start, with one before it and its answer.
     """
 
     ttft_s: float = 0.0
@@ -92,6 +93,7 @@ class TruthServer:
     long_words: tuple[str, ...] = ()
     miscounts_by: int = 0
     cached_tokens: int | None = None
+    has_prefix_cache: bool = False
     url: str = field(default="", init=False)
 
     def __enter__(self) -> TruthServer:
@@ -223,6 +225,7 @@ class _Truth:
         self._slots = asyncio.Semaphore(settings.slots or 1_000_000)
         self._served: list[dict[str, Any]] = []
         self._under_way = self._peak = 0
+        self._cache: list[list[object]] = []
 
     async def run(self) -> None:
         server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=1024)
@@ -294,17 +297,39 @@ class _Truth:
             # Before the end is written: from then on the client may send its next request.
             self._under_way -= 1
         told = usage(request, count, self._prompt_tokens(request))
-        if asked.cached_tokens is not None:
-            told["prompt_tokens_details"] = {"cached_tokens": asked.cached_tokens}
+        if asked.cached_tokens is not None or asked.has_prefix_cache:
+            hits = self._cached(request, count) if asked.has_prefix_cache else asked.cached_tokens
+            told["prompt_tokens_details"] = {"cached_tokens": hits}
         writer.write(frame(event({"id": request.id, "choices": [], "usage": told})) + frame(DONE))
         if asked.chunked:
             writer.write(chunk(b""))
+
+    def _cached(self, request: Request, count: int) -> int:
+        """The tokens that the cache knows of this prompt; from now on it knows all of it and its answer."""
+        template = ["template"] * self._settings.template_tokens if request.is_chat else []
+        prompt = [*template, *_prompt_pieces(request)]
+        hits = max((_common(prompt, known) for known in self._cache), default=0)
+        self._cache.append([*prompt, *(f"t{index}" for index in range(count))])
+        return hits
 
     def _prompt_tokens(self, request: Request) -> int | None:
         if request.method != "POST":
             return None
         asked = self._settings
         return count_prompt(request, asked.template_tokens, asked.long_words) + asked.miscounts_by
+
+
+def _prompt_pieces(request: Request) -> list[object]:
+    body = request.body
+    if isinstance(body.get("prompt"), list):
+        return list(body["prompt"])
+    texts = [str(message["content"]) for message in body["messages"]] if request.is_chat else [body["prompt"]]
+    return [word for text in texts for word in text.split()]
+
+
+def _common(one: list[object], other: list[object]) -> int:
+    pairs = zip(one, other, strict=False)
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _framing(chunked: bool) -> tuple[str, ...]:

@@ -3,34 +3,62 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, cast, get_args
+from typing import TypeVar
 
 from pytest_llmperf.errors import DeclarationError
 
-Arrivals = Literal["poisson", "constant"]
-ARRIVALS: tuple[str, ...] = get_args(Arrivals)
+ARRIVALS = ("poisson", "constant", "gamma:SHAPE")
+MIN_SHAPE, MAX_SHAPE = 0.01, 1000.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A rate that goes from ``start`` to ``end`` requests/s in a straight line over the run."""
+
+    start: float
+    end: float
+
+    @property
+    def mean(self) -> float:
+        return (self.start + self.end) / 2
+
+    def __str__(self) -> str:
+        return f"{self.start:g}..{self.end:g}"
 
 
 @dataclass(frozen=True)
 class LoadPoint:
-    """One point of a sweep: an open loop at ``rate`` requests/s, or a closed loop of ``concurrency``.
+    """One point of a sweep: an open loop at ``rate`` requests/s, a closed loop of ``concurrency``, or the
+    arrivals of the workload's trace at ``replay`` times their speed.
 
     ``duration_s`` bounds the time in which requests are sent, ``requests`` their number; where both are
-    given, whichever ends first.
+    given, whichever ends first. ``arrivals`` is one of ``ARRIVALS``, for an open loop with a rate.
     """
 
-    rate: float | None = None
+    rate: float | Ramp | None = None
     concurrency: int | None = None
-    arrivals: Arrivals = "poisson"
+    arrivals: str = "poisson"
     duration_s: float | None = None
     requests: int | None = None
+    replay: float | None = None
+
+    @property
+    def mean_rate(self) -> float | None:
+        """Requests/s over the whole run, where the point itself says it."""
+        return self.rate.mean if isinstance(self.rate, Ramp) else self.rate
 
     @property
     def label(self) -> str:
-        """How a person names the point within its sweep: ``4/s`` or ``8 at once``."""
+        """How a person names the point within its sweep: ``4/s``, ``1→10/s``, ``8 at once``."""
+        if self.replay is not None:
+            return f"replay ×{self.replay:g}"
+        if isinstance(self.rate, Ramp):
+            return f"{self.rate.start:g}→{self.rate.end:g}/s"
         return f"{self.rate:g}/s" if self.rate is not None else f"{self.concurrency} at once"
 
     @property
@@ -42,21 +70,31 @@ class LoadPoint:
                 f" of {self.requests} requests" if self.requests is not None else "",
             )
         )
+        if self.replay is not None:
+            return f"{self.label}{extent}"
         if self.rate is not None:
-            return f"{self.arrivals} {self.rate:g}/s{extent}"
+            rate = str(self.rate) if isinstance(self.rate, Ramp) else f"{self.rate:g}"
+            return f"{self.arrivals} {rate}/s{extent}"
         return f"closed loop, {self.concurrency} at once{extent}"
 
     @property
+    def shape(self) -> float | None:
+        """The shape of gamma arrivals; None for others."""
+        return float(self.arrivals.removeprefix("gamma:")) if self.arrivals.startswith("gamma:") else None
+
+    @property
     def scheduled_s(self) -> float:
-        """How long an open loop sends by its schedule; 0 for a closed loop, which has none."""
-        if self.rate is None:
+        """How long an open loop with a rate sends by its schedule; 0 for a closed loop, which has none, and
+        for a replay, whose trace alone knows."""
+        rate = self.mean_rate
+        if rate is None:
             return 0.0
         bounds = [] if self.duration_s is None else [self.duration_s]
-        return min([*bounds, self.requests / self.rate] if self.requests is not None else bounds)
+        return min([*bounds, self.requests / rate] if self.requests is not None else bounds)
 
     @property
     def expected_s(self) -> float | None:
-        """About how long sending takes; None for a closed loop that only its requests bound."""
+        """About how long sending takes; None for a closed loop or a replay that no duration bounds."""
         return self.scheduled_s or self.duration_s
 
 
@@ -64,11 +102,12 @@ class LoadPoint:
 class Sweep:
     """The load points of a test, as far as a marker, an option or the configuration said; None: not said."""
 
-    rates: tuple[float, ...] | None = None
+    rates: tuple[float | Ramp, ...] | None = None
     concurrency: tuple[int, ...] | None = None
-    arrivals: Arrivals | None = None
+    arrivals: str | None = None
     duration_s: float | None = None
     requests: int | None = None
+    replay: tuple[float, ...] | None = None
 
     @classmethod
     def of(
@@ -79,26 +118,35 @@ class Sweep:
         arrivals: object = None,
         duration: object = None,
         requests: object = None,
+        replay: object = None,
     ) -> Sweep:
         """Check and convert what a person wrote. Raises :class:`DeclarationError`."""
-        if rates is not None and concurrency is not None:
-            raise DeclarationError("give rates (open loop) or concurrency (closed loop), not both")
-        if arrivals is not None and arrivals not in ARRIVALS:
-            raise DeclarationError(f"arrivals={arrivals!r}: valid: {', '.join(ARRIVALS)}")
+        if sum(kind is not None for kind in (rates, concurrency, replay)) > 1:
+            raise DeclarationError(
+                "give either rates (open loop), concurrency (closed loop) or replay (of a trace)"
+            )
         return cls(
-            rates=None if rates is None else tuple(map(_rate, _distinct("rates", rates))),
+            rates=None if rates is None else _distinct("rates", rates, read_rate),
             concurrency=None
             if concurrency is None
-            else tuple(_whole("concurrency", value) for value in _distinct("concurrency", concurrency)),
-            arrivals=cast("Arrivals | None", arrivals),
+            else _distinct("concurrency", concurrency, lambda value: _whole("concurrency", value)),
+            arrivals=None if arrivals is None else _arrivals(arrivals),
             duration_s=None if duration is None else _positive("duration", duration),
             requests=None if requests is None else _whole("requests", requests),
+            replay=None
+            if replay is None
+            else _distinct("replay", replay, lambda value: _positive("replay", value)),
         )
 
+    @property
+    def names_points(self) -> bool:
+        """Whether it says at what rates, concurrencies or speeds."""
+        return bool(self.rates or self.concurrency or self.replay)
+
     def updated(self, closer: Sweep) -> Sweep:
-        """This sweep with all that ``closer`` says in its place; rates and concurrency, and duration and
-        requests, are one thing each: saying the one takes back the other."""
-        points = closer if (closer.rates or closer.concurrency) else self
+        """This sweep with all that ``closer`` says in its place; rates, concurrency and replay, and duration
+        and requests, are one thing each: saying the one takes back the others."""
+        points = closer if closer.names_points else self
         extent = closer if (closer.duration_s or closer.requests) else self
         return Sweep(
             points.rates,
@@ -106,12 +154,16 @@ class Sweep:
             closer.arrivals or self.arrivals,
             extent.duration_s,
             extent.requests,
+            points.replay,
         )
 
     def points(self) -> list[LoadPoint]:
         """The load points, in the order given; one request at a time where nothing was said."""
         arrivals = self.arrivals or "poisson"
         duration_s = self.duration_s
+        if self.replay:
+            bounds = (duration_s, self.requests)
+            return [LoadPoint(None, None, "poisson", *bounds, replay=speed) for speed in self.replay]
         if duration_s is None and self.requests is None:
             duration_s = 30.0
         if self.rates:
@@ -119,7 +171,7 @@ class Sweep:
         return [LoadPoint(None, n, "poisson", duration_s, self.requests) for n in self.concurrency or (1,)]
 
 
-def _distinct(name: str, values: object) -> Sequence[Any]:
+def _distinct(name: str, values: object, read: Callable[[object], T]) -> tuple[T, ...]:
     if isinstance(values, int | float):
         values = [values]
     if isinstance(values, str) or not isinstance(values, Iterable):
@@ -127,13 +179,12 @@ def _distinct(name: str, values: object) -> Sequence[Any]:
     listed = list(values)
     if not listed:
         raise DeclarationError(f"{name}=[]: at least one load point")
-    try:
-        repeated = len(set(listed)) < len(listed)
-    except TypeError:
-        raise DeclarationError(f"{name}={listed!r}: a flat list of numbers") from None
-    if repeated:
+    if any(isinstance(value, Iterable) and not isinstance(value, str) for value in listed):
+        raise DeclarationError(f"{name}={listed!r}: a flat list of numbers")
+    points = tuple(map(read, listed))
+    if len(set(points)) < len(points):
         raise DeclarationError(f"{name}={listed!r}: the same point twice")
-    return listed
+    return points
 
 
 def finite_number(value: object) -> float | None:
@@ -154,11 +205,39 @@ def _positive(name: str, value: object) -> float:
     return number
 
 
+def read_rate(value: object) -> float | Ramp:
+    """A number of requests/s, or a ramp as ``"1..10"``. Raises :class:`DeclarationError`."""
+    if isinstance(value, str) and ".." in value:
+        try:
+            start, end = map(float, value.split(".."))
+        except ValueError:
+            raise DeclarationError(f"rates={value!r}: a ramp is written as '1..10'") from None
+        return Ramp(_rate(start), _rate(end))
+    return _rate(value)
+
+
 def _rate(value: object) -> float:
     rate = _positive("rates", value)
     if rate > 100_000:
         raise DeclarationError(f"rates={value!r}: more than 100000 requests/s cannot be driven")
     return rate
+
+
+def _arrivals(value: object) -> str:
+    if value in ("poisson", "constant"):
+        return str(value)
+    name, _, shape = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if name != "gamma":
+        raise DeclarationError(f"arrivals={value!r}: valid: {', '.join(ARRIVALS)}")
+    try:
+        number = float(shape)
+    except ValueError:
+        number = 0.0
+    if not MIN_SHAPE <= number <= MAX_SHAPE:
+        raise DeclarationError(
+            f"arrivals={value!r}: the shape is a number from {MIN_SHAPE:g} to {MAX_SHAPE:g}, as in gamma:0.5"
+        )
+    return f"gamma:{number:g}"
 
 
 def _whole(name: str, value: object) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.declare.load import Arrivals, LoadPoint, Sweep
+from pytest_llmperf.declare.load import LoadPoint, Sweep
 from pytest_llmperf.declare.options import MARKERS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
@@ -28,19 +28,23 @@ def slo(**limits: float) -> pytest.MarkDecorator:
 
 def sweep(
     *,
-    rates: Sequence[float] | None = None,
+    rates: Sequence[float | str] | None = None,
     concurrency: Sequence[int] | None = None,
+    replay: Sequence[float] | None = None,
     duration: float | None = None,
     requests: int | None = None,
-    arrivals: Arrivals | None = None,
+    arrivals: str | None = None,
 ) -> pytest.MarkDecorator:
-    """The load points of the test: open loop at ``rates`` requests/s, or closed loop by ``concurrency``.
+    """The load points of the test: open loop at ``rates`` requests/s (``"1..10"`` is a ramp), closed loop by
+    ``concurrency``, or ``replay`` of the workload's trace at these speeds.
 
-    ``duration`` in seconds and ``requests`` bound each point. Checked when the test is collected.
+    ``duration`` in seconds and ``requests`` bound each point; ``arrivals`` is ``"poisson"``, ``"constant"``
+    or ``"gamma:0.5"``. Checked when the test is collected.
     """
     said = {
         "rates": rates,
         "concurrency": concurrency,
+        "replay": replay,
         "duration": duration,
         "requests": requests,
         "arrivals": arrivals,
@@ -60,13 +64,13 @@ class Plan:
     def points(self, call: Sweep | None = None) -> list[LoadPoint]:
         """The load points, given what the call of the fixture says.
 
-        A call that names its own rate or concurrency measures that one: an option replaces the sweep of
-        a test, not the single points that its body compares.
+        A call that names its own rate, concurrency or replay measures that one: an option replaces the sweep
+        of a test, not the single points that its body compares.
         """
         call = call or Sweep()
         above = self.settings.above.sweep
-        if call.rates or call.concurrency:
-            above = dataclasses.replace(above, rates=None, concurrency=None)
+        if call.names_points:
+            above = dataclasses.replace(above, rates=None, concurrency=None, replay=None)
         return self.settings.below.sweep.updated(self.marked).updated(call).updated(above).points()
 
     @property
@@ -75,7 +79,7 @@ class Plan:
         whose length nobody knows."""
         declared = self.settings.below.sweep.updated(self.marked).updated(self.settings.above.sweep)
         known = [point.expected_s for point in self.points()]
-        if not (declared.rates or declared.concurrency) or None in known:
+        if not declared.names_points or None in known:
             return None
         return sum(filter(None, known))
 
@@ -112,7 +116,7 @@ def _only_named(mark: pytest.Mark) -> dict[str, Any]:
 
 def _read_sweep(mark: pytest.Mark) -> Sweep:
     named = _only_named(mark)
-    valid = ("rates", "concurrency", "duration", "requests", "arrivals")
+    valid = ("rates", "concurrency", "replay", "duration", "requests", "arrivals")
     if unknown := [name for name in named if name not in valid]:
         raise DeclarationError(f"unknown {', '.join(unknown)}; valid: {', '.join(valid)}")
     return Sweep.of(**named)

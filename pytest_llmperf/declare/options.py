@@ -12,8 +12,8 @@ DEFAULT_GATE = "ttft_p50_ms, ttft_p95_ms, tpot_p50_ms, output_tokens_per_s"
 MARKERS = {
     "slo": "slo(ttft_ms=300, tpot_ms=40): limits that every load point of the test has to meet; a latency "
     "without a statistic is a p95 (--llmperf-percentile)",
-    "sweep": "sweep(rates=[1, 2, 4]) or sweep(concurrency=[1, 8]), with duration=, requests=, arrivals=: "
-    "the load points of the test",
+    "sweep": "sweep(rates=[1, 2, 4]), sweep(concurrency=[1, 8]) or sweep(replay=[1]), with duration=, "
+    "requests=, arrivals=: the load points of the test",
     "engine": "engine('llamacpp --parallel 8'): what the test is run against",
 }
 
@@ -52,9 +52,15 @@ OPTIONS = (
         "small random model that it writes itself",
         "MODEL",
     ),
-    Option("rates", "open loop at these requests/s, as in 1,2,4", "LIST"),
+    Option("rates", "open loop at these requests/s, as in 1,2,4; 1..10 is a ramp", "LIST"),
     Option("concurrency", "closed loop with this many requests at once, as in 1,8", "LIST"),
-    Option("arrivals", "arrival process of the open loop: poisson or constant", "NAME", "poisson"),
+    Option("replay", "arrivals of the workload's trace at these speeds, as in 1,2", "LIST"),
+    Option(
+        "arrivals",
+        "arrival process of the open loop: poisson, constant or gamma:SHAPE (burstier below 1)",
+        "NAME",
+        "poisson",
+    ),
     Option("duration", "seconds during which a load point sends requests (default: 30)", "SECONDS"),
     Option("requests", "requests of a load point, in place of a duration", "N"),
     Option("slo", "limits, as in 'ttft_ms=300 tpot_ms=40'", "LIMITS"),

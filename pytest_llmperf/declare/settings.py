@@ -81,7 +81,9 @@ class Settings:
             configured = configuration.get(option.name)
             if typed is not None:
                 above[option.name] = _Said(option.flag, typed)
-            elif exported is not None and command_line.get(_RIVALS.get(option.name, "")) is None:
+            elif exported is not None and not any(
+                command_line.get(rival) is not None for rival in _rivals(option.name)
+            ):
                 above[option.name] = _Said(option.variable, exported)
             if configured is not None:
                 below[option.name] = _Said(option.ini, configured)
@@ -107,13 +109,13 @@ class Settings:
         )
 
 
-# Each pair is one thing (see Sweep.updated): typing the one takes back an exported other.
-_RIVALS = {
-    "rates": "concurrency",
-    "concurrency": "rates",
-    "duration": "requests",
-    "requests": "duration",
-}
+# Each group is one thing (see Sweep.updated): typing the one takes back an exported other.
+_POINTS = ("rates", "concurrency", "replay")
+_EXTENT = ("duration", "requests")
+
+
+def _rivals(name: str) -> list[str]:
+    return [other for group in (_POINTS, _EXTENT) if name in group for other in group if other != name]
 
 
 def _check_variables(environment: Mapping[str, str]) -> None:
@@ -144,8 +146,8 @@ class _Said:
 
 
 def _layer(said: Mapping[str, _Said], percentile: str) -> Layer:
-    if "rates" in said and "concurrency" in said:
-        raise said["rates"].error(f"either this or {said['concurrency'].where}, not both")
+    if len(points := [said[name] for name in _POINTS if name in said]) > 1:
+        raise points[0].error(f"either this or {points[1].where}, not both")
     arguments: dict[str, object] = {}
     for name, reader in _SWEEP_READERS.items():
         if name in said:
@@ -192,6 +194,10 @@ def _numbers(text: str) -> list[float]:
     return [_number(word) for word in text.replace(",", " ").split()]
 
 
+def _rates(text: str) -> list[float | str]:
+    return [word if ".." in word else _number(word) for word in text.replace(",", " ").split()]
+
+
 def _percent(text: str) -> float:
     """``5%`` and ``5`` are the share 0.05; ``0.05`` is refused, since it may mean either."""
     number = _number(text.strip().removesuffix("%"))
@@ -219,8 +225,9 @@ def _choice(*valid: str) -> Callable[[str], str]:
 
 
 _SWEEP_READERS: dict[str, Callable[[str], object]] = {
-    "rates": _numbers,
+    "rates": _rates,
     "concurrency": _numbers,
+    "replay": _numbers,
     "arrivals": str,
     "duration": _number,
     "requests": _number,

@@ -73,7 +73,10 @@ class Engine(Protocol):
         ...
 
     def exact_length(self, output_tokens: int) -> Mapping[str, object]:
-        """The request fields that make an answer exactly ``output_tokens`` long."""
+        """The request fields that make an answer exactly ``output_tokens`` long.
+
+        The number has to be in them as it is: they are asked for once, for requests of many lengths.
+        """
         ...
 
     def counters(self, client: httpx.Client) -> Mapping[str, float]:

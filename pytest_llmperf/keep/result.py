@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.load import LoadPoint, Ramp
 from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
@@ -76,7 +76,7 @@ class PointResult:
             "workload": str(self.workload),
             "load": self.point.label,
             "key": self.key,
-            "declared": {"workload": vars(self.workload), "load": _load_json(self.point)},
+            "declared": {"workload": self.workload.as_json(), "load": _load_json(self.point)},
             "runs": [_run_json(run) for run in self.runs],
             "objectives": [_objective_json(objective) for objective in self.objectives],
             "changes": [_change_json(key, change) for key, change in self.changes.items()],
@@ -144,10 +144,12 @@ class TestResult:
 
 
 def _load_json(point: LoadPoint) -> dict[str, Any]:
-    """What was declared; a closed loop has no arrivals of its own."""
+    """What was declared; a closed loop has no arrivals of its own, and a replay those of its trace."""
     fields = {name: value for name, value in vars(point).items() if value is not None}
     if point.rate is None:
         del fields["arrivals"]
+    if isinstance(point.rate, Ramp):
+        fields["rate"] = str(point.rate)
     return fields
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import random
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
@@ -14,16 +13,18 @@ from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.openai import ask, excerpt
 from pytest_llmperf.engines.protocol import Description, Engine
+from pytest_llmperf.engines.words import WORDS
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.decode import Trace, decode
 from pytest_llmperf.load.driver import Drive, Driver
 from pytest_llmperf.load.health import Health, examine
-from pytest_llmperf.load.prompts import Prompts, TokenIdPrompts, calibrate_words
-from pytest_llmperf.load.request import Request
+from pytest_llmperf.load.prompts import Prompts, TokenIdPrompts, WordPrompts, calibrate_words
+from pytest_llmperf.load.requests import LENGTH, Requests, asking, path_of
 from pytest_llmperf.load.schedule import arrival_offsets
 from pytest_llmperf.load.target import Target
 
-COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
+# The same lengths in every burst, or their medians would differ for no reason of the server's.
+_BURST_SEED = 0
 _FIRST = Workload(input_tokens=16, output_tokens=8)
 _FIRST_CHAT = Workload(input_tokens=512, output_tokens=8, chat=True)  # a template may take hundreds
 
@@ -75,7 +76,7 @@ class Client:
                     continue
                 self._sends_exact_length, self._takes_token_ids = exact, ids
                 how = (
-                    _path(workload.chat),
+                    path_of(workload.chat),
                     *(["token ids"] if ids else []),
                     *([] if exact else ["max_tokens alone"]),
                 )
@@ -98,60 +99,53 @@ class Client:
         """``count`` requests in a closed loop, all at once unless ``concurrency`` says less."""
         driver = self._driver(workload)
         drive = driver.closed_loop(
-            self._requests(workload), min(count, concurrency or count), duration_s=None, count=count
+            iter(self._requests(workload, _BURST_SEED)),
+            min(count, concurrency or count),
+            duration_s=None,
+            count=count,
         )
         return [decode(exchange) for exchange in drive.exchanges]
 
     def run(self, workload: Workload, point: LoadPoint, seed: int) -> LoadRun:
-        """Drive one load point, its arrivals from ``seed``, its prompts from nowhere but this moment."""
+        """Drive one load point, its arrivals and lengths from ``seed``, the contents of its prompts from
+        nowhere but this moment."""
         drive = self._drive(workload, point, seed)
         traces = tuple(decode(exchange) for exchange in drive.exchanges)
-        health = examine(drive.account, traces, is_open_loop=point.rate is not None)
+        health = examine(drive.account, traces, is_open_loop=point.concurrency is None)
         return LoadRun(traces, drive.account.started_ns, health)
 
     def _drive(self, workload: Workload, point: LoadPoint, seed: int) -> Drive:
-        driver, requests = self._driver(workload), self._requests(workload)
+        driver, requests = self._driver(workload), iter(self._requests(workload, seed))
         if point.concurrency is not None:
             return driver.closed_loop(
                 requests, point.concurrency, duration_s=point.duration_s, count=point.requests
             )
-        offsets = arrival_offsets(point, seed)
+        traced = workload.trace_file.requests if workload.trace_file else ()
+        offsets = arrival_offsets(point, seed, [request.at_s for request in traced])
         return driver.open_loop(list(itertools.islice(requests, len(offsets))), offsets.tolist())
 
     def _driver(self, workload: Workload) -> Driver:
         # A stream event is some 200 to 500 bytes; far beyond that, it is no answer to this request.
-        limit_bytes = 1_000_000 + 20_000 * workload.output_tokens
+        limit_bytes = 1_000_000 + 20_000 * workload.most_output_tokens
         return Driver(self._target, timeout_s=self._timeout_s, limit_bytes=limit_bytes, watch=self._watch)
 
-    def _requests(self, workload: Workload) -> Iterator[Request]:
-        prompts = self._prompts(workload)
-        rng = random.Random(secrets.randbits(128))
-        run_id = secrets.token_hex(4)
-        for number in itertools.count():
-            prompt = prompts.make(workload.input_tokens, rng)
-            body = {
-                "model": self._description.model,
-                **_asking(prompt, workload.chat),
-                "stream": True,
-                "stream_options": {"include_usage": True},
-                "temperature": 0,
-                **self._length(workload.output_tokens),
-            }
-            name = f"llmperf-{run_id}-{number}"
-            yield Request(
-                name,
-                self._target.request(_path(workload.chat), body, name),
-                workload.output_tokens,
-                workload.input_tokens,
-                prompts.shared_tokens,
-            )
-
-    def _length(self, output_tokens: int) -> Mapping[str, object]:
-        if self._sends_exact_length:
-            return self._engine.exact_length(output_tokens)
-        return {"max_tokens": output_tokens}
+    def _requests(self, workload: Workload, seed: int) -> Requests:
+        """Those of a new run."""
+        length_fields = self._engine.exact_length(LENGTH) if self._sends_exact_length else None
+        return Requests(
+            self._target,
+            self._description.model,
+            workload,
+            self._prompts(workload),
+            length_fields or {"max_tokens": LENGTH},
+            seed,
+            run_key=secrets.token_hex(16),
+        )
 
     def _prompts(self, workload: Workload) -> Prompts:
+        if workload.dataset_file is not None:
+            # It brings its own words; only what every prompt has in common is to be known.
+            return WordPrompts((), self._count_tokens(WORDS[0], chat=workload.chat))
         ids = self._description.token_ids
         if not workload.chat and self._takes_token_ids and ids is not None:
             return TokenIdPrompts(ids)
@@ -162,10 +156,10 @@ class Client:
         return self._words[workload.chat]
 
     def _count_tokens(self, text: str, *, chat: bool) -> int:
-        path = _path(chat)
+        path = path_of(chat)
         body = {
             "model": self._description.model,
-            **_asking(text, chat),
+            **asking(text, chat),
             "max_tokens": 1,
         }
         try:
@@ -180,12 +174,3 @@ class Client:
         if isinstance(count, bool) or not isinstance(count, int):
             raise EngineError(f"POST {path}: usage.prompt_tokens is {count!r}")
         return count
-
-
-def _path(chat: bool) -> str:
-    return CHAT if chat else COMPLETIONS
-
-
-def _asking(prompt: str | list[int], chat: bool) -> Mapping[str, object]:
-    """The field of a request that carries the prompt."""
-    return {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}

@@ -119,6 +119,17 @@ def _cached_share(traces: Sequence[Trace]) -> float:
     return hits / max(1, prompts)
 
 
+def _why_not_cached(traces: Sequence[Trace]) -> str:
+    limit = f"(limit {MAX_CACHED_SHARE:.0%})"
+    if any(trace.request.prompt_tokens is None and trace.request.turn == 1 for trace in traces):
+        return (
+            f"a data set shares nothing on purpose {limit}: it was sent before, in the warm-up, at another "
+            "load point or because it has fewer prompts than the run, or its prompts begin alike; turn the "
+            "engine's prefix cache off, or give a larger data set and one load point"
+        )
+    return f"every prompt was new {limit}: is a proxy or a second client using the same server?"
+
+
 def _lateness(figures: Mapping[str, float], median_ttft_ms: float, span_ms: float) -> list[str]:
     problems = []
     limit_ms = max(MAX_LAG_MS, MAX_LAG_SHARE * median_ttft_ms)
@@ -168,8 +179,8 @@ def _other_problems(traces: Sequence[Trace], cached: float, wrong: Sequence[Trac
     problems = []
     if cached > MAX_CACHED_SHARE:
         problems.append(
-            f"{cached:.0%} of the prompt tokens came from the engine's prefix cache although every prompt "
-            f"was new (limit {MAX_CACHED_SHARE:.0%}): is a proxy or a second client using the same server?"
+            f"{cached:.0%} of the prompt tokens came from the engine's prefix cache although "
+            f"{_why_not_cached(traces)}"
         )
     if wrong:
         asked = wrong[0].request.prompt_tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytest_llmperf.engines.words import WORDS
 from pytest_llmperf.errors import EngineError
@@ -22,8 +22,18 @@ class Prompts(Protocol):
         """Tokens that every prompt has in common (a chat template's), which a cache may know."""
         ...
 
-    def make(self, tokens: int, rng: random.Random) -> str | list[int]:
-        """A prompt that the engine counts as ``tokens``. Raises :class:`EngineError` if it cannot be."""
+    @property
+    def least_tokens(self) -> int:
+        """The length of the shortest prompt that can be made."""
+        ...
+
+    def draw(self, tokens: int, rng: random.Random) -> list[Any]:
+        """Random pieces of a prompt, one for each token."""
+        ...
+
+    def make(self, tokens: int, rng: random.Random, begin: Sequence[Any] = ()) -> str | list[int]:
+        """A prompt that the engine counts as ``tokens``, of the pieces ``begin`` as far as they fit and
+        random ones after them. Raises :class:`EngineError` if it cannot be."""
         ...
 
 
@@ -37,8 +47,15 @@ class TokenIdPrompts:
     def shared_tokens(self) -> int:
         return 0
 
-    def make(self, tokens: int, rng: random.Random) -> list[int]:
+    @property
+    def least_tokens(self) -> int:
+        return 1
+
+    def draw(self, tokens: int, rng: random.Random) -> list[int]:
         return rng.choices(self.ids, k=tokens)
+
+    def make(self, tokens: int, rng: random.Random, begin: Sequence[int] = ()) -> list[int]:
+        return [*begin[:tokens], *self.draw(max(0, tokens - len(begin)), rng)]
 
 
 @dataclass(frozen=True)
@@ -52,14 +69,21 @@ class WordPrompts:
     def shared_tokens(self) -> int:
         return self.overhead
 
-    def make(self, tokens: int, rng: random.Random) -> str:
+    @property
+    def least_tokens(self) -> int:
+        return self.overhead + 1
+
+    def draw(self, tokens: int, rng: random.Random) -> list[str]:
+        return rng.choices(self.words, k=tokens)
+
+    def make(self, tokens: int, rng: random.Random, begin: Sequence[str] = ()) -> str:
         count = tokens - self.overhead
         if count < 1:
             raise EngineError(
                 f"input_tokens={tokens} cannot be had: the template and the first word alone take "
-                f"{self.overhead} tokens here; ask for at least {self.overhead + 1}"
+                f"{self.overhead} tokens here; ask for at least {self.least_tokens}"
             )
-        return " ".join((WORDS[0], *rng.choices(self.words, k=count)))
+        return " ".join((WORDS[0], *begin[:count], *self.draw(max(0, count - len(begin)), rng)))
 
 
 def calibrate_words(count_tokens: Callable[[str], int]) -> WordPrompts:

@@ -13,7 +13,7 @@ class Request:
     ``payload`` are its bytes on the wire and ``id`` its ``X-Request-Id``. The answer has to have
     ``output_tokens`` tokens, and the server has to count the prompt as ``prompt_tokens`` (None: not known
     beforehand), of which ``shared_tokens`` may come from its prefix cache. ``expects_more``: whether another
-    request may follow from the answer.
+    request may follow from the answer. It is turn ``turn`` (1, 2, …) of conversation ``number``.
     """
 
     id: str
@@ -22,6 +22,8 @@ class Request:
     prompt_tokens: int | None = None
     shared_tokens: int = 0
     expects_more: bool = False
+    number: int = 0
+    turn: int = 1
 
 
 class Source(Protocol):

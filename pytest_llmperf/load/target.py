@@ -17,7 +17,10 @@ _PROBE_S = 5.0
 
 @dataclass(frozen=True)
 class Target:
-    """An address that was resolved once, and the parts of a request that never change."""
+    """An address that was resolved once, and the parts of a request that never change.
+
+    It can be pickled; what is unpickled checks certificates by a default context of its own.
+    """
 
     family: int
     address: Any
@@ -26,8 +29,8 @@ class Target:
     tls: ssl.SSLContext | None
     api_key: str | None = field(repr=False)
 
-    @classmethod
-    def of(cls, url: str, api_key: str | None = None) -> Target:
+    @staticmethod
+    def of(url: str, api_key: str | None = None) -> Target:
         """Raises :class:`EngineError` if the host has no address. Of several the first that accepts counts:
         ``localhost`` is ::1 as well, where many servers do not listen."""
         parts = urlsplit(url)
@@ -40,8 +43,12 @@ class Target:
         family, address = choices[0]
         if len(choices) > 1:
             family, address = next((choice for choice in choices if _accepts(*choice)), choices[0])
-        tls = ssl.create_default_context() if parts.scheme == "https" else None
-        return cls(family, address, parts.netloc, parts.path.rstrip("/"), tls, api_key)
+        is_secure = parts.scheme == "https"
+        return _target(family, address, parts.netloc, parts.path.rstrip("/"), is_secure, api_key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = (self.family, self.address, self.host, self.prefix, self.tls is not None, self.api_key)
+        return _target, parts
 
     @property
     def server_name(self) -> str:
@@ -68,6 +75,13 @@ class Target:
         if self.api_key:
             lines.append(f"Authorization: Bearer {self.api_key}")
         return "\r\n".join((*lines, "", "")).encode() + content
+
+
+def _target(
+    family: int, address: Any, host: str, prefix: str, is_secure: bool, api_key: str | None
+) -> Target:
+    tls = ssl.create_default_context() if is_secure else None
+    return Target(family, address, host, prefix, tls, api_key)
 
 
 def _accepts(family: int, address: Any) -> bool:

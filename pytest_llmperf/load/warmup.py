@@ -6,7 +6,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.load import LoadPoint, Ramp
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.load.client import Client
 
@@ -29,12 +29,14 @@ def warm_up(client: Client, workload: Workload, point: LoadPoint) -> WarmUp:
     medians agree within 10 % or 2 ms, at most six.
 
     An open loop keeps rate × latency requests under way (Little 1961), as far as the burst before it told
-    the latency. Ends at once when a whole burst fails: the measurement will show why.
+    the latency; a ramp counts with its highest rate, a replay with the mean rate of its trace. Of
+    conversations only first turns are sent. Ends at once when a whole burst fails: the measurement will
+    show why.
     """
     medians: list[float] = []
     while len(medians) < MAX_BURSTS:
         at_once = point.concurrency or min(
-            MAX_AT_ONCE, math.ceil((point.rate or 1) * (medians[-1] / 1e3 if medians else 1))
+            MAX_AT_ONCE, math.ceil(_rate(workload, point) * (medians[-1] / 1e3 if medians else 1))
         )
         traces = client.burst(workload, count=max(4, at_once), concurrency=at_once)
         latencies = [(t.token_ns[-1] - t.sent_ns) / 1e6 for t in traces if t.error is None]
@@ -46,3 +48,11 @@ def warm_up(client: Client, workload: Workload, point: LoadPoint) -> WarmUp:
             if abs(this - last) <= max(AGREEMENT_MS, AGREEMENT * max(last, this)):
                 return WarmUp(tuple(medians), settled=True)
     return WarmUp(tuple(medians), settled=False)
+
+
+def _rate(workload: Workload, point: LoadPoint) -> float:
+    if point.replay is not None and workload.trace_file is not None:
+        return point.replay * workload.trace_file.rate
+    if isinstance(point.rate, Ramp):
+        return max(point.rate.start, point.rate.end)
+    return point.rate or 1.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
-from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.load import LoadPoint, read_rate
 from pytest_llmperf.declare.metrics import DEFAULT_PERCENTILE, parse_metric
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.errors import DeclarationError
@@ -66,17 +66,24 @@ class Measurements(Sequence[Measurement]):
     def __repr__(self) -> str:
         return f"Measurements({', '.join(m.point.label for m in self._points)})"
 
-    def at(self, *, rate: float | None = None, concurrency: int | None = None) -> Measurement:
-        """The load point of this rate or concurrency. Raises :class:`DeclarationError` if there is none."""
-        if (rate is None) == (concurrency is None):
-            raise DeclarationError("at(): expected either rate=… or concurrency=…")
+    def at(
+        self, *, rate: float | str | None = None, concurrency: int | None = None, replay: float | None = None
+    ) -> Measurement:
+        """The load point of this rate, concurrency or speed of a replay.
+
+        Raises :class:`DeclarationError` if there is none.
+        """
+        named = {"rate": rate, "concurrency": concurrency, "replay": replay}
+        asked = [f"{name}={value}" for name, value in named.items() if value is not None]
+        if len(asked) != 1:
+            raise DeclarationError("at(): expected either rate=…, concurrency=… or replay=…")
+        wanted = (None if rate is None else read_rate(rate), concurrency, replay)
         for measurement in self._points:
             point = measurement.point
-            if (point.rate, point.concurrency) == (rate, concurrency):
+            if (point.rate, point.concurrency, point.replay) == wanted:
                 return measurement
-        asked = f"rate={rate:g}" if rate is not None else f"concurrency={concurrency}"
         measured = ", ".join(m.point.label for m in self._points)
-        raise DeclarationError(f"no load point with {asked}; measured: {measured}")
+        raise DeclarationError(f"no load point with {asked[0]}; measured: {measured}")
 
     def value(self, name: str) -> float:
         """The metric of the only load point; with several, say which by :meth:`at` or an index."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.declare.load import LoadPoint, Sweep
+from pytest_llmperf.declare.load import LoadPoint, Ramp, Sweep
 from pytest_llmperf.errors import DeclarationError
 
 
@@ -22,6 +22,10 @@ from pytest_llmperf.errors import DeclarationError
             "100/s",
             "poisson 100/s for 1 s of 7 requests",
         ),
+        (LoadPoint(rate=Ramp(1, 10), duration_s=60), "1→10/s", "poisson 1..10/s for 60 s"),
+        (LoadPoint(rate=2, arrivals="gamma:0.5", requests=9), "2/s", "gamma:0.5 2/s of 9 requests"),
+        (LoadPoint(replay=2, duration_s=30.0), "replay ×2", "replay ×2 for 30 s"),
+        (LoadPoint(replay=0.5), "replay ×0.5", "replay ×0.5"),
     ],
 )
 def test_a_point_has_a_label_for_people_and_a_key_for_comparisons(
@@ -38,7 +42,10 @@ def test_a_point_has_a_label_for_people_and_a_key_for_comparisons(
         LoadPoint(rate=4.0, requests=30),
         LoadPoint(rate=4.0, duration_s=30.0, requests=30),
         LoadPoint(rate=4.0, duration_s=30.0, arrivals="constant"),
+        LoadPoint(rate=4.0, duration_s=30.0, arrivals="gamma:0.5"),
+        LoadPoint(rate=Ramp(4.0, 5.0), duration_s=30.0),
         LoadPoint(concurrency=4, duration_s=30.0),
+        LoadPoint(replay=4, duration_s=30.0),
     ],
     ids=lambda point: point.key,
 )
@@ -55,6 +62,10 @@ def test_points_that_differ_in_anything_have_different_keys(other: LoadPoint) ->
         (LoadPoint(rate=4.0, duration_s=30.0, requests=20), 5, 5),
         (LoadPoint(concurrency=8, duration_s=30.0), 0, 30),
         (LoadPoint(concurrency=8, requests=100), 0, None),
+        (LoadPoint(rate=Ramp(1, 9), requests=20), 4, 4),
+        (LoadPoint(rate=Ramp(9, 1), duration_s=3, requests=20), 3, 3),
+        (LoadPoint(replay=2, duration_s=30), 0, 30),
+        (LoadPoint(replay=2, requests=30), 0, None),
     ],
 )
 def test_an_open_loop_sends_until_whichever_bound_comes_first(
@@ -82,12 +93,32 @@ def test_a_bad_bound_is_named(name: str, value: Any) -> None:
     assert str(caught.value) == f"{name}={value!r}: a number greater than 0"
 
 
+ONE_KIND = "give either rates (open loop), concurrency (closed loop) or replay (of a trace)"
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"rates": [1], "concurrency": [1]}, "give rates (open loop) or concurrency (closed loop), not both"),
-        ({"arrivals": "bursty"}, "arrivals='bursty': valid: poisson, constant"),
-        ({"arrivals": ["poisson"]}, "arrivals=['poisson']: valid: poisson, constant"),
+        ({"rates": [1], "concurrency": [1]}, ONE_KIND),
+        ({"rates": [1], "replay": [1]}, ONE_KIND),
+        ({"concurrency": [1], "replay": [1]}, ONE_KIND),
+        ({"arrivals": "bursty"}, "arrivals='bursty': valid: poisson, constant, gamma:SHAPE"),
+        ({"arrivals": ["poisson"]}, "arrivals=['poisson']: valid: poisson, constant, gamma:SHAPE"),
+        ({"arrivals": "gamma"}, "arrivals='gamma': the shape is a number from 0.01 to 1000, as in gamma:0.5"),
+        (
+            {"arrivals": "gamma:0"},
+            "arrivals='gamma:0': the shape is a number from 0.01 to 1000, as in gamma:0.5",
+        ),
+        (
+            {"arrivals": "gamma:nan"},
+            "arrivals='gamma:nan': the shape is a number from 0.01 to 1000, as in gamma:0.5",
+        ),
+        ({"rates": ["1..x"]}, "rates='1..x': a ramp is written as '1..10'"),
+        ({"rates": ["1..2..3"]}, "rates='1..2..3': a ramp is written as '1..10'"),
+        ({"rates": ["0..10"]}, "rates=0.0: a number greater than 0"),
+        ({"rates": ["1..10", "1.0..10"]}, "rates=['1..10', '1.0..10']: the same point twice"),
+        ({"replay": [0]}, "replay=0: a number greater than 0"),
+        ({"replay": "1"}, "replay='1': a list of numbers, as in replay=[1, 2, 4]"),
         ({"rates": "1,2"}, "rates='1,2': a list of numbers, as in rates=[1, 2, 4]"),
         ({"concurrency": object}, f"concurrency={object!r}: a list of numbers, as in concurrency=[1, 2, 4]"),
         ({"rates": []}, "rates=[]: at least one load point"),
@@ -131,6 +162,24 @@ def test_a_number_of_requests_takes_the_place_of_the_default_duration() -> None:
     assert Sweep(rates=(4.0,), requests=9).points() == [LoadPoint(rate=4.0, requests=9)]
 
 
+def test_a_rate_may_be_a_ramp_between_numbers() -> None:
+    assert Sweep.of(rates=[1, "1..10", "10..0.5"]).rates == (1.0, Ramp(1, 10), Ramp(10, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("gamma:0.5", "gamma:0.5"), ("gamma:1.0", "gamma:1"), ("constant", "constant")]
+)
+def test_arrivals_have_one_spelling(written: str, meant: str) -> None:
+    assert Sweep.of(arrivals=written).arrivals == meant
+
+
+def test_a_replay_has_no_arrivals_of_its_own_and_lasts_as_long_as_its_trace() -> None:
+    assert Sweep.of(replay=[1, 2], arrivals="constant").points() == [LoadPoint(replay=1), LoadPoint(replay=2)]
+    assert Sweep.of(replay=1, duration=5, requests=9).points() == [
+        LoadPoint(replay=1, duration_s=5, requests=9)
+    ]
+
+
 FAR = Sweep(rates=(1.0, 2.0), arrivals="constant", duration_s=10.0)
 
 
@@ -140,6 +189,7 @@ FAR = Sweep(rates=(1.0, 2.0), arrivals="constant", duration_s=10.0)
         (Sweep(), FAR),
         (Sweep(rates=(8.0,)), Sweep(rates=(8.0,), arrivals="constant", duration_s=10.0)),
         (Sweep(concurrency=(4,)), Sweep(concurrency=(4,), arrivals="constant", duration_s=10.0)),
+        (Sweep(replay=(2.0,)), Sweep(replay=(2.0,), arrivals="constant", duration_s=10.0)),
         (Sweep(duration_s=5.0), Sweep(rates=(1.0, 2.0), arrivals="constant", duration_s=5.0)),
         (Sweep(requests=50), Sweep(rates=(1.0, 2.0), arrivals="constant", requests=50)),
         (
@@ -162,8 +212,8 @@ SWEEPS = st.builds(
     lambda points, arrivals, duration, requests: Sweep.of(
         **points, arrivals=arrivals, duration=duration, requests=requests
     ),
-    st.sampled_from([{}, {"rates": [1]}, {"rates": [2, 3]}, {"concurrency": [1, 4]}]),
-    st.sampled_from([None, "poisson", "constant"]),
+    st.sampled_from([{}, {"rates": [1]}, {"rates": [2, "3..4"]}, {"concurrency": [1, 4]}, {"replay": [1]}]),
+    st.sampled_from([None, "poisson", "constant", "gamma:0.5"]),
     st.sampled_from([None, 5]),
     st.sampled_from([None, 7]),
 )
@@ -175,6 +225,6 @@ def test_levels_of_precedence_can_be_merged_in_any_grouping(one: Sweep, two: Swe
 
 
 @given(far=SWEEPS, closer=SWEEPS)
-def test_a_merged_sweep_never_has_both_rates_and_concurrency(far: Sweep, closer: Sweep) -> None:
+def test_a_merged_sweep_never_has_two_kinds_of_points(far: Sweep, closer: Sweep) -> None:
     merged = far.updated(closer)
-    assert merged.rates is None or merged.concurrency is None
+    assert [merged.rates, merged.concurrency, merged.replay].count(None) >= 2

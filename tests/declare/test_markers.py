@@ -94,6 +94,9 @@ def test_a_marker_gets_the_percentile_of_the_session() -> None:
         ({"rates": "9"}, {}, {"rates": [1, 2]}, {"rates": [5]}, ["5/s"]),
         ({"rates": "9"}, {}, {}, {"concurrency": [5]}, ["5 at once"]),
         ({"rates": "9"}, {}, {}, {"duration": 5}, ["9/s"]),
+        ({"replay": "2"}, {}, {"rates": [1, "1..2"]}, {}, ["replay ×2"]),
+        ({"rates": "1..9"}, {"replay": "2"}, {}, {}, ["1→9/s"]),
+        ({"rates": "9"}, {}, {"replay": [1, 2]}, {"replay": [3]}, ["replay ×3"]),
     ],
 )
 def test_an_option_replaces_the_sweep_of_a_test_but_not_the_points_that_its_body_names(
@@ -161,19 +164,19 @@ def test_a_plan_promises_nothing_about_what_it_does_not_know() -> None:
         (slo(ttft_ms=-1), "@slo(ttft_ms=-1): ttft_ms=-1: a limit is greater than 0"),
         (
             pytest.mark.sweep([1, 2]),
-            "@sweep([1, 2]): takes named values only, as in sweep(rates=[1, 2, 4]) or "
-            "sweep(concurrency=[1, 8]), with duration=, requests=, arrivals=",
+            "@sweep([1, 2]): takes named values only, as in sweep(rates=[1, 2, 4]), "
+            "sweep(concurrency=[1, 8]) or sweep(replay=[1]), with duration=, requests=, arrivals=",
         ),
         (
             pytest.mark.sweep(rate=4, users=2),
-            "@sweep(rate=4, users=2): unknown rate, users; valid: rates, concurrency, duration, requests, "
-            "arrivals",
+            "@sweep(rate=4, users=2): unknown rate, users; valid: rates, concurrency, replay, duration, "
+            "requests, arrivals",
         ),
         (sweep(rates=[0]), "@sweep(rates=[0]): rates=0: a number greater than 0"),
         (
             sweep(rates=[1], concurrency=[1]),
-            "@sweep(rates=[1], concurrency=[1]): give rates (open loop) or concurrency (closed loop), not "
-            "both",
+            "@sweep(rates=[1], concurrency=[1]): give either rates (open loop), concurrency (closed loop) or "
+            "replay (of a trace)",
         ),
         (pytest.mark.engine, "@engine(…): takes one string, as in engine('llamacpp --parallel 8')"),
         (engine("a", "b"), "@engine(…): takes one string, as in engine('llamacpp --parallel 8')"),

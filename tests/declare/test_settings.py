@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.declare.load import ARRIVALS, Sweep
+from pytest_llmperf.declare.load import ARRIVALS, Ramp, Sweep
 from pytest_llmperf.declare.metrics import STATISTICS, MetricKey
 from pytest_llmperf.declare.options import DEFAULT_GATE, OPTIONS
 from pytest_llmperf.declare.settings import Settings
@@ -108,6 +108,8 @@ def test_what_is_typed_or_exported_is_above_the_test_and_the_configuration_below
     [
         ({"rates": "4"}, {"LLMPERF_CONCURRENCY": "8"}, Sweep(rates=(4.0,))),
         ({"concurrency": "8"}, {"LLMPERF_RATES": "4"}, Sweep(concurrency=(8,))),
+        ({"replay": "2"}, {"LLMPERF_RATES": "4", "LLMPERF_CONCURRENCY": "8"}, Sweep(replay=(2.0,))),
+        ({"rates": "1..4"}, {"LLMPERF_REPLAY": "2"}, Sweep(rates=(Ramp(1, 4),))),
         ({"duration": "5"}, {"LLMPERF_REQUESTS": "9"}, Sweep(duration_s=5.0)),
         ({"requests": "9"}, {"LLMPERF_DURATION": "5"}, Sweep(requests=9)),
         ({"requests": "9", "duration": "5"}, {"LLMPERF_DURATION": "7"}, Sweep(duration_s=5.0, requests=9)),
@@ -141,6 +143,12 @@ def test_typing_one_kind_of_load_takes_back_an_exported_other(
             {"rates": "4", "concurrency": "8"},
             "llmperf_rates: either this or llmperf_concurrency, not both",
         ),
+        (
+            {"replay": "4", "concurrency": "8"},
+            {},
+            {},
+            "--llmperf-concurrency: either this or --llmperf-replay, not both",
+        ),
     ],
 )
 def test_two_kinds_of_load_from_one_source_are_refused(
@@ -160,7 +168,10 @@ BAD = [
     ("rates", "1e9", "rates=1000000000.0: more than 100000 requests/s cannot be driven"),
     ("concurrency", "0", "'0': a number greater than 0"),
     ("concurrency", "1.5", "concurrency=1.5: a whole number"),
-    ("arrivals", "bursty", "arrivals='bursty': valid: poisson, constant"),
+    ("rates", "1..x", "rates='1..x': a ramp is written as '1..10'"),
+    ("replay", "0", "'0': a number greater than 0"),
+    ("arrivals", "bursty", "arrivals='bursty': valid: poisson, constant, gamma:SHAPE"),
+    ("arrivals", "gamma:-1", "arrivals='gamma:-1': the shape is a number from 0.01 to 1000, as in gamma:0.5"),
     ("duration", "nan", "'nan': a number greater than 0"),
     ("requests", "2.5", "requests=2.5: a whole number"),
     ("slo", "ttft_ms=", "'ttft_ms=': expected NAME=NUMBER, as in ttft_ms=300"),

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.load import LoadPoint, Ramp
 from pytest_llmperf.declare.metrics import MetricKey, parse_metric
 from pytest_llmperf.declare.slo import Limit, Slo
 from pytest_llmperf.declare.workload import Workload
@@ -187,6 +187,24 @@ def test_an_entry_of_the_record_has_all_that_is_known(judged: TestResult) -> Non
         "workload": {"input_tokens": 16, "output_tokens": 8, "chat": False},
         "load": {"rate": 1.0, "arrivals": "poisson", "duration_s": 5.0},
     }
+
+
+@pytest.mark.parametrize(
+    ("point", "declared"),
+    [
+        (
+            LoadPoint(rate=Ramp(1, 10), arrivals="gamma:0.5", duration_s=5),
+            {"rate": "1..10", "arrivals": "gamma:0.5", "duration_s": 5},
+        ),
+        (LoadPoint(replay=2, requests=9), {"replay": 2, "requests": 9}),
+        (LoadPoint(concurrency=4, requests=9), {"concurrency": 4, "requests": 9}),
+    ],
+)
+def test_every_kind_of_load_is_recorded_as_it_was_declared(
+    point: LoadPoint, declared: dict[str, object]
+) -> None:
+    (entry,) = result(run(1, point)).as_json()["points"]
+    assert json.loads(json.dumps(entry["declared"]["load"])) == declared
 
 
 def test_a_run_of_the_record_is_rounded_to_what_a_measurement_can_know(judged: TestResult) -> None:

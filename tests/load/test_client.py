@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import re
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from pytest_llmperf.declare.lengths import Uniform
 from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import Description
@@ -272,6 +275,79 @@ def test_a_failed_request_is_one_trace_among_others() -> None:
     with scripted_server("server_error", well_before=3) as url, client_of(url) as client:
         run = client.run(COMPLETION, LoadPoint(concurrency=1, requests=5), seed=1)
     assert [trace.error_kind for trace in run.traces] == [None, None, None, "HTTP 500", "HTTP 500"]
+
+
+# --- workloads ----------------------------------------------------------------------------------------
+
+
+CLOSED = LoadPoint(concurrency=2, requests=24)
+
+
+def test_a_prefix_that_is_shared_on_purpose_may_come_from_the_cache() -> None:
+    workload = Workload(input_tokens=400, output_tokens=2, shared_prefix_tokens=256, prefixes=2)
+    with TruthServer(has_prefix_cache=True) as server, client_of(server.url) as client:
+        run = client.run(workload, CLOSED, seed=1)
+    assert [trace.error for trace in run.traces] == [None] * 24
+    assert {trace.cached_tokens for trace in run.traces} == {0, 256}
+    assert (run.health.cached_prompt_share, run.health.wrong_prompt_lengths) == (0, 0)
+
+
+def test_lengths_are_those_of_the_seed_in_every_run() -> None:
+    workload = Workload(input_tokens=Uniform(30, 60), output_tokens=Uniform(1, 9), chat=True)
+    with TruthServer(has_prefix_cache=True) as server, client_of(server.url) as client:
+        runs = [client.run(workload, CLOSED, seed) for seed in (1, 1, 2)]
+    assert {(run.health.cached_prompt_share, run.health.wrong_prompt_lengths) for run in runs} == {(0, 0)}
+    asked = [sorted((t.prompt_tokens, t.output_tokens) for t in run.traces) for run in runs]
+    assert asked[0] == asked[1] != asked[2]
+
+
+def test_blocks_of_a_trace_may_come_from_the_cache_as_often_as_the_trace_has_them(tmp_path: Path) -> None:
+    lines = [
+        {
+            "timestamp": 20 * at,
+            "input_length": 1100,
+            "output_length": 2,
+            "hash_ids": [1 + at // 2, at, 9 + at],
+        }
+        for at in range(8)
+    ]
+    (path := tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with TruthServer(has_prefix_cache=True) as server, client_of(server.url) as client:
+        run = client.run(Workload(trace=path), LoadPoint(replay=2), seed=1)
+    assert [trace.error for trace in run.traces] == [None] * 8
+    assert {trace.cached_tokens for trace in run.traces} == {0, 512}
+    assert run.health.cached_prompt_share == 0
+    due_ms = [(trace.due_ns - run.started_ns) / 1e6 for trace in run.traces]
+    assert due_ms == pytest.approx([10 * at for at in range(8)])
+
+
+def test_a_data_set_that_is_sent_again_says_what_to_do(tmp_path: Path) -> None:
+    (path := tmp_path / "p.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": f"{n} " * 200, "output_tokens": 2}) for n in range(20))
+    )
+    workload = Workload(dataset=path)
+    with TruthServer(has_prefix_cache=True) as server, client_of(server.url) as client:
+        once = client.run(workload, LoadPoint(concurrency=1, requests=20), seed=1)
+        again = client.run(workload, LoadPoint(concurrency=1, requests=20), seed=1)
+    assert once.health.cached_prompt_share == 0
+    (problem,) = [problem for problem in again.health.problems if "cache" in problem]
+    assert problem.startswith(
+        "68% of the prompt tokens came from the engine's prefix cache although a data set shares nothing on "
+        "purpose (limit 5%): it was sent before"
+    )
+    assert problem.endswith("or give a larger data set and one load point")
+
+
+def test_sampling_is_sent_and_a_warm_up_sends_first_turns_of_the_same_workload() -> None:
+    workload = Workload(
+        input_tokens=40, output_tokens=4, chat=True, turns=2, sampling={"temperature": 0.5, "top_k": 20}
+    )
+    with TruthServer() as server, client_of(server.url) as client:
+        client.burst(workload, count=3)
+        asked = in_order(server)
+    assert {(served.body["temperature"], served.body["top_k"]) for served in asked} == {(0.5, 20)}
+    assert [len(served.body["messages"]) for served in asked] == [1, 1, 1]
+    assert all(served.request_id.endswith("-t1") for served in asked)
 
 
 # --- counting the tokens of words ---------------------------------------------------------------------

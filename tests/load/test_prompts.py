@@ -98,6 +98,25 @@ def test_just_enough_words_are_enough() -> None:
     assert set(calibrate_words(tokenizer(frozenset(OTHERS[32:]))).words) == set(OTHERS[:32])
 
 
+@given(st.integers(13, 60), st.integers(0, 60), st.integers(0, 2**32))
+def test_a_prompt_begins_with_what_it_is_given_as_far_as_that_fits(
+    tokens: int, given_: int, seed: int
+) -> None:
+    begin = [f"b{number}" for number in range(given_)]
+    words = WordPrompts(("and", "for"), overhead=12).make(tokens, random.Random(seed), begin).split(" ")[1:]
+    ids = TokenIdPrompts(range(300, 512)).make(tokens, random.Random(seed), range(given_))
+    assert (len(words), len(ids)) == (tokens - 12, tokens)
+    assert words[:given_] == begin[: tokens - 12]
+    assert ids[:given_] == list(range(given_))[:tokens]
+    assert not {*words[given_:]} & {*begin}
+
+
+def test_the_shortest_prompt_can_be_made_and_none_below_it() -> None:
+    for prompts in (WordPrompts(("and",), overhead=12), TokenIdPrompts(range(9))):
+        assert prompts.make(prompts.least_tokens, random.Random(0))
+    assert (WordPrompts(("and",), 12).least_tokens, TokenIdPrompts(range(9)).least_tokens) == (13, 1)
+
+
 @pytest.mark.parametrize("tokens", [1, 11, 12])
 def test_a_prompt_shorter_than_its_template_is_an_error_that_names_the_least(tokens: int) -> None:
     prompts = WordPrompts(("and", "for"), overhead=12)

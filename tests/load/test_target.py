@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -117,3 +119,16 @@ def test_the_key_is_sent_and_never_shown() -> None:
     assert b"\r\nAuthorization: Bearer s3cret\r\n" in with_key.request("/", {}, "r")
     assert "s3cret" not in repr(with_key)
     assert b"Authorization" not in target("h").request("/", {}, "r")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8123/v", "https://127.0.0.1:8123"])
+def test_it_can_be_sent_to_another_process(url: str) -> None:
+    found = Target.of(url, "s3cret")
+    travelled = pickle.loads(pickle.dumps(found))
+    assert replace(travelled, tls=None) == replace(found, tls=None)
+    assert travelled.request("/", {}, "r") == found.request("/", {}, "r")
+    if found.tls is None:
+        assert travelled.tls is None
+    else:
+        assert travelled.tls.verify_mode == ssl.CERT_REQUIRED
+        assert travelled.tls.check_hostname

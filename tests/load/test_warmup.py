@@ -4,12 +4,13 @@ import itertools
 import math
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import httpx
 import pytest
 
-from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.load import LoadPoint, Ramp
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import Description
 from pytest_llmperf.engines.url import OpenAiServer
@@ -129,6 +130,19 @@ def test_an_open_loop_keeps_rate_times_latency_under_way(
 ) -> None:
     # The first burst knows no latency and takes it for a second; then it was 500 ms.
     assert bursts_of(LoadPoint(rate=rate, requests=1), 500, 500) == [first, second]
+
+
+def test_a_ramp_counts_with_its_highest_rate() -> None:
+    for ramp in (Ramp(1, 40), Ramp(40, 1)):
+        assert bursts_of(LoadPoint(rate=ramp, requests=1), 500, 500) == [(40, 40), (20, 20)]
+
+
+def test_a_replay_counts_with_the_mean_rate_of_its_trace(tmp_path: Path) -> None:
+    lines = [f"2024-05-10 00:00:0{second}+00:00,8,2" for second in (0, 0, 0, 1, 1, 2, 2, 3, 3, 4)]
+    (path := tmp_path / "t.csv").write_text("\n".join(("TIMESTAMP,ContextTokens,GeneratedTokens", *lines)))
+    client = Bursts([500, 500])
+    warm_up(cast("Client", client), Workload(trace=path), LoadPoint(replay=4))
+    assert client.asked == [(10, 10), (5, 5)]
 
 
 def test_each_burst_follows_the_latency_of_the_one_before_it() -> None:

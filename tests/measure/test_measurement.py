@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.load import LoadPoint, Ramp
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.errors import DeclarationError
 from pytest_llmperf.measure.measurement import Measurement, Measurements
@@ -70,13 +71,26 @@ def test_a_load_point_is_found_by_its_rate_or_its_concurrency() -> None:
     assert sweep.at(concurrency=4) is CLOSED
 
 
+def test_a_ramp_and_a_replay_are_found_as_they_are_written() -> None:
+    ramp = replace(SLOW, point=LoadPoint(rate=Ramp(1, 10), duration_s=5))
+    replay = replace(SLOW, point=LoadPoint(replay=2))
+    sweep = Measurements([ramp, SLOW, replay])
+    assert sweep.at(rate="1..10") is ramp
+    assert sweep.at(rate=1) is SLOW
+    assert sweep.at(replay=2) is replay
+    with pytest.raises(
+        DeclarationError, match=r"no load point with rate=1\.\.9; measured: 1→10/s, 1/s, replay"
+    ):
+        sweep.at(rate="1..9")
+
+
 @pytest.mark.parametrize(
     ("rate", "concurrency", "message"),
     [
         (8, None, "no load point with rate=8; measured: 1/s, 4/s"),
         (None, 4, "no load point with concurrency=4; measured: 1/s, 4/s"),
-        (None, None, "at(): expected either rate=… or concurrency=…"),
-        (4, 4, "at(): expected either rate=… or concurrency=…"),
+        (None, None, "at(): expected either rate=…, concurrency=… or replay=…"),
+        (4, 4, "at(): expected either rate=…, concurrency=… or replay=…"),
     ],
 )
 def test_a_load_point_that_is_not_there_is_named_beside_those_that_are(
