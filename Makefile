@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bench-clients clean
 
 demo: $(VENV)/.ready  ## a real engine, an SLO, a baseline, and a build that fails for a real reason
 	@$(BIN)/python examples/demo.py
@@ -18,6 +18,9 @@ check: $(VENV)/.ready
 
 bench: $(VENV)/.ready  ## what the plugin costs a test run that does not use it
 	$(BIN)/python bench/idle_cost.py
+
+bench-clients: $(VENV)/.ready  ## how far load-generating clients distort what they measure (docs/clients.md)
+	$(BIN)/python -m bench.clients.run
 
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")'

@@ -54,6 +54,7 @@ class Connection:
         self._head = b""
         self._in_head = True
         self._remaining: int | None = None
+        self._left_since_ns = 0
         self._outgoing = memoryview(b"")
         self._tls: Tls | None = None
         self._connected = False
@@ -111,6 +112,9 @@ class Connection:
             self.read_lags_ns.append(time.time_ns() - stamp)
         else:
             stamp = time.time_ns() if KERNEL_STAMPS else time.monotonic_ns()
+        # What a full read had to leave was there before it.
+        since_ns = self._left_since_ns or since_ns
+        self._left_since_ns = since_ns if len(data) == _READ_BYTES else 0
         if not data:
             self.end()
         elif self._tls is None:

@@ -15,6 +15,7 @@ from pytest_llmperf.load.exchange import Exchange
 from pytest_llmperf.load.loop import OPEN_AHEAD_NS, Loop, Watch
 from pytest_llmperf.load.request import Request
 from pytest_llmperf.load.target import Target
+from pytest_llmperf.load.wakeup import sleep_until
 
 _HOPELESS = 20
 _STOCK = 256
@@ -93,7 +94,7 @@ class Driver:
         with self._loop() as loop:
             meter = Meter()
             start = max(start_ns or 0, time.monotonic_ns())
-            time.sleep((start - time.monotonic_ns()) / 1e9 if start_ns else 0)
+            sleep_until(start)
             deadline = start + round(duration_s * 1e9) if duration_s is not None else None
             slots = iter(itertools.count() if count is None else range(count))
 

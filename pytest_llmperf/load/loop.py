@@ -33,6 +33,7 @@ _REST_EVERY_NS = 50_000_000
 _REST_SHARE = 0.05
 _MAX_REST_NS = 500_000
 _NEAR_NS = 1_000_000
+_NAP_NS = 100_000
 
 Watch = Callable[[int, int], None]
 
@@ -113,10 +114,7 @@ class Loop:
             return
         until = self._sleep_until(now)
         polled_ns = self._polled_ns
-        # Half a millisecond less, because epoll's wrapper rounds up.
-        ready = self._selector.select(max(0.0, ((until - time.monotonic_ns()) // 1_000_000 - 0.5) / 1e3))
-        self._polled_ns = time.monotonic_ns()
-        for key, mask in ready:
+        for key, mask in self._look(until):
             connection = key.data
             if mask & selectors.EVENT_WRITE and not connection.is_ended:
                 connection.on_writable()
@@ -127,7 +125,7 @@ class Loop:
                 self._update(connection, key.events)
             if (now := time.monotonic_ns()) >= self._next_due_ns:
                 self._send_due(now)
-        self._reads += len(ready)
+            self._reads += 1
 
     # -- sending ------------------------------------------------------------------------------------
 
@@ -207,6 +205,18 @@ class Loop:
             self.failures_in_a_row = self.failures_in_a_row + 1 if connection.has_failed else 0
 
     # -- waiting ------------------------------------------------------------------------------------
+
+    def _look(self, until: int) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for sockets. All but those that are ready had nothing at ``_polled_ns``."""
+        self._polled_ns = now = time.monotonic_ns()
+        # Half a millisecond less, because epoll's wrapper rounds up.
+        ready = self._selector.select(max(0.0, ((until - now) // 1_000_000 - 0.5) / 1e3))
+        if time.monotonic_ns() - now > _NAP_NS:
+            # Who slept may have been kept from looking after that, or stopped, which even epoll's wrapper
+            # takes for the end of its time without a look.
+            self._polled_ns = time.monotonic_ns()
+            ready = self._selector.select(0)
+        return ready
 
     def _sleep_until(self, now: int) -> int:
         """Do what there is time for, rest if that saves work, and return when to wake up at the latest."""

@@ -7,7 +7,8 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from pytest_llmperf.load.decode import Trace, decode
-from pytest_llmperf.load.driver import Driver, Exchange
+from pytest_llmperf.load.driver import Driver, Then
+from pytest_llmperf.load.exchange import Exchange
 from pytest_llmperf.load.request import Request
 from pytest_llmperf.load.target import Target
 
@@ -36,8 +37,9 @@ def driver(
     timeout_s: float = 30.0,
     limit_bytes: int = 1_000_000,
     watch: Callable[[int, int], None] = lambda sent, ended: None,
+    then: Then = lambda ended: None,
 ) -> Driver:
-    return Driver(target, timeout_s=timeout_s, limit_bytes=limit_bytes, watch=watch)
+    return Driver(target, timeout_s=timeout_s, limit_bytes=limit_bytes, watch=watch, then=then)
 
 
 def exchange_with(target: Target, request: Request, timeout_s: float = 30.0) -> Exchange:

@@ -3,15 +3,17 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_llmperf.load.decode import Trace, decode
-from pytest_llmperf.load.driver import Exchange
+from pytest_llmperf.load.decode import MERGE_NS, Trace, answer, decode
+from pytest_llmperf.load.exchange import Exchange
+from pytest_llmperf.load.request import Request
 from tests.load.asking import TOKENS, answer_of
 from tests.servers import DONE, chunk, event, head, json_answer, scripted_server
 
@@ -19,9 +21,13 @@ LINE_ENDS = (b"\n", b"\r\n", b"\r")
 CHUNKED = "Transfer-Encoding: chunked"
 
 
-def exchange(*reads: bytes, failure: str | None = None, sent_ns: int = 2) -> Exchange:
-    """Reads stamped 100, 101, …"""
-    return Exchange(1, sent_ns, sent_ns, 999, tuple(enumerate(reads, 100)), failure)
+def exchange(
+    *reads: bytes, tokens: int = 1, failure: str | None = None, sent_ns: int = 2, since_ns: Sequence[int] = ()
+) -> Exchange:
+    """Reads stamped 100, 101, …, each of what came in the ns before that unless ``since_ns`` says."""
+    since = tuple(since_ns) or tuple(range(99, 99 + len(reads)))
+    asked = Request("r-0", b"POST", tokens)
+    return Exchange(asked, 1, sent_ns, sent_ns, 999, tuple(enumerate(reads, 100)), since, failure)
 
 
 def text(content: str, finish_reason: str | None = None) -> bytes:
@@ -33,7 +39,7 @@ def told(completion_tokens: object, **more: object) -> bytes:
 
 
 def error_of(*reads: bytes, expected_tokens: int = 2, failure: str | None = None) -> str:
-    trace = decode(exchange(*reads, failure=failure), expected_tokens)
+    trace = decode(exchange(*reads, failure=failure, tokens=expected_tokens))
     assert trace.error is not None
     return trace.error
 
@@ -43,10 +49,11 @@ def error_of(*reads: bytes, expected_tokens: int = 2, failure: str | None = None
 
 @dataclass(frozen=True)
 class Response:
-    """A whole response, and for each token the place of the byte that completed its event."""
+    """A whole response, for each token the place of the byte that completed its event, and their text."""
 
     raw: bytes
     token_ends: tuple[int, ...]
+    text: str
 
     def reads(self, cuts: Sequence[int]) -> list[bytes]:
         bounds = [0, *sorted({cut % (len(self.raw) + 1) for cut in cuts} - {0, len(self.raw)}), len(self.raw)]
@@ -76,7 +83,7 @@ def responses(draw: st.DrawFn) -> Response:
     body += DONE.replace(b"\n", line_end)[: -len(line_end) * draw(st.integers(0, 2)) or None]
     if not draw(st.booleans()):
         before = head()
-        return Response(before + body, tuple(len(before) + place for place in completed))
+        return Response(before + body, tuple(len(before) + place for place in completed), "".join(tokens))
     raw = head("200 OK", "text/event-stream", CHUNKED)
     places: list[int] = []
     rest, extension = body, draw(st.sampled_from([b"", b";name=value"]))
@@ -85,7 +92,7 @@ def responses(draw: st.DrawFn) -> Response:
         raw += f"{len(rest[:size]):X}".encode() + extension + b"\r\n"
         places += range(len(raw), len(raw) + len(rest[:size]))
         raw, rest = raw + rest[:size] + b"\r\n", rest[size:]
-    return Response(raw + b"0\r\n\r\n", tuple(places[place] for place in completed))
+    return Response(raw + b"0\r\n\r\n", tuple(places[place] for place in completed), "".join(tokens))
 
 
 @given(responses(), st.lists(st.integers(0, 5_000), max_size=30))
@@ -93,15 +100,36 @@ def test_any_split_gives_the_same_tokens_each_stamped_by_the_read_that_completed
     response: Response, cuts: list[int]
 ) -> None:
     reads = response.reads(cuts)
-    trace = decode(exchange(*reads), len(response.token_ends))
+    trace = decode(exchange(*reads, tokens=len(response.token_ends)))
     assert trace.error is None
+    assert trace.token_ns == response.expected_stamps(reads)
+    assert trace.status == 200
+    assert answer(list(enumerate(reads))) == response.text
+
+
+SPANS_NS = st.sampled_from([0, 1, MERGE_NS - 1, MERGE_NS, MERGE_NS + 1, 60 * MERGE_NS])
+
+
+@given(responses(), st.lists(st.integers(0, 5_000), max_size=10), st.data())
+def test_of_the_events_of_a_read_all_but_the_last_are_merged_if_it_may_span_over_a_millisecond(
+    response: Response, cuts: list[int], data: st.DataObject
+) -> None:
+    reads = response.reads(cuts)
+    spans_ns = data.draw(st.lists(SPANS_NS, min_size=len(reads), max_size=len(reads)))
+    since_ns = [stamp - span for stamp, span in zip(itertools.count(100), spans_ns, strict=False)]
+    trace = decode(exchange(*reads, since_ns=since_ns))
+    events = Counter(stamp - 100 for stamp in response.expected_stamps(reads))
+    assert trace.merged_tokens == sum(
+        count - 1 for read, count in events.items() if spans_ns[read] > MERGE_NS
+    )
+    # A time is a time, however many share it.
     assert trace.token_ns == response.expected_stamps(reads)
 
 
 @given(responses())
 def test_a_read_for_every_byte_gives_the_same_tokens(response: Response) -> None:
     reads = response.reads(range(len(response.raw)))
-    trace = decode(exchange(*reads), len(response.token_ends))
+    trace = decode(exchange(*reads, tokens=len(response.token_ends)))
     assert trace.error is None
     assert trace.token_ns == tuple(100 + place for place in response.token_ends)
 
@@ -110,11 +138,13 @@ def test_a_read_for_every_byte_gives_the_same_tokens(response: Response) -> None
 def test_a_response_cut_off_anywhere_has_no_token_too_many_and_the_same_error_however_split(
     response: Response, cuts: list[int], length: int
 ) -> None:
-    cut = Response(response.raw[: length % len(response.raw)], response.token_ends)
-    whole, split = (decode(exchange(*reads), TOKENS) for reads in ([cut.raw], cut.reads(cuts)))
+    cut = Response(response.raw[: length % len(response.raw)], response.token_ends, response.text)
+    whole, split = (decode(exchange(*reads, tokens=TOKENS)) for reads in ([cut.raw], cut.reads(cuts)))
     assert len(whole.token_ns) == sum(place < len(cut.raw) for place in cut.token_ends)
     assert len(split.token_ns) == len(whole.token_ns)
     assert split.error == whole.error
+    assert split.status == whole.status
+    assert answer(list(enumerate(cut.reads(cuts)))) == answer([(0, cut.raw)] if cut.raw else [])
 
 
 # --- whatever comes -----------------------------------------------------------------------------------
@@ -140,12 +170,13 @@ def is_well_formed(trace: Trace) -> bool:
 @example([head(), b'data: {"error": ' + b"[" * 960 + b"]" * 960 + b"}\n\n"])
 @example([head("200 OK", "text/event-stream", CHUNKED), b"9" * 5000 + b"\r\n"])
 def test_no_soup_of_bytes_makes_decode_raise(reads: list[bytes]) -> None:
-    assert is_well_formed(decode(exchange(*(read for read in reads if read)), 1))
+    assert is_well_formed(decode(exchange(*(read for read in reads if read))))
+    assert isinstance(answer(list(enumerate(reads))), str | None)
 
 
 @given(st.lists(soups, max_size=3))
 def test_no_soup_of_events_makes_decode_raise(reads: list[bytes]) -> None:
-    assert is_well_formed(decode(exchange(head(), *(read for read in reads if read)), 1))
+    assert is_well_formed(decode(exchange(head(), *(read for read in reads if read))))
 
 
 json_values = st.recursive(
@@ -164,8 +195,9 @@ json_values = st.recursive(
 
 @given(st.lists(json_values, max_size=4))
 def test_no_json_makes_decode_raise(values: list[object]) -> None:
-    trace = decode(exchange(head(), *map(event, values), DONE), 1)
+    trace = decode(exchange(head(), *map(event, values), DONE))
     assert is_well_formed(trace)
+    assert isinstance(answer(list(enumerate([head(), *map(event, values), DONE]))), str | None)
     for figure in (trace.output_tokens, trace.prompt_tokens, trace.cached_tokens):
         assert figure is None or type(figure) is int
 
@@ -240,42 +272,42 @@ def test_an_answer_in_one_piece_is_no_stream() -> None:
 
 
 def test_the_kind_of_an_error_is_what_stands_before_its_colon() -> None:
-    trace = decode(exchange(json_answer("503 Busy", {"detail": "try: later"})), 1)
+    trace = decode(exchange(json_answer("503 Busy", {"detail": "try: later"})))
     assert trace.error_kind == "HTTP 503"
-    assert decode(exchange(head(), text("a", "stop"), told(1)), 1).error_kind is None
+    assert decode(exchange(head(), text("a", "stop"), told(1))).error_kind is None
 
 
 def test_either_the_end_mark_or_a_finish_reason_ends_a_stream() -> None:
-    assert decode(exchange(head(), text("a", "stop"), told(1)), 1).error is None
-    assert decode(exchange(head(), text("a"), told(1), DONE), 1).error is None
+    assert decode(exchange(head(), text("a", "stop"), told(1))).error is None
+    assert decode(exchange(head(), text("a"), told(1), DONE)).error is None
 
 
 @pytest.mark.parametrize(
     "end_mark", [b"data: [DONE]", b"data:[DONE]\n", b"data: [DONE]\r", b"data: [DONE]\r\n"]
 )
 def test_the_end_mark_needs_no_blank_line(end_mark: bytes) -> None:
-    assert decode(exchange(head(), text("a"), told(1), end_mark), 1).error is None
+    assert decode(exchange(head(), text("a"), told(1), end_mark)).error is None
 
 
 def test_an_event_of_several_data_lines_is_one_event() -> None:
     split = b'data: {"choices": [{\ndata: "text": "x"}]}\n\n'
-    assert decode(exchange(head(), split, told(1), DONE), 1).token_ns == (101,)
+    assert decode(exchange(head(), split, told(1), DONE)).token_ns == (101,)
 
 
 def test_two_tokens_in_one_read_have_its_stamp() -> None:
-    assert decode(exchange(head(), text("a") + text("b"), told(2), DONE), 2).token_ns == (101, 101)
+    assert decode(exchange(head(), text("a") + text("b"), told(2), DONE, tokens=2)).token_ns == (101, 101)
 
 
 def test_a_bare_carriage_return_completes_an_event_at_once() -> None:
     piece = text("a").replace(b"\n", b"\r")
-    trace = decode(exchange(head(), piece, piece, told(2).replace(b"\n", b"\r") + DONE), 2)
+    trace = decode(exchange(head(), piece, piece, told(2).replace(b"\n", b"\r") + DONE, tokens=2))
     assert trace.token_ns == (101, 102)
 
 
 @pytest.mark.parametrize("name", ["content", "reasoning_content", "reasoning"])
 def test_what_a_chat_model_says_or_thinks_is_text(name: str) -> None:
     said = event({"choices": [{"delta": {name: "hm"}}]})
-    assert decode(exchange(head(), said, told(1), DONE), 1).token_ns == (101,)
+    assert decode(exchange(head(), said, told(1), DONE)).token_ns == (101,)
 
 
 @pytest.mark.parametrize(
@@ -283,17 +315,17 @@ def test_what_a_chat_model_says_or_thinks_is_text(name: str) -> None:
 )
 def test_an_event_without_text_is_no_token(choice: object) -> None:
     reads = (head(), event({"choices": [choice]}), text("a"), told(1), DONE)
-    assert decode(exchange(*reads), 1).token_ns == (102,)
+    assert decode(exchange(*reads)).token_ns == (102,)
 
 
 def test_usage_tells_all_three_figures() -> None:
     usage = told(1, prompt_tokens=9, prompt_tokens_details={"cached_tokens": 4})
-    trace = decode(exchange(head(), text("a"), usage, DONE), 1)
+    trace = decode(exchange(head(), text("a"), usage, DONE))
     assert (trace.output_tokens, trace.prompt_tokens, trace.cached_tokens) == (1, 9, 4)
 
 
 def test_the_last_usage_counts_where_every_event_has_one() -> None:
-    trace = decode(exchange(head(), text("a"), told(1), text("b"), told(2), DONE), 2)
+    trace = decode(exchange(head(), text("a"), told(1), text("b"), told(2), DONE, tokens=2))
     assert trace.error is None
     assert trace.output_tokens == 2
 
@@ -358,7 +390,10 @@ def test_how_the_exchange_broke_is_the_error() -> None:
 
 
 def test_tokens_before_the_break_are_kept() -> None:
-    assert decode(exchange(head(), text("a"), text("b"), failure="reset: gone"), 4).token_ns == (101, 102)
+    assert decode(exchange(head(), text("a"), text("b"), failure="reset: gone", tokens=4)).token_ns == (
+        101,
+        102,
+    )
 
 
 def test_what_the_server_said_explains_a_break_better_than_the_break() -> None:
@@ -374,11 +409,122 @@ def test_an_error_said_just_before_the_framing_breaks_is_not_lost() -> None:
 
 
 def test_a_connection_closed_before_its_request_was_due_is_not_blamed_on_the_request() -> None:
-    trace = decode(exchange(sent_ns=0), 1)
+    trace = decode(exchange(sent_ns=0))
     assert trace.error == "reset: the connection was closed before the request was due"
     assert trace.first_byte_ns is None
 
 
 def test_what_the_server_said_before_the_request_was_due_is_quoted() -> None:
-    trace = decode(exchange(json_answer("408 Request Timeout", {}), sent_ns=0), 1)
+    trace = decode(exchange(json_answer("408 Request Timeout", {}), sent_ns=0))
     assert trace.error == "HTTP 408: '{}'"
+
+
+# --- the rest of a trace ------------------------------------------------------------------------------
+
+
+def test_a_trace_knows_its_request_but_for_the_payload() -> None:
+    request = Request("r-7", b"a very long prompt", 2, prompt_tokens=900, shared_tokens=3)
+    done = replace(exchange(head(), text("a"), text("b"), told(2), DONE), request=request)
+    assert decode(done).request == replace(request, payload=b"")
+    assert done.request.payload
+
+
+def test_what_has_to_come_back_is_the_requests_to_say() -> None:
+    reads = (head(), text("a"), text("b"), told(2), DONE)
+    assert decode(exchange(*reads, tokens=2)).error is None
+    assert decode(exchange(*reads, tokens=3)).error == "token count: 2 output tokens instead of 3"
+
+
+@pytest.mark.parametrize(
+    ("reads", "status"),
+    [
+        ([head(), text("a"), told(1), DONE], 200),
+        ([head(), text("a")], 200),
+        ([head("200 OK", "text/html"), b"hello"], 200),
+        ([head("200 OK", "text/event-stream", CHUNKED), b"xyz\r\n"], 200),
+        ([json_answer("429 Too Many Requests", {})], 429),
+        ([head("307 Temporary Redirect", length=0)], 307),
+        ([head("503 Busy")[:-1]], None),
+        ([b"220 mail.test ESMTP\r\n\r\n"], None),
+        ([b"HTTP/1.1 twenty OK\r\n\r\n"], None),
+        ([], None),
+    ],
+)
+def test_the_status_is_that_of_the_response_as_soon_as_its_head_is_whole(
+    reads: list[bytes], status: int | None
+) -> None:
+    assert decode(exchange(*reads)).status == status
+    assert decode(exchange(*reads, failure="reset: gone")).status == status
+
+
+def test_tokens_that_come_one_by_one_are_not_merged_however_late_they_are_read() -> None:
+    trace = decode(exchange(head(), text("a"), text("b"), told(2), DONE, tokens=2, since_ns=[-(10**9)] * 5))
+    assert trace.token_ns == (101, 102)
+    assert trace.merged_tokens == 0
+
+
+def test_events_without_text_are_merged_with_nothing() -> None:
+    piece = text("") + text("a") + told(1) + DONE
+    assert decode(exchange(head(), piece, since_ns=[0, -(10**9)])).merged_tokens == 0
+
+
+def test_merged_tokens_of_a_broken_stream_count_as_well() -> None:
+    late = exchange(head(), text("a") * 5, failure="timeout: x", since_ns=[0, -(10**9)])
+    assert decode(late).merged_tokens == 4
+
+
+# --- the text of an answer ----------------------------------------------------------------------------
+
+
+def said(**delta: object) -> bytes:
+    return event({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+
+
+def answer_in(*reads: bytes) -> str | None:
+    return answer(list(enumerate(reads)))
+
+
+def test_the_answer_of_a_completion_is_its_text() -> None:
+    assert answer_in(head(), text("Good"), text(" day"), text("", "stop"), told(2), DONE) == "Good day"
+
+
+def test_the_answer_of_a_chat_is_its_content_and_not_what_the_model_thought() -> None:
+    reads = (
+        *(head(), said(role="assistant", content=""), said(reasoning_content="hm"), said(reasoning="well")),
+        *(said(content="Good", reasoning_content="so"), said(content=" day"), said(content=None), DONE),
+    )
+    assert answer_in(*reads) == "Good day"
+
+
+@pytest.mark.parametrize("content", [7, ["a"], {"text": "a"}, True])
+def test_content_that_is_no_text_is_none_of_the_answer(content: object) -> None:
+    assert answer_in(head(), said(content=content), said(content="a"), DONE) == "a"
+    assert answer_in(head(), event({"choices": [{"text": content}]}), text("a"), DONE) == "a"
+
+
+def test_an_answer_may_be_empty() -> None:
+    assert answer_in(head(), DONE) == ""
+
+
+def test_either_end_makes_an_answer_whole_whatever_it_counted() -> None:
+    assert answer_in(head(), text("a", "stop")) == "a"
+    assert answer_in(head(), text("a"), DONE) == "a"
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        [],
+        [head()],
+        [head(), text("a")],
+        [head(), text("a", "stop"), b'data: {"choi'],
+        [head(), text("a"), event({"error": "died"}), DONE],
+        [head(), text("a"), b"data: oops\n\n", DONE],
+        [head("200 OK", "text/event-stream", CHUNKED), chunk(text("a")) + b"xyz\r\n"],
+        [head("200 OK", "application/json"), text("a"), DONE],
+        [head("500 Oops"), text("a"), DONE],
+        [b"not HTTP at all\r\n\r\n", text("a"), DONE],
+    ],
+)
+def test_a_broken_answer_is_none(reads: list[bytes]) -> None:
+    assert answer_in(*reads) is None

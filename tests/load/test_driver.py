@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import os
-import resource
 import socket
 import statistics
 import threading
@@ -13,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-import pytest_llmperf.load.driver as driver_module
+import pytest_llmperf.load.account as account_module
+import pytest_llmperf.load.loop as loop_module
 from pytest_llmperf.errors import InvalidRun
 from pytest_llmperf.load.clock import Offset
 from pytest_llmperf.load.connection import KERNEL_STAMPS, Connection
 from pytest_llmperf.load.decode import Trace, decode
-from pytest_llmperf.load.driver import Drive, Exchange
+from pytest_llmperf.load.driver import Drive
+from pytest_llmperf.load.exchange import Exchange
+from pytest_llmperf.load.request import Request
 from pytest_llmperf.load.target import Target
 from tests.leftovers import open_files
 from tests.load.asking import TOKENS, ask, asking, driver
@@ -49,8 +50,8 @@ def closed_loop(
     )
 
 
-def traces_of(drive: Drive, tokens: int = TOKENS) -> list[Trace]:
-    return [decode(exchange, tokens) for exchange in drive.exchanges]
+def traces_of(drive: Drive) -> list[Trace]:
+    return [decode(exchange) for exchange in drive.exchanges]
 
 
 def most_at_once(exchanges: list[Exchange]) -> int:
@@ -68,7 +69,7 @@ def test_every_request_is_due_at_its_offset_from_the_start() -> None:
     offsets = [0.0, 0.01, 0.01, 0.035, 0.2]
     with TruthServer() as server:
         drive = open_loop(server.url, offsets)
-    due_ns = [exchange.due_ns - drive.started_ns for exchange in drive.exchanges]
+    due_ns = [exchange.due_ns - drive.account.started_ns for exchange in drive.exchanges]
     assert due_ns == [round(offset * 1e9) for offset in offsets]
     assert all(exchange.sent_ns >= exchange.due_ns for exchange in drive.exchanges)
     assert [trace.error for trace in traces_of(drive)] == [None] * 5
@@ -146,12 +147,12 @@ def test_a_process_that_is_held_up_catches_up(monkeypatch: pytest.MonkeyPatch) -
     sends = itertools.count()
 
     class HeldUp(Connection):
-        def send(self, request: bytes) -> None:
-            super().send(request)
+        def send(self) -> None:
+            super().send()
             if next(sends) == 0:
                 time.sleep(0.3)  # longer than connections are opened ahead
 
-    monkeypatch.setattr(driver_module, "Connection", HeldUp)
+    monkeypatch.setattr(loop_module, "Connection", HeldUp)
     with TruthServer() as server:
         traces = traces_of(open_loop(server.url, [number * 0.06 for number in range(8)]))
     assert [trace.error for trace in traces] == [None] * 8
@@ -170,6 +171,26 @@ def test_a_time_out_is_each_request_s_own() -> None:
     with scripted_server("hang_before_head", well_before=2) as url:
         traces = traces_of(open_loop(url, [0.0, 0.0, 0.1, 0.2], timeout_s=0.5))
     assert sorted(str(trace.error_kind) for trace in traces) == ["None", "None", "timeout", "timeout"]
+
+
+@pytest.mark.parametrize("ahead_s", [0.3, 0.0, -5.0])
+def test_an_open_loop_starts_when_it_is_told_to(ahead_s: float) -> None:
+    with TruthServer() as server:
+        target = Target.of(server.url)
+        start_ns = time.monotonic_ns() + round(ahead_s * 1e9)
+        requests = [ask(target, number) for number in range(3)]
+        drive = driver(target).open_loop(requests, [0.0, 0.02, 0.1], start_ns)
+    assert drive.account.started_ns == start_ns
+    assert [exchange.due_ns - start_ns for exchange in drive.exchanges] == [0, 20_000_000, 100_000_000]
+    assert all(exchange.due_ns <= exchange.handed_ns <= exchange.sent_ns for exchange in drive.exchanges)
+    assert [trace.error for trace in traces_of(drive)] == [None] * 3
+
+
+def test_an_open_loop_that_is_told_no_start_is_not_late_for_its_first_request() -> None:
+    with TruthServer() as server:
+        before_ns = time.monotonic_ns()
+        drive = open_loop(server.url, [0.0])
+    assert drive.account.started_ns > before_ns + loop_module.OPEN_AHEAD_NS
 
 
 # --- the closed loop ----------------------------------------------------------------------------------
@@ -210,13 +231,30 @@ def test_a_count_that_is_smaller_than_the_concurrency_counts() -> None:
 def test_a_duration_ends_the_sending_and_lets_the_last_ones_end() -> None:
     with TruthServer(ttft_s=0.05) as server:
         drive = closed_loop(server.url, 2, duration_s=0.4)
-    until = drive.started_ns + 0.4e9
+    until = drive.account.started_ns + 0.4e9
     traces = traces_of(drive)
     assert {trace.error for trace in traces} == {None}
     assert len(traces) > 2
     # Opened before the end; so the requests at the end begin before it, and end after it.
-    assert drive.ended_ns >= until
+    assert drive.account.ended_ns >= until
     assert drive.exchanges[-1].ended_ns >= until
+
+
+@pytest.mark.parametrize("ahead_s", [0.3, 0.0, -5.0])
+def test_a_closed_loop_starts_when_it_is_told_to_and_not_in_the_past(ahead_s: float) -> None:
+    with TruthServer(ttft_s=0.02) as server:
+        target = Target.of(server.url)
+        before_ns = time.monotonic_ns()
+        drive = driver(target).closed_loop(
+            asking(target), 2, duration_s=0.2, count=None, start_ns=before_ns + round(ahead_s * 1e9)
+        )
+    assert drive.account.started_ns >= before_ns + max(0, round(ahead_s * 1e9))
+    if ahead_s > 0:
+        assert drive.account.started_ns == before_ns + round(ahead_s * 1e9)
+    assert all(exchange.due_ns >= drive.account.started_ns for exchange in drive.exchanges)
+    # It has its whole duration from there.
+    assert drive.exchanges[-1].ended_ns >= drive.account.started_ns + 200_000_000
+    assert [trace.error for trace in traces_of(drive)] == [None] * len(drive.exchanges)
 
 
 def test_whichever_bound_comes_first_ends_it() -> None:
@@ -281,16 +319,16 @@ def test_requests_are_prepared_before_the_clock_runs(
     made_at_start: list[int] = []
 
     class Noting(Connection):
-        def __init__(self, target: Target, limit_bytes: int) -> None:
+        def __init__(self, target: Target, request: Request, limit_bytes: int) -> None:
             made_at_start.append(len(made))
-            super().__init__(target, limit_bytes)
+            super().__init__(target, request, limit_bytes)
 
-    def requests(target: Target) -> Iterator[bytes]:
+    def requests(target: Target) -> Iterator[Request]:
         for number in itertools.count():
             made.append(number)
             yield ask(target, number)
 
-    monkeypatch.setattr(driver_module, "Connection", Noting)
+    monkeypatch.setattr(loop_module, "Connection", Noting)
     with TruthServer(ttft_s=0.2 if count is None else 0) as server:
         target = Target.of(server.url)
         drive = driver(target).closed_loop(requests(target), concurrency, duration_s=duration_s, count=count)
@@ -330,7 +368,7 @@ def test_token_times_are_those_of_the_server(chunked: bool) -> None:
         drive = open_loop(server.url, [number * 0.05 for number in range(10)], tokens=20)
         log = server.log()
     errors_ms, gap_errors_ms = [], []
-    for number, trace in enumerate(traces_of(drive, 20)):
+    for number, trace in enumerate(traces_of(drive)):
         assert trace.error is None
         written_ns = log[f"r-{number}"].token_ns
         assert len(trace.token_ns) == len(written_ns) == 20
@@ -355,27 +393,27 @@ def test_token_times_are_those_of_the_server(chunked: bool) -> None:
 def test_every_read_tells_how_long_its_data_had_been_there() -> None:
     with TruthServer(itl_s=0.002) as server:
         drive = open_loop(server.url, [0.0, 0.01, 0.02])
-    assert len(drive.read_lags_ns) >= sum(len(exchange.reads) for exchange in drive.exchanges) >= 3
-    assert min(drive.read_lags_ns) > -1e6
-    assert statistics.median(drive.read_lags_ns) < 50e6
+    assert len(drive.account.read_lags_ns) >= sum(len(exchange.reads) for exchange in drive.exchanges) >= 3
+    assert min(drive.account.read_lags_ns) > -1e6
+    assert statistics.median(drive.account.read_lags_ns) < 50e6
 
 
 @pytest.mark.skipif(not KERNEL_STAMPS, reason="needs the kernel's receive stamps")
 def test_a_process_that_is_held_up_reads_late_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     class HeldUp(Connection):
-        def on_readable(self) -> None:
+        def on_readable(self, since_ns: int) -> None:
             time.sleep(0.05)
-            super().on_readable()
+            super().on_readable(since_ns)
 
-    monkeypatch.setattr(driver_module, "Connection", HeldUp)
+    monkeypatch.setattr(loop_module, "Connection", HeldUp)
     with TruthServer() as server:
         drive = open_loop(server.url, [0.0])
-    assert max(drive.read_lags_ns) >= 50e6
+    assert max(drive.account.read_lags_ns) >= 50e6
 
 
 def test_a_clock_that_stands_well_has_hardly_any_drift() -> None:
     with TruthServer() as server:
-        assert abs(open_loop(server.url, [0.0, 0.1]).clock_drift_ns) < 5e6
+        assert abs(open_loop(server.url, [0.0, 0.1]).account.clock_drift_ns) < 5e6
 
 
 @pytest.mark.parametrize("by_ns", [3_600_000_000_000, -25_000_000])
@@ -383,9 +421,9 @@ def test_a_clock_that_is_set_meanwhile_has_drifted_by_that_much(
     by_ns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offsets = iter([Offset(0, 1_000), Offset(1_000_000_000, 1_000 + by_ns)])
-    monkeypatch.setattr(driver_module, "read_offset", lambda: next(offsets))
+    monkeypatch.setattr(account_module, "read_offset", lambda: next(offsets))
     with TruthServer() as server:
-        assert open_loop(server.url, [0.0]).clock_drift_ns == by_ns
+        assert open_loop(server.url, [0.0]).account.clock_drift_ns == by_ns
 
 
 # --- what it leaves behind ----------------------------------------------------------------------------
@@ -462,12 +500,12 @@ def connections_of_a_drive_that_raises(drive: Callable[[], Drive], error: BaseEx
     """Kept alive by the list, so that it is not their destruction that closes them."""
     connections: list[Connection] = []
 
-    def kept(target: Target, limit_bytes: int) -> Connection:
-        connections.append(Connection(target, limit_bytes))
+    def kept(target: Target, request: Request, limit_bytes: int) -> Connection:
+        connections.append(Connection(target, request, limit_bytes))
         return connections[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver_module, "Connection", kept)
+        patch.setattr(loop_module, "Connection", kept)
         with pytest.raises(type(error)):
             drive()
     return connections
@@ -482,22 +520,9 @@ def test_watch_hears_how_many_were_sent_and_ended() -> None:
     assert heard[-1][0] > 2
 
 
-def test_too_many_requests_for_the_open_files_are_an_invalid_run_that_says_so() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with TruthServer(ttft_s=10) as server:
-        used = {int(entry) for entry in os.listdir("/dev/fd")}
-        lowered = next(itertools.islice((n for n in itertools.count() if n not in used), 20, None))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowered, hard))
-        try:
-            with pytest.raises(InvalidRun, match=rf"open files \(limit {lowered}\): raise it with ulimit -n"):
-                open_loop(server.url, [0.0] * 60)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def test_the_time_this_process_was_busy_is_told() -> None:
     with TruthServer() as server:
         drive = closed_loop(server.url, 4, count=40)
-    assert drive.cpu_s > 0
-    assert drive.started_ns < min(exchange.sent_ns for exchange in drive.exchanges)
-    assert max(exchange.ended_ns for exchange in drive.exchanges) <= drive.ended_ns
+    assert drive.account.cpu_s > 0
+    assert drive.account.started_ns < min(exchange.sent_ns for exchange in drive.exchanges)
+    assert max(exchange.ended_ns for exchange in drive.exchanges) <= drive.account.ended_ns
