@@ -26,7 +26,10 @@ HEAD = "import pytest\nfrom pytest_llmperf import Workload, slo, sweep\n"
             "@sweep(rates=[1], concurrency=[1])",
             "@sweep(*): give either rates (open loop), concurrency *",
         ),
-        ("@sweep(rates=[1], arrivals='burst')", "@sweep(*): arrivals='burst': valid: poisson, constant, gamma:SHAPE"),
+        (
+            "@sweep(rates=[1], arrivals='burst')",
+            "@sweep(*): arrivals='burst': valid: poisson, constant, gamma:SHAPE",
+        ),
         ("@pytest.mark.sweep(rate=[1])", "@sweep(rate=[[]1]): unknown rate; valid: rates, *"),
         ("@pytest.mark.engine('vlm')", "engine 'vlm' is not known; known: llamacpp, *"),
         ("@pytest.mark.engine()", "@engine(*): takes one string, *"),
