@@ -131,13 +131,13 @@ class Client:
 
     def _requests(self, workload: Workload, seed: int) -> Requests:
         """Those of a new run."""
-        length_fields = self._engine.exact_length(LENGTH) if self._sends_exact_length else None
+        exact = self._sends_exact_length
         return Requests(
             self._target,
             self._description.model,
             workload,
             self._prompts(workload),
-            length_fields or {"max_tokens": LENGTH},
+            self._engine.exact_length(LENGTH) if exact else {"max_tokens": LENGTH},
             seed,
             run_key=secrets.token_hex(16),
         )
