@@ -18,7 +18,7 @@ from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.decode import Trace, decode
 from pytest_llmperf.load.driver import Drive, Driver
 from pytest_llmperf.load.health import Health, examine
-from pytest_llmperf.load.prompts import Prompts, TokenIdPrompts, calibrate_words
+from pytest_llmperf.load.prompts import Prompts, RoughPrompts, TokenIdPrompts, calibrate_words
 from pytest_llmperf.load.request import Request
 from pytest_llmperf.load.schedule import arrival_offsets
 from pytest_llmperf.load.target import Target
@@ -26,6 +26,9 @@ from pytest_llmperf.load.target import Target
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 _FIRST = Workload(input_tokens=16, output_tokens=8)
 _FIRST_CHAT = Workload(input_tokens=512, output_tokens=8, chat=True)  # a template may take hundreds
+_REFUSALS = ("HTTP 400", "HTTP 422")
+_CLUMSY_REFUSALS = ("HTTP 500", "reset", "truncated")
+_OTHER_ANSWERS = ("no usage", "token count")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class LoadRun:
 class Client:
     """Drives load against one ready server.
 
-    ``watch(sent, ended)`` is called while a run is under way; what it raises ends the run.
+    ``watch(sent, ended)`` is called while a run is under way; what it raises ends the run. ``note`` is told
+    what cannot be had here and the client then does without; with None, that is an error.
     """
 
     def __init__(
@@ -52,24 +56,27 @@ class Client:
         *,
         timeout_s: float,
         watch: Callable[[int, int], None] = lambda sent, ended: None,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self._target, self._control = target, control
         self._engine, self._description = engine, description
         self._timeout_s, self._watch = timeout_s, watch
-        self._sends_exact_length = True
+        self._note = note
+        self._sends_exact_length = self._knows_prompt_lengths = True
         self._takes_token_ids = description.token_ids is not None
         self._words: dict[bool, Prompts] = {}
 
-    def first_answer(self) -> Trace:
+    def first_answer(self, chat: bool | None = None) -> Trace:
         """Generate one short answer, and learn on the way what the server takes.
 
         Token ids and the fields for an exact length are given up, in this order, if the server rejects a
-        request over them; a server without completions is asked for a chat. Raises :class:`EngineError` if
-        no answer is as asked.
+        request over them; a server without completions is asked for a chat, unless ``chat`` says which of
+        the two it has to be. Raises :class:`EngineError` if no answer is as asked.
         """
+        refusals = _REFUSALS if self._note is None else (*_REFUSALS, *_CLUMSY_REFUSALS)
         tried: list[str] = []
         kind: str | None = None
-        for workload in (_FIRST, _FIRST_CHAT):
+        for workload in (_FIRST, _FIRST_CHAT) if chat is None else (_FIRST_CHAT if chat else _FIRST,):
             for exact, ids in itertools.product((True, False), (True, False)):
                 if ids and (workload.chat or self._description.token_ids is None):
                     continue
@@ -84,15 +91,29 @@ class Client:
                 except EngineError as error:
                     tried.append(f"{', '.join(how)}: {error}")
                     continue  # words of one token may not be had where token ids are taken
-                if trace.error is None:
+                if self._will_do(trace):
                     return trace
                 tried.append(f"{', '.join(how)}: {trace.error}")
                 kind = trace.error_kind
-                if kind not in ("HTTP 400", "HTTP 422"):
+                if kind not in refusals:
                     break
             if kind not in ("HTTP 404", "HTTP 405"):
                 break
         raise EngineError("\n  ".join(("the first streamed answer was not as asked", *tried)))
+
+    def _will_do(self, trace: Trace) -> bool:
+        """Whether to go on after this first answer."""
+        if self._note is None:
+            return trace.error is None
+        if trace.error is not None:
+            if not trace.token_ns or trace.error_kind not in _OTHER_ANSWERS:
+                return False
+            self._note(f"the first answer was not as asked ({trace.error})")
+        sent, counted = trace.request.prompt_tokens, trace.prompt_tokens
+        if None not in (sent, counted) and sent != counted:
+            self._note(f"prompt lengths are not verified: the server counts {sent} tokens as {counted}")
+            self._knows_prompt_lengths = False
+        return True
 
     def burst(self, workload: Workload, count: int, concurrency: int | None = None) -> list[Trace]:
         """``count`` requests in a closed loop, all at once unless ``concurrency`` says less."""
@@ -141,7 +162,7 @@ class Client:
                 name,
                 self._target.request(_path(workload.chat), body, name),
                 workload.output_tokens,
-                workload.input_tokens,
+                workload.input_tokens if self._knows_prompt_lengths else None,
                 prompts.shared_tokens,
             )
 
@@ -155,10 +176,18 @@ class Client:
         if not workload.chat and self._takes_token_ids and ids is not None:
             return TokenIdPrompts(ids)
         if workload.chat not in self._words:
-            self._words[workload.chat] = calibrate_words(
-                lambda text: self._count_tokens(text, chat=workload.chat)
-            )
+            self._words[workload.chat] = self._calibrated(workload.chat)
         return self._words[workload.chat]
+
+    def _calibrated(self, chat: bool) -> Prompts:
+        try:
+            return calibrate_words(lambda text: self._count_tokens(text, chat=chat))
+        except EngineError as error:
+            if self._note is None:
+                raise
+            self._note(f"prompt lengths are not verified: a token is taken for a common word ({error})")
+            self._knows_prompt_lengths = False
+            return RoughPrompts()
 
     def _count_tokens(self, text: str, *, chat: bool) -> int:
         path = _path(chat)

@@ -62,6 +62,16 @@ class WordPrompts:
         return " ".join((WORDS[0], *rng.choices(self.words, k=count)))
 
 
+@dataclass(frozen=True)
+class RoughPrompts:
+    """As many common words as tokens were asked for, where the engine's own count cannot be had."""
+
+    shared_tokens: int = 1  # of a template; how many there are, nobody says
+
+    def make(self, tokens: int, rng: random.Random) -> str:
+        return " ".join(rng.choices(WORDS, k=tokens))
+
+
 def calibrate_words(count_tokens: Callable[[str], int]) -> WordPrompts:
     """Find words of one token each by asking the engine how long whole groups of them are.
 
