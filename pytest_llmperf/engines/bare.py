@@ -33,7 +33,7 @@ class BareServer(OpenAiServer):
             names = [str(entry["id"]) for entry in served_models(client)]
         except EngineError as error:
             named = model or "default"
-            self._note(f"the model is called {named!r}, and --model names another ({error})")
+            self._note(f"requests name the model {named!r} (--model): the server lists none ({error})")
             return Description(named, None, token_ids=TOKEN_IDS)
         if model and model not in names:
             self._note(f"--model {model} is not among the models of the server ({', '.join(names)})")
