@@ -11,7 +11,7 @@ from typing import Never, TypeVar
 from pytest_llmperf.declare.load import ARRIVALS, LoadPoint, Sweep, finite_number
 from pytest_llmperf.declare.order import Exit, Order
 from pytest_llmperf.declare.subject import Subject, parse_subject
-from pytest_llmperf.declare.workload import Workload
+from pytest_llmperf.declare.workload import MAX_TOKENS, Workload
 from pytest_llmperf.errors import DeclarationError
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong on one line."""
 
     def error(self, message: str) -> Never:
-        self.exit(Exit.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(Exit.USAGE, f"llmperf: {message} (see llmperf load --help)\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -147,13 +147,9 @@ def _order(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
         parser.error("--arrivals belongs to --rate: in a closed loop a request follows the one before it")
     if said.timelines is not None and said.timelines == said.json:
         parser.error(f"--timelines and --json are the same file, {said.json}")
-    try:
-        workload = Workload(input_tokens=said.input_tokens, output_tokens=said.output_tokens, chat=said.chat)
-    except DeclarationError as error:
-        parser.error(str(error))
     return Order(
         server=said.server,
-        workload=workload,
+        workload=Workload(input_tokens=said.input_tokens, output_tokens=said.output_tokens, chat=said.chat),
         point=_point(said),
         seed=said.seed,
         model=said.model,
@@ -225,7 +221,10 @@ def _rate(text: str) -> float:
 
 def _tokens(text: str) -> int:
     """The one place that knows how a number of tokens is written."""
-    return _whole(text)
+    number = _whole(text)
+    if number > MAX_TOKENS:
+        raise DeclarationError(f"{text!r}: at most {MAX_TOKENS} tokens")
+    return number
 
 
 def _workers(text: str) -> int | None:
