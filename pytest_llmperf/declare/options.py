@@ -82,5 +82,11 @@ OPTIONS = (
     Option("json", "also write the session's record to this file", "PATH"),
     Option("startup-timeout", "seconds until an engine has to be ready", "SECONDS", "600"),
     Option("request-timeout", "seconds until a request is given up and counts as failed", "SECONDS", "120"),
+    Option(
+        "workers",
+        "processes that drive the load: a number, or auto for as many as the load takes",
+        "N",
+        "auto",
+    ),
     Option("update", "accept what is measured as the new baseline of each test that meets its SLO"),
 )

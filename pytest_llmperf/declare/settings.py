@@ -54,6 +54,8 @@ class Settings:
     json_path: str | None
     startup_timeout_s: float
     request_timeout_s: float
+    workers: int | None
+    """Processes that drive the load; None: as many as the load takes."""
     update: bool
 
     @classmethod
@@ -100,6 +102,7 @@ class Settings:
             json_path=said["json"].text if "json" in said else None,
             startup_timeout_s=said["startup-timeout"].read(_number),
             request_timeout_s=said["request-timeout"].read(_number),
+            workers=said["workers"].read(parse_workers),
             update=update,
         )
 
@@ -173,6 +176,16 @@ def _whole(text: str) -> int:
     if number != int(number):
         raise DeclarationError(f"{text!r}: a whole number")
     return int(number)
+
+
+def parse_workers(text: str) -> int | None:
+    """``auto`` (None) or a number of processes. Raises :class:`DeclarationError`."""
+    if text == "auto":
+        return None
+    try:
+        return _whole(text)
+    except DeclarationError:
+        raise DeclarationError(f"{text!r}: auto, or a number of processes") from None
 
 
 def _numbers(text: str) -> list[float]:

@@ -127,7 +127,8 @@ class Client:
         """Drive one load point, its arrivals from ``seed``, its prompts from nowhere but this moment."""
         drive = self._drive(workload, point, seed)
         traces = tuple(decode(exchange) for exchange in drive.exchanges)
-        return LoadRun(traces, drive.started_ns, examine(drive, traces))
+        health = examine(drive.account, traces, is_open_loop=point.rate is not None)
+        return LoadRun(traces, drive.account.started_ns, health)
 
     def _drive(self, workload: Workload, point: LoadPoint, seed: int) -> Drive:
         driver, requests = self._driver(workload), self._requests(workload)

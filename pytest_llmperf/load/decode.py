@@ -11,10 +11,10 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_llmperf.load.driver import Exchange
+from pytest_llmperf.load.exchange import Exchange
 from pytest_llmperf.load.request import Request
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -72,7 +72,8 @@ def decode(exchange: Exchange) -> Trace:
         # What a server managed to say explains a broken connection better than the break does.
         error = str(problem) if error is None or stream.is_explicit(problem) else error
     return Trace(
-        request=exchange.request,
+        # Prompts are large, and nobody needs them any more.
+        request=replace(exchange.request, payload=b""),
         due_ns=exchange.due_ns,
         handed_ns=exchange.handed_ns,
         sent_ns=exchange.sent_ns,
@@ -86,6 +87,17 @@ def decode(exchange: Exchange) -> Trace:
         cached_tokens=stream.cached_tokens(),
         error=error,
     )
+
+
+def answer(reads: Sequence[tuple[int, bytes]]) -> str | None:
+    """The text of a whole answer without its reasoning; None for one that broke off or was refused."""
+    stream = _Stream()
+    try:
+        for index, event in _events(_Response(reads).body()):
+            stream.take(index, event)
+    except ResponseError:
+        return None
+    return "".join(stream.text) if stream.is_whole else None
 
 
 def _merged(exchange: Exchange, text_reads: Sequence[int]) -> int:
@@ -103,13 +115,13 @@ class _Stream:
     def __init__(self) -> None:
         self.text_reads: list[int] = []
         """The index of the read that completed each event with text."""
+        self.text: list[str] = []
+        self.is_whole = False
         self._usage: dict[str, Any] = {}
-        self._is_done = False
-        self._is_finished = False
 
     def take(self, read: int, data: bytes) -> None:
         if data == b"[DONE]":
-            self._is_done = True
+            self.is_whole = True
             return
         try:
             event = json.loads(data)
@@ -126,13 +138,14 @@ class _Stream:
         for choice in choices if isinstance(choices, list) else []:
             if isinstance(choice, dict):
                 if choice.get("finish_reason"):
-                    self._is_finished = True
+                    self.is_whole = True
                 if _has_text(choice):
                     self.text_reads.append(read)
+                    self.text.append(_content(choice))
 
     def check(self, expected_tokens: int) -> None:
         """Whether the stream ended whole, with the tokens that were asked for."""
-        if not (self._is_done or self._is_finished):
+        if not self.is_whole:
             raise ResponseError(
                 f"truncated: the stream ended after {len(self.text_reads)} events, unfinished"
             )
@@ -173,6 +186,12 @@ def _has_text(choice: dict[str, Any]) -> bool:
         or delta.get("reasoning")
         or delta.get("tool_calls")
     )
+
+
+def _content(choice: dict[str, Any]) -> str:
+    delta = choice.get("delta")
+    content = delta.get("content") if isinstance(delta, dict) else choice.get("text")
+    return content if isinstance(content, str) else ""
 
 
 def _quote(data: bytes, limit: int = 200) -> str:
@@ -220,7 +239,7 @@ def _collect(line: bytes, data: list[bytes]) -> None:
 class _Response:
     """The head of a response and the way to its body. ``status`` is None until it is known."""
 
-    def __init__(self, reads: tuple[tuple[int, bytes], ...]) -> None:
+    def __init__(self, reads: Sequence[tuple[int, bytes]]) -> None:
         self.status: int | None = None
         self._reads = reads
 

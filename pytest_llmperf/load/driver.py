@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import resource
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_llmperf.load.clock import ClockMap, read_offset
+from pytest_llmperf.load.account import Account, Meter
+from pytest_llmperf.load.clock import ClockMap
 from pytest_llmperf.load.connection import KERNEL_STAMPS, Connection
+from pytest_llmperf.load.exchange import Exchange
 from pytest_llmperf.load.loop import OPEN_AHEAD_NS, Loop, Watch
 from pytest_llmperf.load.request import Request
 from pytest_llmperf.load.target import Target
 
 _HOPELESS = 20
 _STOCK = 256
+_LEAD_NS = 10_000_000
 
-
-@dataclass(frozen=True)
-class Exchange:
-    """One request and the raw response to it; all times are monotonic ns.
-
-    ``due_ns`` is when it had to be sent, ``handed_ns`` when this process was about to, ``sent_ns`` when the
-    connection took it (either 0: never). ``reads`` are the pieces of the response with their stamps, and
-    ``since_ns`` has for each of them a moment at which nothing of it had arrived. ``failure`` is
-    ``kind: detail`` if the exchange broke off.
-    """
-
-    request: Request
-    due_ns: int
-    handed_ns: int
-    sent_ns: int
-    ended_ns: int
-    reads: tuple[tuple[int, bytes], ...]
-    since_ns: tuple[int, ...]
-    failure: str | None
+Then = Callable[[Connection], tuple[Request, float] | None]
+"""What follows an ended exchange: a request, and the seconds from that end until it is due."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +29,14 @@ class Drive:
     """All that one run of the driver brought."""
 
     exchanges: list[Exchange]
-    started_ns: int
-    ended_ns: int
-    cpu_s: float
-    """CPU seconds that this process used meanwhile."""
-    read_lags_ns: list[int]
-    """How long data had been there when it was read, for each read; empty without kernel stamps."""
-    clock_drift_ns: int
-    """By how much real time and monotonic time moved against each other."""
+    account: Account
 
 
 class Driver:
     """Drives load against one target.
 
     ``watch(sent, ended)`` is called now and then while there is time for it; what it raises ends the run.
+    ``then`` makes a conversation of requests that follow from each other's answers.
     """
 
     def __init__(
@@ -67,11 +46,13 @@ class Driver:
         timeout_s: float,
         limit_bytes: int,
         watch: Watch = lambda sent, ended: None,
+        then: Then = lambda ended: None,
     ) -> None:
         self._target = target
         self._timeout_ns = round(timeout_s * 1e9)
         self._limit_bytes = limit_bytes
         self._watch = watch
+        self._then = then
 
     def open_loop(
         self, requests: Sequence[Request], offsets_s: Sequence[float], start_ns: int | None = None
@@ -79,15 +60,17 @@ class Driver:
         """Send request i at ``offsets_s[i]`` seconds after ``start_ns`` (None: as soon as can be), come what
         may."""
         with self._loop() as loop:
-            account = _Account()
-            start = start_ns or time.monotonic_ns() + OPEN_AHEAD_NS + 10_000_000
+            meter = Meter()
+            start = start_ns or time.monotonic_ns() + OPEN_AHEAD_NS + _LEAD_NS
             loop.schedule(
                 (start + round(offset * 1e9), request)
                 for offset, request in zip(offsets_s, requests, strict=True)
             )
             while loop.is_busy:
                 loop.turn()
-            return account.drive(loop.connections, start)
+                while loop.ended:
+                    self._follow(loop, loop.ended.popleft())
+            return _drive(meter, loop.connections, start)
 
     def closed_loop(
         self,
@@ -108,15 +91,17 @@ class Driver:
         stock = max(_STOCK, 4 * concurrency)
         ready = deque(itertools.islice(requests, stock if count is None else min(stock, count)))
         with self._loop() as loop:
-            account = _Account()
+            meter = Meter()
             start = max(start_ns or 0, time.monotonic_ns())
-            time.sleep(max(0, start - time.monotonic_ns()) / 1e9)
+            time.sleep((start - time.monotonic_ns()) / 1e9 if start_ns else 0)
             deadline = start + round(duration_s * 1e9) if duration_s is not None else None
             slots = iter(itertools.count() if count is None else range(count))
 
-            def more() -> None:
-                if (deadline is None or time.monotonic_ns() < deadline) and next(slots, None) is not None:
-                    loop.send_when_open(ready.popleft() if ready else next(requests))
+            def more(ended: Connection | None = None) -> None:
+                is_over = deadline is not None and time.monotonic_ns() >= deadline
+                if is_over or next(slots, None) is None or (ended and self._follow(loop, ended)):
+                    return
+                loop.send_when_open(ready.popleft() if ready else next(requests))
 
             for _ in range(concurrency):
                 more()
@@ -125,47 +110,40 @@ class Driver:
                 loop.turn()
                 is_hopeless = is_hopeless or loop.failures_in_a_row >= _HOPELESS * concurrency
                 while loop.ended:
-                    loop.ended.popleft()
+                    ended = loop.ended.popleft()
                     if not is_hopeless:
-                        more()
-            return account.drive(loop.connections, start)
+                        more(ended)
+            return _drive(meter, loop.connections, start)
+
+    def _follow(self, loop: Loop, ended: Connection) -> bool:
+        """Schedule what follows from this exchange; False if nothing does."""
+        if (following := self._then(ended)) is None:
+            return False
+        request, pause_s = following
+        loop.schedule([(ended.ended_ns + round(pause_s * 1e9), request)])
+        return True
 
     def _loop(self) -> Loop:
         return Loop(self._target, self._timeout_ns, self._limit_bytes, self._watch)
 
 
-class _Account:
-    """What a run cost, and the clocks around it."""
-
-    def __init__(self) -> None:
-        self._cpu_s = _cpu_s()
-        self._before = read_offset()
-
-    def drive(self, connections: Sequence[Connection], started_ns: int) -> Drive:
-        """What was collected, with all stamps on the monotonic clock."""
-        ended_ns = time.monotonic_ns()
-        cpu_s = _cpu_s() - self._cpu_s
-        clock = ClockMap(self._before, read_offset())
-        monotonic: Callable[[int], int] = clock.monotonic_ns if KERNEL_STAMPS else int
-        exchanges = [
-            Exchange(
-                c.request,
-                c.due_ns,
-                c.handed_ns,
-                c.sent_ns,
-                c.ended_ns,
-                tuple((monotonic(stamp), data) for stamp, _, data in c.reads),
-                tuple(since for _, since, _ in c.reads),
-                c.failure,
-            )
-            for c in connections
-        ]
-        lags = [lag for connection in connections for lag in connection.read_lags_ns]
-        return Drive(
-            exchanges, started_ns, ended_ns, cpu_s, lags, clock.after.value_ns - clock.before.value_ns
+def _drive(meter: Meter, connections: Sequence[Connection], started_ns: int) -> Drive:
+    """What was collected, with all stamps on the monotonic clock."""
+    lags = [lag for connection in connections for lag in connection.read_lags_ns]
+    account, after = meter.stop(started_ns, lags)
+    clock = ClockMap(meter.before, after)
+    monotonic: Callable[[int], int] = clock.monotonic_ns if KERNEL_STAMPS else int
+    exchanges = [
+        Exchange(
+            c.request,
+            c.due_ns,
+            c.handed_ns,
+            c.sent_ns,
+            c.ended_ns,
+            tuple((monotonic(stamp), data) for stamp, _, data in c.reads),
+            tuple(since for _, since, _ in c.reads),
+            c.failure,
         )
-
-
-def _cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+        for c in connections
+    ]
+    return Drive(exchanges, account)

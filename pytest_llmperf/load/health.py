@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_llmperf.load.account import Account
 from pytest_llmperf.load.connection import KERNEL_STAMPS
 from pytest_llmperf.load.decode import Trace
-from pytest_llmperf.load.driver import Drive
 
 MAX_LAG_MS = 10.0
 MAX_LAG_SHARE = 0.1
+MIN_ARRIVALS = 0.99
+MAX_MERGED_SHARE = 0.01
 MAX_CLOCK_DRIFT_MS = 1.0
 MAX_CLOCK_DRIFT_PPM = 500
 MAX_CACHED_SHARE = 0.05
 CACHE_BLOCK_TOKENS = 64
-_ADVICE = "give the load generator a core of its own, or lower the rate"
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,26 @@ class Health:
     ``dispatch_lag``: from the intended send time to the moment when this process was about to send.
     ``connect_wait``: from then until the connection took the request, which is the server's or the
     network's time. ``read_lag``: from the arrival of data to its read (0 without kernel stamps).
-    ``clock_drift_ms``: real against monotonic time, over the run. ``cpu_share``: this process's CPU time over
-    the run's time. ``clock``: who stamped the data, the kernel or this process. ``is_late``: whether there
-    is a problem that another try may not have.
+    ``merged_share``: tokens that were read so late that their time may be over 1 ms too late.
+    ``arrivals``: rate achieved over rate asked for (1 for a closed loop). ``clock_drift_ms``: real against
+    monotonic time, over the run. ``cpu_share`` and ``cpu_wait_share``: the generator's CPU time, and its
+    time ready to run without a core, over the run's time, in the process that had most of it;
+    ``steal_share``: CPU time that a hypervisor kept; ``processes``: how many drove the load. ``clock``: who
+    stamped the data, the kernel or this process. ``is_late``: whether there is a problem that another try
+    may not have.
     """
 
     dispatch_lag_p50_ms: float
     dispatch_lag_p99_ms: float
     connect_wait_p99_ms: float
     read_lag_p99_ms: float
+    merged_share: float
+    arrivals: float
     clock_drift_ms: float
     cpu_share: float
+    cpu_wait_share: float
+    steal_share: float
+    processes: int
     clock: str
     cached_prompt_share: float
     wrong_prompt_lengths: int
@@ -45,31 +55,46 @@ class Health:
     problems: tuple[str, ...]
 
 
-def examine(drive: Drive, traces: Sequence[Trace]) -> Health:
+def examine(account: Account, traces: Sequence[Trace], *, is_open_loop: bool) -> Health:
     """Judge the generator by what it did."""
     lags = [trace.handed_ns - trace.due_ns for trace in traces if trace.handed_ns]
     waits = [trace.sent_ns - trace.handed_ns for trace in traces if trace.sent_ns]
     ttfts = [trace.token_ns[0] - trace.due_ns for trace in traces if trace.token_ns]
-    span_ms = (drive.ended_ns - drive.started_ns) / 1e6
+    span_ms = max(1e-6, (account.ended_ns - account.started_ns) / 1e6)
     figures = {
         "dispatch_lag_p50_ms": _percentile_ms(lags, 50),
         "dispatch_lag_p99_ms": _percentile_ms(lags, 99),
         "connect_wait_p99_ms": _percentile_ms(waits, 99),
-        "read_lag_p99_ms": _percentile_ms(drive.read_lags_ns, 99),
-        "clock_drift_ms": drive.clock_drift_ns / 1e6,
-        "cpu_share": drive.cpu_s * 1e3 / max(1e-6, span_ms),
+        "read_lag_p99_ms": _percentile_ms(account.read_lags_ns, 99),
+        "merged_share": sum(t.merged_tokens for t in traces) / max(1, sum(len(t.token_ns) for t in traces)),
+        "arrivals": _arrivals(traces) if is_open_loop else 1.0,
+        "clock_drift_ms": account.clock_drift_ns / 1e6,
+        "cpu_share": account.cpu_s * 1e3 / span_ms,
+        "cpu_wait_share": account.cpu_wait_s * 1e3 / span_ms,
+        "steal_share": account.steal_share,
     }
     late = _lateness(figures, _percentile_ms(ttfts, 50), span_ms)
     cached = _cached_share(traces)
     wrong = [trace for trace in traces if _has_wrong_length(trace)]
     return Health(
         **figures,
+        processes=account.processes,
         clock="kernel" if KERNEL_STAMPS else "process",
         cached_prompt_share=cached,
         wrong_prompt_lengths=len(wrong),
         is_late=bool(late),
         problems=(*late, *_other_problems(traces, cached, wrong)),
     )
+
+
+def _arrivals(traces: Sequence[Trace]) -> float:
+    """The time that the schedule gave to all arrivals over the time they took."""
+    handed = [(trace.due_ns, trace.handed_ns) for trace in traces if trace.handed_ns]
+    if len(handed) < 2:
+        return 1.0
+    asked = max(due for due, _ in handed) - min(due for due, _ in handed)
+    took = max(handed_ns for _, handed_ns in handed) - min(handed_ns for _, handed_ns in handed)
+    return asked / took * len(handed) / len(traces) if asked and took else 1.0
 
 
 def _percentile_ms(values_ns: Sequence[int], percentile: float) -> float:
@@ -96,18 +121,27 @@ def _cached_share(traces: Sequence[Trace]) -> float:
 
 def _lateness(figures: Mapping[str, float], median_ttft_ms: float, span_ms: float) -> list[str]:
     problems = []
-    busy = f"this process used {figures['cpu_share']:.0%} of a core"
     limit_ms = max(MAX_LAG_MS, MAX_LAG_SHARE * median_ttft_ms)
     if figures["dispatch_lag_p99_ms"] > limit_ms:
         problems.append(
-            f"requests left {figures['dispatch_lag_p99_ms']:.1f} ms late (p99; limit {limit_ms:.1f} ms; "
-            f"{busy}): {_ADVICE}"
+            f"requests left {figures['dispatch_lag_p99_ms']:.1f} ms late (p99; limit {limit_ms:.1f} ms)"
+        )
+    if figures["arrivals"] < MIN_ARRIVALS:
+        problems.append(
+            f"{figures['arrivals']:.1%} of the arrivals per second that were asked for were achieved (limit "
+            f"{MIN_ARRIVALS:.0%})"
         )
     if figures["read_lag_p99_ms"] > limit_ms:
         problems.append(
-            f"data was read {figures['read_lag_p99_ms']:.1f} ms after it came (p99; limit {limit_ms:.1f} ms; "
-            f"{busy}), so that tokens which came in between share one time: {_ADVICE}"
+            f"data was read {figures['read_lag_p99_ms']:.1f} ms after it came (p99; limit {limit_ms:.1f} "
+            "ms), so that tokens which came in between share one time"
         )
+    if figures["merged_share"] > MAX_MERGED_SHARE:
+        problems.append(
+            f"{figures['merged_share']:.1%} of the tokens were read together with later ones and got their "
+            f"time (limit {MAX_MERGED_SHARE:.0%})"
+        )
+    problems = [f"{problem}: {_advice(figures)}" for problem in problems]
     limit_ms = MAX_CLOCK_DRIFT_MS + span_ms * MAX_CLOCK_DRIFT_PPM / 1e6
     if abs(figures["clock_drift_ms"]) > limit_ms:
         problems.append(
@@ -115,6 +149,19 @@ def _lateness(figures: Mapping[str, float], median_ttft_ms: float, span_ms: floa
             f"{limit_ms:.1f} ms): let it settle first"
         )
     return problems
+
+
+def _advice(figures: Mapping[str, float]) -> str:
+    """What would help, by what kept the generator from its work."""
+    used = f"the load generator used {figures['cpu_share']:.0%} of a core"
+    if figures["steal_share"] > 0.05:
+        return f"{used}, and the hypervisor kept {figures['steal_share']:.0%}: use a machine of your own"
+    if figures["cpu_share"] > 0.6:
+        return f"{used}: use more worker processes (--llmperf-workers), or lower the rate"
+    if figures["cpu_wait_share"] > 0.02:
+        waited = f"{used} and waited {figures['cpu_wait_share']:.0%} of the time for one"
+        return f"{waited}: give it a core of its own, or lower the rate"
+    return f"{used}: give it a core of its own, or lower the rate"
 
 
 def _other_problems(traces: Sequence[Trace], cached: float, wrong: Sequence[Trace]) -> list[str]:

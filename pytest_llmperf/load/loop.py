@@ -6,6 +6,7 @@ first.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import heapq
@@ -19,6 +20,7 @@ from types import TracebackType
 
 from pytest_llmperf.errors import InvalidRun
 from pytest_llmperf.load.connection import KERNEL_STAMPS, Connection
+from pytest_llmperf.load.descriptors import room_for_connections
 from pytest_llmperf.load.request import Request
 from pytest_llmperf.load.target import Target
 from pytest_llmperf.load.wakeup import fine_timers, sleep_until
@@ -60,7 +62,7 @@ class Loop:
         self._polled_ns = time.monotonic_ns()
         self._rest_ns = self._rested_ns = self._reads = 0
         self._was_collecting = gc.isenabled()
-        self._timers = fine_timers()
+        self._conditions = contextlib.ExitStack()
 
     def __enter__(self) -> Loop:
         gc.collect()
@@ -68,15 +70,16 @@ class Loop:
         if self._has_frozen:
             gc.freeze()
         gc.disable()
-        self._timers.__enter__()
+        self._conditions.enter_context(room_for_connections())
+        self._conditions.enter_context(fine_timers())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timers.__exit__(None, None, None)
         for connection in self._active:
             connection.close()
+        self._conditions.close()
         self._selector.close()
         if self._has_frozen:  # not what somebody else froze before
             gc.unfreeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,8 @@ class Request:
 
     ``payload`` are its bytes on the wire and ``id`` its ``X-Request-Id``. The answer has to have
     ``output_tokens`` tokens, and the server has to count the prompt as ``prompt_tokens`` (None: not known
-    beforehand), of which ``shared_tokens`` may come from its prefix cache.
+    beforehand), of which ``shared_tokens`` may come from its prefix cache. ``expects_more``: whether another
+    request may follow from the answer.
     """
 
     id: str
@@ -19,3 +21,19 @@ class Request:
     output_tokens: int
     prompt_tokens: int | None = None
     shared_tokens: int = 0
+    expects_more: bool = False
+
+
+class Source(Protocol):
+    """Where requests come from; it can be pickled, so that several processes share one."""
+
+    def make(self, number: int) -> Request:
+        """Request ``number``, the same in whichever process it is made."""
+        ...
+
+    def after(self, request: Request, answer: str | None) -> tuple[Request, float] | None:
+        """What follows in the conversation of ``request``, and the seconds until then; None: nothing.
+
+        ``answer`` is the text that came back, None if it failed.
+        """
+        ...

@@ -1,0 +1,57 @@
+"""A worker process: takes a share of a load point, drives it, returns what came back.
+
+It speaks in frames over its standard streams: in come a :class:`~pytest_llmperf.load.job.Job` and the moment
+to start, out go ``ready``, now and then ``progress``, at last ``done`` or ``failed``. It ends when nobody
+listens.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import struct
+import sys
+from typing import IO, Any
+
+from pytest_llmperf.errors import InvalidRun
+from pytest_llmperf.load.job import PreparedJob
+
+LENGTH = struct.Struct("!Q")
+
+
+def write_frame(stream: IO[bytes], *content: Any) -> None:
+    """Write one frame; ``content`` is whatever can be pickled."""
+    data = pickle.dumps(content, protocol=5)
+    stream.write(LENGTH.pack(len(data)) + data)
+    stream.flush()
+
+
+def read_frame(stream: IO[bytes]) -> Any:
+    """The next frame. Raises :class:`EOFError` when the other side is gone."""
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        raise EOFError
+    return pickle.loads(stream.read(LENGTH.unpack(head)[0]))
+
+
+def main() -> None:
+    """Serve one job."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process ends it
+    commands, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing else may write between the frames
+    try:
+        (job,) = read_frame(commands)
+        prepared = PreparedJob(job)
+        write_frame(answers, "ready")
+        (start_ns,) = read_frame(commands)
+        outcome = prepared.run(lambda sent, ended: write_frame(answers, "progress", sent, ended), start_ns)
+        write_frame(answers, "done", outcome)
+    except InvalidRun as problem:
+        write_frame(answers, "failed", str(problem))
+    except (EOFError, BrokenPipeError):
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
