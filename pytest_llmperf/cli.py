@@ -10,6 +10,7 @@ from typing import Never, TypeVar
 
 from pytest_llmperf.declare.load import ARRIVALS, LoadPoint, Sweep, finite_number
 from pytest_llmperf.declare.order import Exit, Order
+from pytest_llmperf.declare.settings import parse_workers
 from pytest_llmperf.declare.subject import Subject, parse_subject
 from pytest_llmperf.declare.workload import MAX_TOKENS, Workload
 from pytest_llmperf.errors import DeclarationError
@@ -111,7 +112,7 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--workers",
         metavar="N",
-        type=_typed(_workers),
+        type=_typed(parse_workers),
         help="processes that drive the load; auto: as many as it takes (default: auto)",
     )
 
@@ -225,10 +226,6 @@ def _tokens(text: str) -> int:
     if number > MAX_TOKENS:
         raise DeclarationError(f"{text!r}: at most {MAX_TOKENS} tokens")
     return number
-
-
-def _workers(text: str) -> int | None:
-    return None if text == "auto" else _whole(text)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def test_the_load_point_is_what_was_said(arguments: tuple[str, ...], point: Load
         ((URL, "--input-tokens", "0"), "argument --input-tokens: '0': a number greater than 0"),
         ((URL, "--output-tokens", "1e99"), "argument --output-tokens: '1e99': at most 10000000 tokens"),
         ((URL, "--timeout", "soon"), "argument --timeout: 'soon': a number greater than 0"),
-        ((URL, "--workers", "many"), "argument --workers: 'many': a number greater than 0"),
+        ((URL, "--workers", "many"), "argument --workers: 'many': auto, or a number of processes"),
         (
             (URL, "--arrivals", "poisson"),
             "--arrivals belongs to --rate: in a closed loop a request follows the one before it",

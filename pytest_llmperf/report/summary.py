@@ -37,8 +37,9 @@ def generator(health: Mapping[str, Any]) -> str:
     """How the load generator did, on one line."""
     read = f", data was read {health['read_lag_p99_ms']:.1f} ms after it came"
     by_kernel = health["clock"] == "kernel"
+    several = f" in the busiest of {health['processes']} processes" if health["processes"] > 1 else ""
     return (
         f"load generator: requests left {health['dispatch_lag_p99_ms']:.1f} ms late"
         f"{read if by_kernel else ''} (p99); {'kernel' if by_kernel else 'own'} time stamps; "
-        f"{health['cpu_share'] * 100:.0f} % of a core"
+        f"{health['cpu_share'] * 100:.0f} % of a core{several}"
     )

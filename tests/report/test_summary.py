@@ -37,6 +37,11 @@ def test_without_kernel_stamps_nobody_knows_how_late_a_read_was() -> None:
     assert last == "load generator: requests left 0.4 ms late (p99); own time stamps; 20 % of a core"
 
 
+def test_of_several_processes_the_busiest_counts() -> None:
+    last = summary("", point(dataclasses.replace(HEALTH, processes=3)))[-1]
+    assert last.endswith("; 20 % of a core in the busiest of 3 processes")
+
+
 def test_each_kind_of_error_has_an_example_and_some_a_way_out() -> None:
     lines = summary("", point(reset=(3, "reset: by peer"), no_usage=(2, "no usage: not told")))
     assert lines[4] == "failed: 3 × reset: by peer"
