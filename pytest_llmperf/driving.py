@@ -117,7 +117,8 @@ class _Errand:
         return Exit.USAGE if self._has_lost_something and outcome is Exit.MEASURED else outcome
 
     def _outcome(self, launch: Launch, driven: LoadRun, is_answered: bool) -> Exit:
-        if driven.health.problems:
+        lacks_means = any(trace.error_kind == "client" for trace in driven.traces)
+        if driven.health.problems and (is_answered or lacks_means):
             return Exit.INVALID
         if any(trace.error for trace in driven.traces):
             try:
@@ -131,6 +132,8 @@ class _Errand:
         """The load point as records have it."""
         order = self._order
         timeline = Timeline.of(driven.traces, driven.started_ns, order.point.scheduled_s)
+        # The same options have shorter names here.
+        problems = (problem.replace("--llmperf-", "--") for problem in driven.health.problems)
         measurement = Measurement(
             workload=order.workload,
             point=order.point,
@@ -138,7 +141,7 @@ class _Errand:
             values=summarise(timeline, Slo(), None),
             uncertainty=uncertainty(timeline),
             errors=timeline.errors,
-            health=driven.health,
+            health=dataclasses.replace(driven.health, problems=tuple(problems)),
         )
         run = Run(1, 1, measurement, dataclasses.asdict(warmth) if warmth else {}, {})
         return PointResult(order.workload, order.point, [run]).as_json()
