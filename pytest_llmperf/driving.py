@@ -111,8 +111,7 @@ class _Errand:
         result = self._result(driven, warmth)
         is_answered = result["runs"][0]["values"].get("error_rate", 1.0) < 1
         outcome = self._outcome(launch, driven, is_answered)
-        content = self._as_json(launch, result, started, outcome)
-        self._keep(order.json, lambda path: write_json(path, content))
+        self._keep(order.json, lambda path: write_json(path, self._as_json(launch, result, started, outcome)))
         print("\n".join(summary(self._headline(launch), result)), flush=True)
         return Exit.USAGE if self._has_lost_something and outcome is Exit.MEASURED else outcome
 
@@ -159,10 +158,7 @@ class _Errand:
             KIND: VERSION,
             "outcome": outcome.name.lower().replace("_", " "),
             "started": started.isoformat(timespec="seconds"),
-            "versions": {
-                "pytest-llmperf": importlib.metadata.version("pytest-llmperf"),
-                "python": platform.python_version(),
-            },
+            "versions": {"pytest-llmperf": _own_version(), "python": platform.python_version()},
             "subject": subject_fields(launch.subject, launch.description),
             "model": launch.description.model,
             "declared": {**result["declared"], "seed": self._order.seed, "timeout_s": self._order.timeout_s},
@@ -190,3 +186,10 @@ class _Errand:
             except StoreError:
                 self._line.say(str(error))
                 self._has_lost_something = True
+
+
+def _own_version() -> str:
+    try:
+        return importlib.metadata.version("pytest-llmperf")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"  # run from a checkout
