@@ -96,7 +96,7 @@ def test_a_worker_that_dies_makes_the_run_invalid_and_takes_the_others_along() -
     with TruthServer() as server:
         target = Target.of(server.url)
         broken = job(server.url, source=Numbered(target, broken_from=3), offsets_s=[0.0, 0.1, 0.2, 0.3])
-        with pytest.raises(InvalidRun, match="worker process .* ended with exit code 1"):
+        with pytest.raises(InvalidRun, match=r"worker process .* ended with exit code 1"):
             perform(broken, 2, silent)
     assert children() == before
 
