@@ -101,6 +101,7 @@ class PerformanceSession:
                 log=log,
                 startup_timeout_s=self.settings.startup_timeout_s,
                 request_timeout_s=self.settings.request_timeout_s,
+                workers=self.settings.workers,
                 waiting=self._listener.waiting,
                 watch=self._listener.tick,
             )
@@ -171,7 +172,7 @@ class PerformanceSession:
             again = " (again: the load generator was late)" if attempt == 2 else ""
             self._listener.phase(f"{name}: {of}measuring at {point.label}{again}", point.expected_s)
             before = launch.engine.counters(launch.control)
-            driven = launch.client.run(workload, point, seed)
+            driven = launch.client.run(workload, point, seed, warmth.latency_s)
             if not driven.health.is_late:
                 break
         timeline = Timeline.of(driven.traces, driven.started_ns, point.scheduled_s)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.cli import main
 from pytest_llmperf.declare.metrics import METRICS, metric_names
 from pytest_llmperf.declare.options import OPTIONS, Option
+from pytest_llmperf.declare.order import Exit
+from tests.commanding import FIELDS
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
+COMMAND = (ROOT / "docs/command.md").read_text()
 MEASURING = (ROOT / "docs/measuring.md").read_text()
 
 
@@ -20,6 +27,31 @@ def test_every_option_is_documented_with_its_default(option: Option) -> None:
     (row,) = [line for line in CONFIGURATION.splitlines() if line.startswith(f"| `{option.flag}")]
     if option.default is not None:
         assert f"`{option.default}`" in row or row.endswith(f" {option.default} |")
+
+
+def test_every_option_of_the_command_is_documented_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["load", "--help"])
+    offered = re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
+    assert re.findall(r"^\| `(--[a-z-]+)", COMMAND, re.MULTILINE) == offered
+
+
+def test_every_exit_code_of_the_command_is_documented() -> None:
+    assert re.findall(r"^\| ([0-9]+) \|", COMMAND, re.MULTILINE) == [str(code.value) for code in Exit]
+
+
+def test_every_field_of_the_timelines_is_documented_in_its_order() -> None:
+    _, _, table = COMMAND.partition("## Timelines")
+    assert tuple(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == FIELDS
+
+
+def test_the_example_counts_as_the_table_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", COMMAND, re.DOTALL)
+    line = {"error": None, "scheduled_ns": 0, "first_token_ns": 2_000_000, "token_ns": [2_000_000, 5_000_000]}
+    (tmp_path / "timelines.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps({'error': 'reset: x'})}\n")
+    monkeypatch.chdir(tmp_path)
+    ran = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[2. 2. 2.] 3.0\n"
 
 
 def test_every_metric_is_documented() -> None:

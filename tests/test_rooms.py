@@ -19,10 +19,10 @@ MODULES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 IN_ROOMS = [name for name in MODULES if name.split(".")[1:2] and name.split(".")[1] in ROOMS]
-# What a test run without --llmperf pays for.
+# What a test run without --llmperf, or a look at a help text, pays for.
 LIGHT = [
     *(name for name in IN_ROOMS if name.split(".")[1] == "declare"),
-    *(f"{PACKAGE}{name}" for name in ("", ".plugin", ".collect", ".fixture", ".errors")),
+    *(f"{PACKAGE}{name}" for name in ("", ".plugin", ".collect", ".fixture", ".errors", ".cli")),
 ]
 HEAVY = ("numpy", "httpx", *(f"{PACKAGE}.{room}" for room in ROOMS[1:]))
 

@@ -19,6 +19,8 @@ _COUNTERS = {
     "llamacpp:requests_processing": "running",
     "llamacpp:requests_deferred": "waiting",
 }
+# Below 1,000 lie special tokens and bytes; nearly every real vocabulary goes beyond 30,000.
+TOKEN_IDS = range(1000, 30_000)
 
 
 class OpenAiServer:
@@ -57,8 +59,7 @@ class OpenAiServer:
                 for name in ("owned_by", "max_model_len")
                 if entry.get(name) is not None
             },
-            # Below 1,000 lie special tokens and bytes; nearly every real vocabulary goes beyond 30,000.
-            token_ids=range(300, vocabulary) if isinstance(vocabulary, int) else range(1000, 30_000),
+            token_ids=range(300, vocabulary) if isinstance(vocabulary, int) else TOKEN_IDS,
         )
 
     def exact_length(self, output_tokens: int) -> Mapping[str, object]:

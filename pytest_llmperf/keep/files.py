@@ -1,14 +1,15 @@
-"""JSON files of ours: written whole or not at all, read with an error that names the way out."""
+"""Files of ours: written whole or not at all, read with an error that names the way out."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pytest_llmperf.errors import StoreError
 
@@ -26,14 +27,23 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise StoreError(f"{path} cannot be written: its content is not JSON ({error})") from None
-    text = _FLAT_ARRAY.sub(lambda array: re.sub(r"\n *", " ", array[0]), text)
+    with replacing(path) as file:
+        file.write(_FLAT_ARRAY.sub(lambda array: re.sub(r"\n *", " ", array[0]), text))
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A text file beside ``path`` that takes its place if the block ends well; its directory is made.
+
+    Raises :class:`StoreError` if that is not possible; a file that was there is then unharmed.
+    """
     scratch: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         # A lone surrogate, as in an argument that is not UTF-8, becomes the JSON escape of itself.
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(scratch, 0o644)
@@ -73,6 +83,21 @@ def is_writable(directory: Path) -> bool:
             return False
         directory = directory.parent
     return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
+
+
+def check_writable(path: Path) -> None:
+    """Make sure that a file can be written at ``path``, before there is anything to lose; leaves none.
+
+    Raises :class:`StoreError`.
+    """
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path} cannot be written: it is not a regular file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part"):
+            pass
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def rounded(value: float) -> float:

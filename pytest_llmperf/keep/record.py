@@ -39,9 +39,9 @@ class Store:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError:
-            return _elsewhere("logs")
+            return elsewhere("logs")
         if not os.access(path, os.W_OK):
-            return _elsewhere("logs")
+            return elsewhere("logs")
         self.ignore_what_is_not_meant_to_be_committed()
         return path
 
@@ -74,13 +74,13 @@ class RecordFile:
         except StoreError as error:
             if self.failure is not None:
                 raise
-            self.path, self.failure = _elsewhere("runs") / self.path.name, error
+            self.path, self.failure = elsewhere("runs") / self.path.name, error
             write_json(self.path, content)
         else:
             self._store.ignore_what_is_not_meant_to_be_committed()
 
 
-def _elsewhere(name: str) -> Path:
+def elsewhere(name: str) -> Path:
     """A directory that nobody else can have prepared, for what has no other place."""
     try:
         return Path(tempfile.mkdtemp(prefix=f"llmperf-{name}-"))

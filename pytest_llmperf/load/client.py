@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
 from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.workload import Workload
-from pytest_llmperf.engines.openai import ask, excerpt
 from pytest_llmperf.engines.protocol import Description, Engine
-from pytest_llmperf.engines.words import WORDS
 from pytest_llmperf.errors import EngineError
-from pytest_llmperf.load.decode import Trace, decode
-from pytest_llmperf.load.driver import Drive, Driver
+from pytest_llmperf.load.capacity import processes_for
+from pytest_llmperf.load.decode import Trace
+from pytest_llmperf.load.dialect import Dialect, Note
 from pytest_llmperf.load.health import Health, examine
-from pytest_llmperf.load.prompts import Prompts, TokenIdPrompts, WordPrompts, calibrate_words
-from pytest_llmperf.load.requests import LENGTH, Requests, asking, path_of
+from pytest_llmperf.load.job import Job
+from pytest_llmperf.load.loop import Watch
+from pytest_llmperf.load.requests import Requests, path_of
 from pytest_llmperf.load.schedule import arrival_offsets
 from pytest_llmperf.load.target import Target
+from pytest_llmperf.load.workers import perform
 
 # The same lengths in every burst, or their medians would differ for no reason of the server's.
 _BURST_SEED = 0
 _FIRST = Workload(input_tokens=16, output_tokens=8)
 _FIRST_CHAT = Workload(input_tokens=512, output_tokens=8, chat=True)  # a template may take hundreds
+_REFUSALS = ("HTTP 400", "HTTP 422")
+_CLUMSY_REFUSALS = ("HTTP 500", "reset", "truncated")
+_OTHER_ANSWERS = ("no usage", "token count")
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,9 @@ class LoadRun:
 class Client:
     """Drives load against one ready server.
 
-    ``watch(sent, ended)`` is called while a run is under way; what it raises ends the run.
+    ``workers`` processes share a run (None: as many as the load takes). ``watch(sent, ended)`` is called
+    while a run is under way; what it raises ends the run. ``note`` is told what cannot be had here and the
+    client then does without; with None, that is an error.
     """
 
     def __init__(
@@ -52,29 +58,29 @@ class Client:
         description: Description,
         *,
         timeout_s: float,
-        watch: Callable[[int, int], None] = lambda sent, ended: None,
+        workers: int | None = None,
+        watch: Watch = lambda sent, ended: None,
+        note: Note | None = None,
     ) -> None:
-        self._target, self._control = target, control
-        self._engine, self._description = engine, description
-        self._timeout_s, self._watch = timeout_s, watch
-        self._sends_exact_length = True
-        self._takes_token_ids = description.token_ids is not None
-        self._words: dict[bool, Prompts] = {}
+        self._target, self._description = target, description
+        self._timeout_s, self._workers, self._watch, self._note = timeout_s, workers, watch, note
+        self._dialect = Dialect(control, engine, description, timeout_s=timeout_s, note=note)
 
-    def first_answer(self) -> Trace:
+    def first_answer(self, chat: bool | None = None) -> Trace:
         """Generate one short answer, and learn on the way what the server takes.
 
         Token ids and the fields for an exact length are given up, in this order, if the server rejects a
-        request over them; a server without completions is asked for a chat. Raises :class:`EngineError` if
-        no answer is as asked.
+        request over them; a server without completions is asked for a chat, unless ``chat`` says which of
+        the two it has to be. Raises :class:`EngineError` if no answer is as asked.
         """
+        refusals = _REFUSALS if self._note is None else (*_REFUSALS, *_CLUMSY_REFUSALS)
         tried: list[str] = []
         kind: str | None = None
-        for workload in (_FIRST, _FIRST_CHAT):
+        for workload in (_FIRST, _FIRST_CHAT) if chat is None else (_FIRST_CHAT if chat else _FIRST,):
             for exact, ids in itertools.product((True, False), (True, False)):
                 if ids and (workload.chat or self._description.token_ids is None):
                     continue
-                self._sends_exact_length, self._takes_token_ids = exact, ids
+                self._dialect.takes_exact_length, self._dialect.takes_token_ids = exact, ids
                 how = (
                     path_of(workload.chat),
                     *(["token ids"] if ids else []),
@@ -85,92 +91,75 @@ class Client:
                 except EngineError as error:
                     tried.append(f"{', '.join(how)}: {error}")
                     continue  # words of one token may not be had where token ids are taken
-                if trace.error is None:
+                if self._will_do(trace):
                     return trace
                 tried.append(f"{', '.join(how)}: {trace.error}")
                 kind = trace.error_kind
-                if kind not in ("HTTP 400", "HTTP 422"):
+                if kind not in refusals:
                     break
             if kind not in ("HTTP 404", "HTTP 405"):
                 break
         raise EngineError("\n  ".join(("the first streamed answer was not as asked", *tried)))
 
+    def _will_do(self, trace: Trace) -> bool:
+        """Whether to go on after this first answer."""
+        if self._note is None:
+            return trace.error is None
+        if trace.error is not None:
+            if not trace.token_ns or trace.error_kind not in _OTHER_ANSWERS:
+                return False
+            self._note(f"the first answer was not as asked ({trace.error})")
+        sent, counted = trace.request.prompt_tokens, trace.prompt_tokens
+        if None not in (sent, counted) and sent != counted:
+            self._note(f"prompt lengths are not verified: the server counts {sent} tokens as {counted}")
+            self._dialect.knows_prompt_lengths = False
+        return True
+
     def burst(self, workload: Workload, count: int, concurrency: int | None = None) -> list[Trace]:
-        """``count`` requests in a closed loop, all at once unless ``concurrency`` says less."""
-        driver = self._driver(workload)
-        drive = driver.closed_loop(
-            iter(self._requests(workload, _BURST_SEED)),
-            min(count, concurrency or count),
-            duration_s=None,
-            count=count,
-        )
-        return [decode(exchange) for exchange in drive.exchanges]
+        """``count`` requests in a closed loop, all at once unless ``concurrency`` says less; of conversations
+        the first turns."""
+        at_once = min(count, concurrency or count)
+        job = self._job(workload, _BURST_SEED, concurrency=at_once, count=count, is_single=True)
+        return list(perform(job, 1, self._watch).traces)
 
-    def run(self, workload: Workload, point: LoadPoint, seed: int) -> LoadRun:
+    def run(self, workload: Workload, point: LoadPoint, seed: int, latency_s: float | None = None) -> LoadRun:
         """Drive one load point, its arrivals and lengths from ``seed``, the contents of its prompts from
-        nowhere but this moment."""
-        drive = self._drive(workload, point, seed)
-        traces = tuple(decode(exchange) for exchange in drive.exchanges)
-        health = examine(drive.account, traces, is_open_loop=point.concurrency is None)
-        return LoadRun(traces, drive.account.started_ns, health)
-
-    def _drive(self, workload: Workload, point: LoadPoint, seed: int) -> Drive:
-        driver, requests = self._driver(workload), iter(self._requests(workload, seed))
+        nowhere but this moment. ``latency_s``: how long a request takes, as far as that is known."""
         if point.concurrency is not None:
-            return driver.closed_loop(
-                requests, point.concurrency, duration_s=point.duration_s, count=point.requests
+            job = self._job(
+                workload,
+                seed,
+                concurrency=point.concurrency,
+                duration_s=point.duration_s,
+                count=point.requests,
             )
-        traced = workload.trace_file.requests if workload.trace_file else ()
-        offsets = arrival_offsets(point, seed, [request.at_s for request in traced])
-        return driver.open_loop(list(itertools.islice(requests, len(offsets))), offsets.tolist())
+            rate = point.concurrency / latency_s if latency_s else 0.0
+        else:
+            traced = workload.trace_file.requests if workload.trace_file else ()
+            offsets = arrival_offsets(point, seed, [request.at_s for request in traced]).tolist()
+            job = self._job(workload, seed, offsets_s=offsets)
+            rate = len(offsets) / max(1.0, offsets[-1])
+        outcome = perform(job, self._workers or self._processes(workload, rate), self._watch)
+        health = examine(outcome.account, outcome.traces, is_open_loop=point.concurrency is None)
+        return LoadRun(outcome.traces, outcome.account.started_ns, health)
 
-    def _driver(self, workload: Workload) -> Driver:
-        # A stream event is some 200 to 500 bytes; far beyond that, it is no answer to this request.
-        limit_bytes = 1_000_000 + 20_000 * workload.most_output_tokens
-        return Driver(self._target, timeout_s=self._timeout_s, limit_bytes=limit_bytes, watch=self._watch)
+    def _processes(self, workload: Workload, rate: float) -> int:
+        tokens_per_s = rate * workload.turns * workload.most_output_tokens
+        return processes_for(tokens_per_s, rate * workload.turns, is_secure=self._target.tls is not None)
 
-    def _requests(self, workload: Workload, seed: int) -> Requests:
-        """Those of a new run."""
-        exact = self._sends_exact_length
-        return Requests(
+    def _job(self, workload: Workload, seed: int, **load: Any) -> Job:
+        """One run of its own, with prompts that no other has."""
+        dialect = self._dialect
+        requests = Requests(
             self._target,
             self._description.model,
             workload,
-            self._prompts(workload),
-            self._engine.exact_length(LENGTH) if exact else {"max_tokens": LENGTH},
+            dialect.prompts(workload),
+            dialect.length_fields,
             seed,
             run_key=secrets.token_hex(16),
+            knows_lengths=dialect.knows_prompt_lengths,
         )
-
-    def _prompts(self, workload: Workload) -> Prompts:
-        if workload.dataset_file is not None:
-            # It brings its own words; only what every prompt has in common is to be known.
-            return WordPrompts((), self._count_tokens(WORDS[0], chat=workload.chat))
-        ids = self._description.token_ids
-        if not workload.chat and self._takes_token_ids and ids is not None:
-            return TokenIdPrompts(ids)
-        if workload.chat not in self._words:
-            self._words[workload.chat] = calibrate_words(
-                lambda text: self._count_tokens(text, chat=workload.chat)
-            )
-        return self._words[workload.chat]
-
-    def _count_tokens(self, text: str, *, chat: bool) -> int:
-        path = path_of(chat)
-        body = {
-            "model": self._description.model,
-            **asking(text, chat),
-            "max_tokens": 1,
-        }
-        try:
-            answer = ask(self._control, "POST", path, body=body, timeout_s=self._timeout_s)
-            count = answer.json()["usage"]["prompt_tokens"]
-        except httpx.HTTPError as error:
-            raise EngineError(f"POST {path}: {type(error).__name__}: {error}") from None
-        except (ValueError, KeyError, TypeError):
-            raise EngineError(
-                f"POST {path}: HTTP {answer.status_code}, no usage.prompt_tokens: {excerpt(answer.text)}"
-            ) from None
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise EngineError(f"POST {path}: usage.prompt_tokens is {count!r}")
-        return count
+        # A stream event is some 200 to 500 bytes; far beyond that, it is no answer to this request.
+        limit_bytes = 1_000_000 + 20_000 * workload.most_output_tokens
+        return Job(self._target, requests, self._timeout_s, limit_bytes, **load)

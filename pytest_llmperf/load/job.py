@@ -20,7 +20,8 @@ class Job:
     """What to drive; it can be pickled.
 
     Either an open loop with its ``offsets_s`` in seconds, ascending, or a closed loop of ``concurrency`` that
-    ends by ``duration_s`` or ``count``. The requests are numbers ``first``, ``first + step`` … of ``source``.
+    ends by ``duration_s`` or ``count``. The requests are numbers ``first``, ``first + step`` … of ``source``,
+    with those that follow from their answers unless ``is_single`` says not.
     """
 
     target: Target
@@ -33,6 +34,7 @@ class Job:
     count: int | None = None
     first: int = 0
     step: int = 1
+    is_single: bool = False
 
     @property
     def width(self) -> int:
@@ -96,7 +98,7 @@ class PreparedJob:
         )
 
     def _then(self, ended: Connection) -> tuple[Request, float] | None:
-        if not ended.request.expects_more:
+        if self._job.is_single or not ended.request.expects_more:
             return None
         text = None if ended.failure else answer([(stamp, data) for stamp, _, data in ended.reads])
         return self._job.source.after(ended.request, text)

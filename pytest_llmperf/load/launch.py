@@ -53,8 +53,14 @@ class Launch:
         request_timeout_s: float,
         waiting: Callable[[float], None],
         watch: Callable[[int, int], None],
+        workers: int | None = None,
+        chat: bool | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> None:
-        """Start it and wait until it has generated. Raises :class:`EngineError`, and leaves nothing."""
+        """Start it and wait until it has generated. Raises :class:`EngineError`, and leaves nothing.
+
+        ``workers``, ``chat`` and ``note`` are those of the :class:`~pytest_llmperf.load.client.Client`.
+        """
         self.number, self.subject, self.engine = number, subject, engine
         self.place: Place = ExistingServer() if subject.url is not None else LocalProcess()
         self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
@@ -73,9 +79,11 @@ class Launch:
                 engine,
                 self.description,
                 timeout_s=request_timeout_s,
+                workers=workers,
                 watch=self._check,
+                note=note,
             )
-            first = self.client.first_answer()
+            first = self.client.first_answer(chat)
             self.startup_s: dict[str, float] | None = None
             if subject.url is None:
                 self.startup_s = {

@@ -86,6 +86,10 @@ class WordPrompts:
         return " ".join((WORDS[0], *begin[:count], *self.draw(max(0, count - len(begin)), rng)))
 
 
+# As many common words as tokens were asked for, where the engine's own count cannot be had.
+ROUGH_PROMPTS = WordPrompts(WORDS, overhead=1)
+
+
 def calibrate_words(count_tokens: Callable[[str], int]) -> WordPrompts:
     """Find words of one token each by asking the engine how long whole groups of them are.
 

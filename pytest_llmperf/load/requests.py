@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 from typing import Any
 
 from pytest_llmperf.declare.dataset import Dataset
@@ -31,7 +30,7 @@ class Requests:
     What they look like comes from ``seed`` (lengths, which prefix, the order of a data set), and what they
     say from ``run_key``, a fresh secret of the run. Request k is the same whoever makes it, so several
     processes can share a run. ``length_fields`` are those of the body that make an answer exactly ``LENGTH``
-    tokens long.
+    tokens long. ``knows_lengths``: whether the server counts the prompts' tokens as they were made.
     """
 
     target: Target
@@ -41,10 +40,7 @@ class Requests:
     length_fields: Mapping[str, object]
     seed: int
     run_key: str
-
-    def __iter__(self) -> Iterator[Request]:
-        """All requests by their number, without an end; first turns only."""
-        return map(self.make, count())
+    knows_lengths: bool = True
 
     def make(self, number: int) -> Request:
         """Request ``number`` (0, 1, …), or the first turn of that conversation.
@@ -167,7 +163,7 @@ class Requests:
             name,
             self.target.request(path_of(self.workload.chat), body, name),
             output_tokens,
-            prompt_tokens,
+            prompt_tokens if self.knows_lengths else None,
             shared_tokens,
             expects_more=turn < self.workload.turns,
             number=number,

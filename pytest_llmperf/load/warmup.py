@@ -23,6 +23,11 @@ class WarmUp:
     medians_ms: tuple[float, ...]
     settled: bool
 
+    @property
+    def latency_s(self) -> float | None:
+        """How long a request took in the end; None if none was answered."""
+        return self.medians_ms[-1] / 1e3 if self.medians_ms else None
+
 
 def warm_up(client: Client, workload: Workload, point: LoadPoint) -> WarmUp:
     """Send bursts as large as the load point keeps under way and discard them, until two successive

@@ -58,12 +58,13 @@ def _broken(entry: Mapping[str, Any]) -> list[str]:
                     f"missed in {objective['missed']} of {objective['launches']} launches)"
                 )
             if objective["metric"] == "error_rate":
-                line = "\n".join((line, *(f"{'':14}{error}" for error in _errors(point))))
+                line = "\n".join((line, *(f"{'':14}{error}" for error in error_lines(point))))
             lines.append(line)
     return lines
 
 
-def _errors(point: Mapping[str, Any]) -> list[str]:
+def error_lines(point: Mapping[str, Any]) -> list[str]:
+    """The kinds of errors at a load point: how many there were, and one of them."""
     found: dict[str, tuple[int, str]] = {}
     for run in point["runs"]:
         for kind, error in run["errors"].items():

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.errors import StoreError
-from pytest_llmperf.keep.files import is_writable, read_json, rounded, write_json
+from pytest_llmperf.keep.files import check_writable, is_writable, read_json, rounded, write_json
 
 KIND = "llmperf_test"
 
@@ -275,3 +275,24 @@ def test_what_json_cannot_say_is_refused_and_never_passed_off_as_a_number(
     assert rounded(value) == pytest.approx(value, nan_ok=True)
     with pytest.raises(StoreError, match="is not JSON"):
         written(tmp_path, {"value": rounded(value)})
+
+
+# -- whether a file could be written -----------------------------------------------------------------
+
+
+def test_what_can_be_written_is_left_as_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path, {"state": "old"})
+    check_writable(path)
+    check_writable(tmp_path / "new" / "file.json")
+    assert read_json(path, KIND, 1)["state"] == "old"
+    assert everything_in(tmp_path) == ["file.json", "new"]
+    assert everything_in(tmp_path / "new") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [("", "it is not a regular file"), ("file.json/x", "Not a directory|File exists")]
+)
+def test_what_cannot_be_written_is_known_before(path: str, why: str, tmp_path: Path) -> None:
+    written(tmp_path, {})
+    with pytest.raises(StoreError, match=f"cannot be written: ({why})$"):
+        check_writable(tmp_path / path)

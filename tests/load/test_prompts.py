@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.engines.words import WORDS
 from pytest_llmperf.errors import EngineError
-from pytest_llmperf.load.prompts import TokenIdPrompts, WordPrompts, calibrate_words
+from pytest_llmperf.load.prompts import ROUGH_PROMPTS, TokenIdPrompts, WordPrompts, calibrate_words
 
 FIRST, *OTHERS = WORDS[:257]
 
@@ -132,3 +132,10 @@ def test_a_prompt_shorter_than_its_template_is_an_error_that_names_the_least(tok
 def test_the_words_are_enough_to_probe_and_distinct() -> None:
     assert len(WORDS) > 256
     assert len(set(WORDS)) == len(WORDS)
+
+
+@given(st.integers(2, 2000), st.integers(0, 2**32))
+def test_rough_prompts_have_a_common_word_for_each_token(tokens: int, seed: int) -> None:
+    words = ROUGH_PROMPTS.make(tokens, random.Random(seed)).split(" ")
+    assert len(words) == tokens
+    assert set(words) <= set(WORDS)

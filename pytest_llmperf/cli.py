@@ -1,0 +1,228 @@
+"""The command ``llmperf``: what can be had without pytest."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Never, TypeVar
+
+from pytest_llmperf.declare.lengths import parse_lengths
+from pytest_llmperf.declare.load import LoadPoint, Ramp, Sweep, finite_number, read_rate
+from pytest_llmperf.declare.order import Exit, Order
+from pytest_llmperf.declare.settings import parse_workers
+from pytest_llmperf.declare.subject import Subject, parse_subject
+from pytest_llmperf.declare.workload import Workload
+from pytest_llmperf.errors import DeclarationError
+
+T = TypeVar("T")
+
+_EPILOG = """\
+exit codes:
+    0  measured; failed requests are counted in the table
+    1  the server failed: it cannot be reached, not one request was answered as asked, or it answers no more
+    2  the command line is wrong, or a file cannot be written
+    3  the run is invalid and says nothing about the server: the load generator was late, say
+  130  interrupted
+
+The table goes to the standard output, everything else to the standard error. LLMPERF_API_KEY is sent as
+a bearer token. What is measured, and how: docs/command.md and docs/measuring.md.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit code."""
+    try:
+        order = _order(parser(), arguments)
+        from pytest_llmperf.driving import drive  # takes its time, and --help does not need it
+
+        return drive(order)
+    except KeyboardInterrupt:
+        print("\nllmperf: interrupted; this run is not kept", file=sys.stderr)
+        return Exit.INTERRUPTED
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong on one line."""
+
+    def error(self, message: str) -> Never:
+        self.exit(Exit.USAGE, f"llmperf: {message} (see llmperf load --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = _Parser(prog="llmperf", description="Measure how fast an LLM server answers.", allow_abbrev=False)
+    load = top.add_subparsers(metavar="COMMAND", required=True).add_parser(
+        "load",
+        help="drive load against a server that runs already, and print what it did",
+        description="Drive load against an OpenAI-compatible server that runs already; print what it did.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    load.add_argument("server", metavar="URL", type=_typed(_url), help="as in http://127.0.0.1:8000")
+    _add_load(load.add_argument_group("load"))
+    _add_requests(load.add_argument_group("requests"))
+    kept = load.add_argument_group("what is kept")
+    kept.add_argument(
+        "--timelines",
+        metavar="FILE",
+        type=Path,
+        help="the time of every token of every request, as JSON lines",
+    )
+    kept.add_argument("--json", metavar="FILE", type=Path, help="all numbers of the run, as JSON")
+    return top
+
+
+def _add_load(group: argparse._ArgumentGroup) -> None:
+    how_many = group.add_mutually_exclusive_group()
+    how_many.add_argument(
+        "--rate",
+        metavar="R",
+        type=_typed(_rate),
+        help="open loop: R requests/s, sent when due, come what may; 1..10 for a ramp",
+    )
+    how_many.add_argument(
+        "--concurrency",
+        metavar="N",
+        type=_typed(_whole),
+        help="closed loop: N requests at once, each sent when one has ended (default: 1)",
+    )
+    group.add_argument(
+        "--duration",
+        metavar="S",
+        type=_typed(_number),
+        help="seconds during which requests are sent (default: 30, unless --requests is given)",
+    )
+    group.add_argument("--requests", metavar="N", type=_typed(_whole), help="send no more than N requests")
+    group.add_argument(
+        "--arrivals",
+        metavar="NAME",
+        type=_typed(_arrivals),
+        help="of an open loop: request i at i/R seconds (constant, the default), or poisson or gamma:SHAPE",
+    )
+    group.add_argument(
+        "--seed",
+        metavar="TEXT",
+        default="llmperf",
+        help="the same text gives the same random arrivals (default: %(default)s)",
+    )
+    group.add_argument(
+        "--no-warmup", action="store_true", help="send no bursts of requests ahead of those that count"
+    )
+    group.add_argument(
+        "--workers",
+        metavar="N",
+        type=_typed(parse_workers),
+        help="processes that drive the load; auto: as many as it takes (default: auto)",
+    )
+
+
+def _add_requests(group: argparse._ArgumentGroup) -> None:
+    for name, default, what in (
+        ("input", 256, "length of every prompt in tokens"),
+        ("output", 128, "length of every answer in tokens"),
+    ):
+        group.add_argument(
+            f"--{name}-tokens",
+            metavar="N",
+            type=_typed(parse_lengths),
+            default=default,
+            help=f"{what}: a number, or 100-500, normal:512,100, lognormal:300,1200 (default: %(default)s)",
+        )
+    group.add_argument(
+        "--chat", action="store_true", help="ask /v1/chat/completions instead of /v1/completions"
+    )
+    group.add_argument("--model", metavar="NAME", help="the model to ask for (default: the first one served)")
+    group.add_argument(
+        "--timeout",
+        metavar="S",
+        type=_typed(_number),
+        default=120.0,
+        help="seconds until a request is given up and counts as failed (default: 120)",
+    )
+
+
+def _order(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> Order:
+    said = parser.parse_args(arguments)
+    if said.arrivals is not None and said.rate is None:
+        parser.error("--arrivals belongs to --rate: in a closed loop a request follows the one before it")
+    if said.timelines is not None and said.timelines == said.json:
+        parser.error(f"--timelines and --json are the same file, {said.json}")
+    return Order(
+        server=said.server,
+        workload=Workload(input_tokens=said.input_tokens, output_tokens=said.output_tokens, chat=said.chat),
+        point=_point(said),
+        seed=said.seed,
+        model=said.model,
+        timeout_s=said.timeout,
+        warms_up=not said.no_warmup,
+        workers=said.workers,
+        timelines=said.timelines and said.timelines.resolve(),  # what a link points to, and not the link
+        json=said.json and said.json.resolve(),
+    )
+
+
+def _point(said: argparse.Namespace) -> LoadPoint:
+    (point,) = Sweep.of(
+        rates=None if said.rate is None else [said.rate],
+        concurrency=said.concurrency,
+        arrivals=said.arrivals or "constant",
+        duration=said.duration,
+        requests=said.requests,
+    ).points()
+    return point
+
+
+# --- what a word on the command line may be -----------------------------------------------------------
+
+
+def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """``parse`` for argparse, which shows the message of no other error."""
+
+    def typed(text: str) -> T:
+        try:
+            return parse(text)
+        except DeclarationError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return typed
+
+
+def _url(text: str) -> Subject:
+    if "://" not in text:
+        raise DeclarationError(f"{text!r}: expected http://HOST:PORT or https://HOST")
+    try:
+        return parse_subject(text)
+    except DeclarationError as error:
+        raise DeclarationError(str(error).removeprefix("engine ")) from None
+
+
+def _number(text: str) -> float:
+    try:
+        number = finite_number(float(text))
+    except ValueError:
+        number = None
+    if number is None or number <= 0:
+        raise DeclarationError(f"{text!r}: a number greater than 0")
+    return number
+
+
+def _whole(text: str) -> int:
+    number = _number(text)
+    if number != int(number):
+        raise DeclarationError(f"{text!r}: a whole number")
+    return int(number)
+
+
+def _rate(text: str) -> float | Ramp:
+    return read_rate(text if ".." in text else _number(text))
+
+
+def _arrivals(text: str) -> str:
+    return str(Sweep.of(arrivals=text).arrivals)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""What ``llmperf load`` is to do, as its command line said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.declare.workload import Workload
+
+
+class Exit(IntEnum):
+    """The exit codes of the command."""
+
+    MEASURED = 0
+    SERVER_FAILED = 1
+    USAGE = 2
+    INVALID = 3
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Order:
+    """One load point on one server that runs already; ``workers`` None: as many as it takes."""
+
+    server: Subject
+    workload: Workload
+    point: LoadPoint
+    seed: str
+    model: str | None
+    timeout_s: float
+    warms_up: bool
+    workers: int | None
+    timelines: Path | None
+    json: Path | None
