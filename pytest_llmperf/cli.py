@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Never, TypeVar
 
 from pytest_llmperf.declare.lengths import parse_lengths
-from pytest_llmperf.declare.load import LoadPoint, Ramp, Sweep, finite_number, read_rate
+from pytest_llmperf.declare.load import LoadPoint, Sweep, finite_number, read_rate
 from pytest_llmperf.declare.order import Exit, Order
 from pytest_llmperf.declare.settings import parse_workers
 from pytest_llmperf.declare.subject import Subject, parse_subject
@@ -106,7 +106,7 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         "--seed",
         metavar="TEXT",
         default="llmperf",
-        help="the same text gives the same random arrivals (default: %(default)s)",
+        help="the same text gives the same random arrivals and lengths (default: %(default)s)",
     )
     group.add_argument(
         "--no-warmup", action="store_true", help="send no bursts of requests ahead of those that count"
@@ -216,8 +216,11 @@ def _whole(text: str) -> int:
     return int(number)
 
 
-def _rate(text: str) -> float | Ramp:
-    return read_rate(text if ".." in text else _number(text))
+def _rate(text: str) -> float | str:
+    """A rate as a sweep takes it, which reads a ramp by itself."""
+    rate = text if ".." in text else _number(text)
+    read_rate(rate)
+    return rate
 
 
 def _arrivals(text: str) -> str:

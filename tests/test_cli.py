@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf import cli
-from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.lengths import Uniform
+from pytest_llmperf.declare.load import LoadPoint, Ramp
 from pytest_llmperf.declare.metrics import MetricKey, parse_metric
 from pytest_llmperf.declare.order import Exit, Order
 from pytest_llmperf.declare.subject import parse_subject
@@ -73,6 +74,10 @@ def test_only_the_url_has_to_be_said() -> None:
             ("--rate=2", "--arrivals=poisson", "--duration=1.5", "--requests=9"),
             LoadPoint(rate=2.0, arrivals="poisson", duration_s=1.5, requests=9),
         ),
+        (
+            ("--rate=1..10", "--arrivals=gamma:0.5", "--requests=9"),
+            LoadPoint(rate=Ramp(1.0, 10.0), arrivals="gamma:0.5", requests=9),
+        ),
         (("--concurrency", "8", "--duration", "5"), LoadPoint(concurrency=8, duration_s=5.0)),
         (("--requests", "7"), LoadPoint(concurrency=1, requests=7)),
     ],
@@ -80,6 +85,11 @@ def test_only_the_url_has_to_be_said() -> None:
 )
 def test_the_load_point_is_what_was_said(arguments: tuple[str, ...], point: LoadPoint) -> None:
     assert order(URL, *arguments).point == point
+
+
+def test_lengths_may_be_distributions() -> None:
+    workload = order(URL, "--input-tokens", "100-500").workload
+    assert workload == Workload(input_tokens=Uniform(100, 500), output_tokens=128)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +260,32 @@ def test_a_terminal_that_cannot_show_a_dot_in_the_middle_is_no_reason_to_fail() 
         ended = load(server.url, *FEW, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
     assert ended.code in (Exit.MEASURED, Exit.INVALID)
     assert ended.out.startswith(f"{server.url} ? truth ? ")
+
+
+def test_several_processes_drive_one_load(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    asked = (
+        "--rate",
+        "25",
+        "--duration",
+        "0.8",
+        "--input-tokens",
+        "24",
+        "--output-tokens",
+        "8",
+        "--no-warmup",
+    )
+    with TruthServer() as server:
+        ended = load(server.url, *asked, "--workers", "2", "--timelines", path)
+        log = server.log()
+    lines = timelines(path)
+    assert len({line["id"] for line in lines}) == len(lines) == 20
+    assert {line["id"] for line in lines} < set(log)
+    start_ns = lines[0]["scheduled_ns"]
+    for number, line in enumerate(lines):
+        assert abs(line["scheduled_ns"] - start_ns - number * 40_000_000) <= 1
+        assert len(line["token_ns"]) == 8
+    assert " of a core in the busiest of 2 processes" in ended.out
 
 
 # --- servers that have next to nothing ----------------------------------------------------------------
