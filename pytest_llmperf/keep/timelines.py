@@ -37,5 +37,5 @@ def as_json(trace: Trace) -> dict[str, Any]:
             "cached_tokens": trace.cached_tokens,
         },
         "error": trace.error,
-        "merged_tokens": trace.merged_tokens,
+        "merged_tokens": len(trace.merged_ns),
     }

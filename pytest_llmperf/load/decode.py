@@ -20,7 +20,7 @@ from pytest_llmperf.load.request import Request
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _STATUS = re.compile(r"[0-9]{3}")
 _MAX_HEAD = 64 * 1024
-MERGE_NS = 1_000_000
+MERGE_NS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Trace:
     """One request as it went; times in monotonic ns.
 
     ``status`` is that of the HTTP response. ``token_ns`` has one entry for each stream event that carried
-    text; ``merged_tokens`` of them were read together with a later one, so late that they may have arrived
-    over 1 ms before the time they have. ``output_tokens``,
+    text. ``merged_ns`` has one for each of them that was read together with a later one, so late that it may
+    have arrived over 2 ms before the time it has: by how much at most. ``output_tokens``,
     ``prompt_tokens`` and ``cached_tokens`` are the server's usage figures (None: not told). ``error`` is
     ``kind: detail``, or None for a request that did all that was asked of it.
     """
@@ -40,7 +40,7 @@ class Trace:
     sent_ns: int
     first_byte_ns: int | None
     token_ns: tuple[int, ...]
-    merged_tokens: int
+    merged_ns: tuple[int, ...]
     ended_ns: int
     status: int | None
     output_tokens: int | None
@@ -79,7 +79,7 @@ def decode(exchange: Exchange) -> Trace:
         sent_ns=exchange.sent_ns,
         first_byte_ns=exchange.reads[0][0] if exchange.reads else None,
         token_ns=tuple(exchange.reads[index][0] for index in stream.text_reads),
-        merged_tokens=_merged(exchange, stream.text_reads),
+        merged_ns=_merged(exchange, stream.text_reads),
         ended_ns=exchange.ended_ns,
         status=response.status,
         output_tokens=stream.usage("completion_tokens"),
@@ -100,13 +100,14 @@ def answer(reads: Sequence[tuple[int, bytes]]) -> str | None:
     return "".join(stream.text) if stream.is_whole else None
 
 
-def _merged(exchange: Exchange, text_reads: Sequence[int]) -> int:
-    """How many events share a read with the one after them, of reads that may span more than 1 ms."""
-    return sum(
-        exchange.reads[index][0] - exchange.since_ns[index] > MERGE_NS
+def _merged(exchange: Exchange, text_reads: Sequence[int]) -> tuple[int, ...]:
+    """For each event that shares a read with the one after it, what time that read may span, if over 2 ms."""
+    spans = (
+        exchange.reads[index][0] - exchange.since_ns[index]
         for index, following in itertools.pairwise(text_reads)
         if index == following
     )
+    return tuple(span for span in spans if span > MERGE_NS)
 
 
 class _Stream:

@@ -100,7 +100,7 @@ class Driver:
 
             def more(ended: Connection | None = None) -> None:
                 is_over = deadline is not None and time.monotonic_ns() >= deadline
-                if is_over or next(slots, None) is None or (ended and self._follow(loop, ended)):
+                if is_over or next(slots, None) is None or (ended and self._follow(loop, ended, deadline)):
                     return
                 loop.send_when_open(ready.popleft() if ready else next(requests))
 
@@ -116,12 +116,15 @@ class Driver:
                         more(ended)
             return _drive(meter, loop.connections, start)
 
-    def _follow(self, loop: Loop, ended: Connection) -> bool:
-        """Schedule what follows from this exchange; False if nothing does."""
+    def _follow(self, loop: Loop, ended: Connection, deadline_ns: int | None = None) -> bool:
+        """Schedule what follows from this exchange, unless that is due after the deadline; False if nothing
+        does."""
         if (following := self._then(ended)) is None:
             return False
         request, pause_s = following
-        loop.schedule([(ended.ended_ns + round(pause_s * 1e9), request)])
+        due_ns = ended.ended_ns + round(pause_s * 1e9)
+        if deadline_ns is None or due_ns < deadline_ns:
+            loop.schedule([(due_ns, request)])
         return True
 
     def _loop(self) -> Loop:

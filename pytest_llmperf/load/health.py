@@ -28,7 +28,8 @@ class Health:
     ``dispatch_lag``: from the intended send time to the moment when this process was about to send.
     ``connect_wait``: from then until the connection took the request, which is the server's or the
     network's time. ``read_lag``: from the arrival of data to its read (0 without kernel stamps).
-    ``merged_share``: tokens that were read so late that their time may be over 1 ms too late.
+    ``merged_share``: tokens that were read so late, together with later ones, that their time may be over
+    2 ms too late.
     ``arrivals``: rate achieved over rate asked for (1 for a closed loop). ``clock_drift_ms``: real against
     monotonic time, over the run. ``cpu_share`` and ``cpu_wait_share``: the generator's CPU time, and its
     time ready to run without a core, over the run's time, in the process that had most of it;
@@ -60,20 +61,33 @@ def examine(account: Account, traces: Sequence[Trace], *, is_open_loop: bool) ->
     lags = [trace.handed_ns - trace.due_ns for trace in traces if trace.handed_ns]
     waits = [trace.sent_ns - trace.handed_ns for trace in traces if trace.sent_ns]
     ttfts = [trace.token_ns[0] - trace.due_ns for trace in traces if trace.token_ns]
+    arrivals, slipped_ms = _arrivals(traces) if is_open_loop else (1.0, 0.0)
     span_ms = max(1e-6, (account.ended_ns - account.started_ns) / 1e6)
     figures = {
         "dispatch_lag_p50_ms": _percentile_ms(lags, 50),
         "dispatch_lag_p99_ms": _percentile_ms(lags, 99),
         "connect_wait_p99_ms": _percentile_ms(waits, 99),
         "read_lag_p99_ms": _percentile_ms(account.read_lags_ns, 99),
-        "merged_share": sum(t.merged_tokens for t in traces) / max(1, sum(len(t.token_ns) for t in traces)),
-        "arrivals": _arrivals(traces) if is_open_loop else 1.0,
+        "merged_share": _merged_share(traces, 0),
+        "arrivals": arrivals,
         "clock_drift_ms": account.clock_drift_ns / 1e6,
         "cpu_share": account.cpu_s * 1e3 / span_ms,
         "cpu_wait_share": account.cpu_wait_s * 1e3 / span_ms,
         "steal_share": account.steal_share,
     }
-    late = _lateness(figures, _percentile_ms(ttfts, 50), span_ms)
+    limit_ms = max(MAX_LAG_MS, MAX_LAG_SHARE * _percentile_ms(ttfts, 50))
+    late = _lateness(figures, limit_ms)
+    if arrivals < MIN_ARRIVALS and slipped_ms > limit_ms:
+        late.append(
+            f"{arrivals:.1%} of the arrivals per second that were asked for were achieved (limit "
+            f"{MIN_ARRIVALS:.0%})"
+        )
+    if (merged := _merged_share(traces, limit_ms * 1e6)) > MAX_MERGED_SHARE:
+        late.append(
+            f"{merged:.1%} of the tokens (limit {MAX_MERGED_SHARE:.0%}) were read together with later ones "
+            f"and got their time, which may be over {limit_ms:.1f} ms too late"
+        )
+    late = [*(f"{problem}: {_advice(figures)}" for problem in late), *_drift(figures, span_ms)]
     cached = _cached_share(traces)
     wrong = [trace for trace in traces if _has_wrong_length(trace)]
     return Health(
@@ -87,14 +101,22 @@ def examine(account: Account, traces: Sequence[Trace], *, is_open_loop: bool) ->
     )
 
 
-def _arrivals(traces: Sequence[Trace]) -> float:
-    """The time that the schedule gave to all arrivals over the time they took."""
+def _arrivals(traces: Sequence[Trace]) -> tuple[float, float]:
+    """The rate achieved over the rate asked for, and by how many ms the arrivals took longer than asked."""
     handed = [(trace.due_ns, trace.handed_ns) for trace in traces if trace.handed_ns]
     if len(handed) < 2:
-        return 1.0
+        return 1.0, 0.0
     asked = max(due for due, _ in handed) - min(due for due, _ in handed)
     took = max(handed_ns for _, handed_ns in handed) - min(handed_ns for _, handed_ns in handed)
-    return asked / took * len(handed) / len(traces) if asked and took else 1.0
+    if not asked or not took:
+        return 1.0, 0.0
+    return asked / took * len(handed) / len(traces), (took - asked) / 1e6
+
+
+def _merged_share(traces: Sequence[Trace], beyond_ns: float) -> float:
+    """The share of tokens whose time may be too late by more than ``beyond_ns``."""
+    merged = sum(span > beyond_ns for trace in traces for span in trace.merged_ns)
+    return merged / max(1, sum(len(trace.token_ns) for trace in traces))
 
 
 def _percentile_ms(values_ns: Sequence[int], percentile: float) -> float:
@@ -130,36 +152,28 @@ def _why_not_cached(traces: Sequence[Trace]) -> str:
     return f"every prompt was new {limit}: is a proxy or a second client using the same server?"
 
 
-def _lateness(figures: Mapping[str, float], median_ttft_ms: float, span_ms: float) -> list[str]:
+def _lateness(figures: Mapping[str, float], limit_ms: float) -> list[str]:
     problems = []
-    limit_ms = max(MAX_LAG_MS, MAX_LAG_SHARE * median_ttft_ms)
     if figures["dispatch_lag_p99_ms"] > limit_ms:
         problems.append(
             f"requests left {figures['dispatch_lag_p99_ms']:.1f} ms late (p99; limit {limit_ms:.1f} ms)"
-        )
-    if figures["arrivals"] < MIN_ARRIVALS:
-        problems.append(
-            f"{figures['arrivals']:.1%} of the arrivals per second that were asked for were achieved (limit "
-            f"{MIN_ARRIVALS:.0%})"
         )
     if figures["read_lag_p99_ms"] > limit_ms:
         problems.append(
             f"data was read {figures['read_lag_p99_ms']:.1f} ms after it came (p99; limit {limit_ms:.1f} "
             "ms), so that tokens which came in between share one time"
         )
-    if figures["merged_share"] > MAX_MERGED_SHARE:
-        problems.append(
-            f"{figures['merged_share']:.1%} of the tokens were read together with later ones and got their "
-            f"time (limit {MAX_MERGED_SHARE:.0%})"
-        )
-    problems = [f"{problem}: {_advice(figures)}" for problem in problems]
-    limit_ms = MAX_CLOCK_DRIFT_MS + span_ms * MAX_CLOCK_DRIFT_PPM / 1e6
-    if abs(figures["clock_drift_ms"]) > limit_ms:
-        problems.append(
-            f"the machine's clock was set by {figures['clock_drift_ms']:.1f} ms during the run (limit "
-            f"{limit_ms:.1f} ms): let it settle first"
-        )
     return problems
+
+
+def _drift(figures: Mapping[str, float], span_ms: float) -> list[str]:
+    limit_ms = MAX_CLOCK_DRIFT_MS + span_ms * MAX_CLOCK_DRIFT_PPM / 1e6
+    if abs(figures["clock_drift_ms"]) <= limit_ms:
+        return []
+    return [
+        f"the machine's clock was set by {figures['clock_drift_ms']:.1f} ms during the run (limit "
+        f"{limit_ms:.1f} ms): let it settle first"
+    ]
 
 
 def _advice(figures: Mapping[str, float]) -> str:

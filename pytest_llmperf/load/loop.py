@@ -15,7 +15,7 @@ import resource
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
 from pytest_llmperf.errors import InvalidRun
@@ -33,7 +33,7 @@ _REST_EVERY_NS = 50_000_000
 _REST_SHARE = 0.05
 _MAX_REST_NS = 500_000
 _NEAR_NS = 1_000_000
-_NAP_NS = 100_000
+_LOOK_S = 0.0009
 
 Watch = Callable[[int, int], None]
 
@@ -62,17 +62,12 @@ class Loop:
         self._next_due_ns: float = float("inf")
         self._polled_ns = time.monotonic_ns()
         self._rest_ns = self._rested_ns = self._reads = 0
-        self._was_collecting = gc.isenabled()
         self._conditions = contextlib.ExitStack()
 
     def __enter__(self) -> Loop:
-        gc.collect()
-        self._has_frozen = gc.get_freeze_count() == 0
-        if self._has_frozen:
-            gc.freeze()
-        gc.disable()
         self._conditions.enter_context(room_for_connections())
         self._conditions.enter_context(fine_timers())
+        self._conditions.enter_context(_no_collection())
         return self
 
     def __exit__(
@@ -82,10 +77,6 @@ class Loop:
             connection.close()
         self._conditions.close()
         self._selector.close()
-        if self._has_frozen:  # not what somebody else froze before
-            gc.unfreeze()
-        if self._was_collecting:
-            gc.enable()
 
     @property
     def is_busy(self) -> bool:
@@ -105,14 +96,13 @@ class Loop:
             self._when_open.add(connection)
 
     def turn(self) -> None:
-        """Send what is due, wait for sockets or for what is due next, and serve those that are ready."""
-        now = time.monotonic_ns()
-        if now >= self._next_due_ns:
+        """Wait for what is due next or for sockets, send what is due, and serve those that are ready."""
+        until = self._sleep_until(time.monotonic_ns())
+        if (now := time.monotonic_ns()) >= self._next_due_ns:
             self._send_due(now)
         self._expire(now)
         if not self.is_busy:
             return
-        until = self._sleep_until(now)
         polled_ns = self._polled_ns
         for key, mask in self._look(until):
             connection = key.data
@@ -207,16 +197,12 @@ class Loop:
     # -- waiting ------------------------------------------------------------------------------------
 
     def _look(self, until: int) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait for sockets. All but those that are ready had nothing at ``_polled_ns``."""
+        """Wait for sockets, a millisecond at most: what is not ready now had nothing when this began, and the
+        less time between two looks, the better that is known."""
         self._polled_ns = now = time.monotonic_ns()
         # Half a millisecond less, because epoll's wrapper rounds up.
-        ready = self._selector.select(max(0.0, ((until - now) // 1_000_000 - 0.5) / 1e3))
-        if time.monotonic_ns() - now > _NAP_NS:
-            # Who slept may have been kept from looking after that, or stopped, which even epoll's wrapper
-            # takes for the end of its time without a look.
-            self._polled_ns = time.monotonic_ns()
-            ready = self._selector.select(0)
-        return ready
+        timeout_s = max(0.0, ((until - now) // 1_000_000 - 0.5) / 1e3)
+        return self._selector.select(min(timeout_s, _LOOK_S) if self._active else timeout_s)
 
     def _sleep_until(self, now: int) -> int:
         """Do what there is time for, rest if that saves work, and return when to wake up at the latest."""
@@ -254,3 +240,20 @@ class Loop:
             connection = self._deadlines[0][1]
             connection.end(f"timeout: not complete after {self._timeout_ns / 1e9:g} s")
             self._forget(connection)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection, and none of what there is now when it comes back."""
+    is_collecting, has_frozen = gc.isenabled(), gc.get_freeze_count() == 0
+    gc.collect()
+    if has_frozen:
+        gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if has_frozen:  # not what somebody else froze before
+            gc.unfreeze()
+        if is_collecting:
+            gc.enable()

@@ -101,7 +101,7 @@ def stream(url: str) -> object:
             {
                 "id": trace.request.id,
                 "token_ns": trace.token_ns,
-                "merged_tokens": trace.merged_tokens,
+                "merged_tokens": len(trace.merged_ns),
                 "error": trace.error,
             }
             for trace in traces

@@ -29,7 +29,7 @@ def trace(number: int, lag_ms: float = 0.1, ttft_ms: float = 50, wait_ms: float 
         sent_ns=handed_ns + round(wait_ms * MS),
         first_byte_ns=first_ns,
         token_ns=(first_ns, first_ns + 10 * MS),
-        merged_tokens=0,
+        merged_ns=(),
         ended_ns=first_ns + 10 * MS,
         status=200,
         output_tokens=2,
@@ -151,9 +151,9 @@ def test_the_limit_of_late_reads_is_that_of_late_requests() -> None:
 # -- tokens that share a time ------------------------------------------------------------------------
 
 
-def merged(shared: int, tokens: int) -> Trace:
+def merged(shared: int, tokens: int, span_ms: float = 11) -> Trace:
     one = trace(0)
-    return replace(one, token_ns=one.token_ns[:1] * tokens, merged_tokens=shared)
+    return replace(one, token_ns=one.token_ns[:1] * tokens, merged_ns=(round(span_ms * MS),) * shared)
 
 
 def test_one_token_in_a_hundred_may_share_a_later_ones_time() -> None:
@@ -167,8 +167,18 @@ def test_more_tokens_that_share_a_later_ones_time_are_a_problem() -> None:
     assert health.merged_share == pytest.approx(0.015)
     assert health.is_late
     assert health.problems == (
-        f"1.5% of the tokens were read together with later ones and got their time (limit 1%): {ADVICE}",
+        "1.5% of the tokens (limit 1%) were read together with later ones and got their time, which may be "
+        f"over 10.0 ms too late: {ADVICE}",
     )
+
+
+def test_tokens_that_are_a_little_too_late_count_but_are_no_problem() -> None:
+    health = judged([merged(50, 100, span_ms=9)])
+    assert health.merged_share == pytest.approx(0.5)
+    assert health.problems == ()
+    slow = [trace(number, ttft_ms=500) for number in range(3)]
+    assert judged([*slow, merged(50, 100, span_ms=49)]).problems == ()
+    assert judged([*slow, merged(50, 100, span_ms=51)]).is_late
 
 
 def test_without_any_token_none_shares_a_time() -> None:
@@ -192,13 +202,18 @@ def test_nearly_all_arrivals_are_enough() -> None:
 
 
 def test_fewer_arrivals_than_were_asked_for_are_a_problem() -> None:
-    # With answers so slow that no single request counts as late.
-    health = judged([replace(one, token_ns=(one.due_ns + 500 * MS,)) for one in slipping(by_ms=20)])
-    assert health.arrivals == pytest.approx(1000 / 1020)
+    health = judged([replace(one, token_ns=(one.due_ns + 500 * MS,)) for one in slipping(by_ms=60)])
+    assert health.arrivals == pytest.approx(1000 / 1060)
     assert health.is_late
-    assert health.problems == (
-        f"98.0% of the arrivals per second that were asked for were achieved (limit 99%): {ADVICE}",
+    assert health.problems[-1] == (
+        f"94.3% of the arrivals per second that were asked for were achieved (limit 99%): {ADVICE}"
     )
+
+
+def test_a_short_run_may_miss_a_few_milliseconds_of_its_time() -> None:
+    slipped = slipping(by_ms=9, count=2)
+    assert judged(slipped).arrivals < 0.99
+    assert judged(slipped).problems == ()
 
 
 def test_the_order_of_the_traces_does_not_matter_to_the_arrivals() -> None:
