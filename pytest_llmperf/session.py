@@ -171,14 +171,12 @@ class PerformanceSession:
         for attempt in (1, 2):
             again = " (again: the load generator was late)" if attempt == 2 else ""
             self._listener.phase(f"{name}: {of}measuring at {point.label}{again}", point.expected_s)
-            before = launch.engine.counters(launch.control)
             driven = launch.client.run(workload, point, seed, warmth.latency_s)
             if not driven.health.is_late:
                 break
         timeline = Timeline.of(driven.traces, driven.started_ns, point.scheduled_s)
         if timeline.errors:
             launch.check_answering()
-        after = launch.engine.counters(launch.control)
         startup_s = launch.startup_s["first_answer"] if launch.startup_s else None
         measurement = Measurement(
             workload=workload,
@@ -190,15 +188,12 @@ class PerformanceSession:
             health=driven.health,
             percentile=self.settings.percentile,
         )
-        # Of the common names, these two are totals; the others are moments.
-        totals = ("prompt_tokens", "cached_prompt_tokens")
-        grown = {name: after[name] - before.get(name, 0.0) for name in totals if name in after}
         return Run(
             self._launch_number(launch),
             self._round + 1,
             measurement,
             dataclasses.asdict(warmth),
-            grown,
+            driven.counters,
             attempt,
         )
 

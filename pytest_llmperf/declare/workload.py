@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import random
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pytest_llmperf.declare.dataset import Dataset, read_dataset
-from pytest_llmperf.declare.lengths import Lengths, check_lengths, least_tokens, most_tokens
+from pytest_llmperf.declare.lengths import Lengths, check_lengths, draw_length, least_tokens, most_tokens
 from pytest_llmperf.declare.load import finite_number
 from pytest_llmperf.declare.sampling import Sampling, check_sampling
 from pytest_llmperf.declare.trace_file import TraceFile, read_trace
 from pytest_llmperf.errors import DeclarationError
 
 T = TypeVar("T")
+_DRAWS = 200
 PathLike = str | os.PathLike[str]
 
 
@@ -75,11 +78,23 @@ class Workload:
     def most_output_tokens(self) -> int:
         """The length of the longest answer that may be asked for."""
         most = [most_tokens(self.output_tokens)] if self.output_tokens is not None else []
+        return max(most + self._told_output_tokens)
+
+    @property
+    def mean_output_tokens(self) -> float:
+        """About how long an answer is on average."""
+        if self._told_output_tokens:
+            return statistics.fmean(self._told_output_tokens)
+        rng = random.Random(0)
+        assert self.output_tokens is not None
+        return statistics.fmean(draw_length(self.output_tokens, rng) for _ in range(_DRAWS))
+
+    @property
+    def _told_output_tokens(self) -> list[int]:
+        """The lengths of answers that a file tells."""
         if self.dataset_file is not None:
-            most += [prompt.output_tokens or 0 for prompt in self.dataset_file.prompts]
-        if self.trace_file is not None:
-            most += [request.output_tokens for request in self.trace_file.requests]
-        return max(most)
+            return [prompt.output_tokens for prompt in self.dataset_file.prompts if prompt.output_tokens]
+        return [request.output_tokens for request in self.trace_file.requests] if self.trace_file else []
 
     def as_json(self) -> dict[str, Any]:
         """What was declared, lengths and chat always, the rest where it says something."""

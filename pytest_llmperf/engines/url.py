@@ -18,6 +18,13 @@ _COUNTERS = {
     "sglang:num_queue_reqs": "waiting",
     "llamacpp:requests_processing": "running",
     "llamacpp:requests_deferred": "waiting",
+    "vllm:prompt_tokens_total": "prompt_tokens",
+    "sglang:prompt_tokens_total": "prompt_tokens",
+    "llamacpp:prompt_tokens_total": "prompt_tokens",
+    "vllm:prefix_cache_hits_total": "cached_prompt_tokens",
+    "vllm:gpu_prefix_cache_hits_total": "cached_prompt_tokens",
+    "sglang:cached_tokens_total": "cached_prompt_tokens",
+    "llamacpp:prompt_tokens_cached_total": "cached_prompt_tokens",
 }
 # Below 1,000 lie special tokens and bytes; nearly every real vocabulary goes beyond 30,000.
 TOKEN_IDS = range(1000, 30_000)

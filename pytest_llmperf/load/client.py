@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from pytest_llmperf.declare.dataset import Dataset
 from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import Description, Engine
@@ -20,7 +23,7 @@ from pytest_llmperf.load.health import Health, examine
 from pytest_llmperf.load.job import Job
 from pytest_llmperf.load.loop import Watch
 from pytest_llmperf.load.requests import Requests, path_of
-from pytest_llmperf.load.schedule import arrival_offsets
+from pytest_llmperf.load.schedule import arrival_offsets, peak_rate
 from pytest_llmperf.load.target import Target
 from pytest_llmperf.load.workers import perform
 
@@ -28,6 +31,8 @@ from pytest_llmperf.load.workers import perform
 _BURST_SEED = 0
 _FIRST = Workload(input_tokens=16, output_tokens=8)
 _FIRST_CHAT = Workload(input_tokens=512, output_tokens=8, chat=True)  # a template may take hundreds
+# Of the common names of counters, these two are totals; the others are moments.
+_TOTALS = ("prompt_tokens", "cached_prompt_tokens")
 _REFUSALS = ("HTTP 400", "HTTP 422")
 _CLUMSY_REFUSALS = ("HTTP 500", "reset", "truncated")
 _OTHER_ANSWERS = ("no usage", "token count")
@@ -35,11 +40,13 @@ _OTHER_ANSWERS = ("no usage", "token count")
 
 @dataclass(frozen=True)
 class LoadRun:
-    """One load point driven once: what each request did, and how the generator did."""
+    """One load point driven once: what each request did, how the generator did, and by how much the engine's
+    own totals grew (``prompt_tokens``, ``cached_prompt_tokens``; what it does not count is missing)."""
 
     traces: tuple[Trace, ...]
     started_ns: int
     health: Health
+    counters: Mapping[str, float]
 
 
 class Client:
@@ -62,8 +69,11 @@ class Client:
         watch: Watch = lambda sent, ended: None,
         note: Note | None = None,
     ) -> None:
-        self._target, self._description = target, description
+        self._target, self._control = target, control
+        self._engine, self._description = engine, description
         self._timeout_s, self._workers, self._watch, self._note = timeout_s, workers, watch, note
+        self._used: Counter[Dataset | None] = Counter()
+        self._used_to_warm_up: Counter[Dataset | None] = Counter()
         self._dialect = Dialect(control, engine, description, timeout_s=timeout_s, note=note)
 
     def first_answer(self, chat: bool | None = None) -> Trace:
@@ -117,14 +127,25 @@ class Client:
 
     def burst(self, workload: Workload, count: int, concurrency: int | None = None) -> list[Trace]:
         """``count`` requests in a closed loop, all at once unless ``concurrency`` says less; of conversations
-        the first turns."""
-        at_once = min(count, concurrency or count)
-        job = self._job(workload, _BURST_SEED, concurrency=at_once, count=count, is_single=True)
+        the first turns, of a data set prompts from its end."""
+        last = -1 - self._used_to_warm_up[workload.dataset_file]
+        self._used_to_warm_up[workload.dataset_file] += count
+        job = self._job(
+            workload,
+            _BURST_SEED,
+            concurrency=min(count, concurrency or count),
+            count=count,
+            first=last,
+            step=-1,
+            is_single=True,
+        )
         return list(perform(job, 1, self._watch).traces)
 
     def run(self, workload: Workload, point: LoadPoint, seed: int, latency_s: float | None = None) -> LoadRun:
         """Drive one load point, its arrivals and lengths from ``seed``, the contents of its prompts from
-        nowhere but this moment. ``latency_s``: how long a request takes, as far as that is known."""
+        nowhere but this moment; of a data set those that no run before had, as far as there are any.
+        ``latency_s``: how long a request takes, as far as that is known."""
+        before = self._engine.counters(self._control)
         if point.concurrency is not None:
             job = self._job(
                 workload,
@@ -132,19 +153,29 @@ class Client:
                 concurrency=point.concurrency,
                 duration_s=point.duration_s,
                 count=point.requests,
+                first=self._used[workload.dataset_file],
             )
             rate = point.concurrency / latency_s if latency_s else 0.0
         else:
             traced = workload.trace_file.requests if workload.trace_file else ()
             offsets = arrival_offsets(point, seed, [request.at_s for request in traced]).tolist()
-            job = self._job(workload, seed, offsets_s=offsets)
-            rate = len(offsets) / max(1.0, offsets[-1])
+            job = self._job(workload, seed, offsets_s=offsets, first=self._used[workload.dataset_file])
+            rate = peak_rate(offsets)
         outcome = perform(job, self._workers or self._processes(workload, rate), self._watch)
-        health = examine(outcome.account, outcome.traces, is_open_loop=point.concurrency is None)
-        return LoadRun(outcome.traces, outcome.account.started_ns, health)
+        if workload.dataset_file is not None:
+            self._used[workload.dataset_file] += len(outcome.traces)
+        after = self._engine.counters(self._control)
+        grown = {name: after[name] - before.get(name, 0.0) for name in _TOTALS if name in after}
+        is_open_loop = point.concurrency is None
+        health = examine(outcome.account, outcome.traces, is_open_loop=is_open_loop, counted=grown)
+        return LoadRun(outcome.traces, outcome.account.started_ns, health, grown)
+
+    def _unused(self, dataset: Dataset | None) -> int:
+        """How many prompts of a data set, from its start, were sent in no warm-up."""
+        return len(dataset.prompts) - self._used_to_warm_up[dataset] if dataset else 0
 
     def _processes(self, workload: Workload, rate: float) -> int:
-        tokens_per_s = rate * workload.turns * workload.most_output_tokens
+        tokens_per_s = rate * workload.turns * workload.mean_output_tokens
         return processes_for(tokens_per_s, rate * workload.turns, is_secure=self._target.tls is not None)
 
     def _job(self, workload: Workload, seed: int, **load: Any) -> Job:
@@ -159,6 +190,7 @@ class Client:
             seed,
             run_key=secrets.token_hex(16),
             knows_lengths=dialect.knows_prompt_lengths,
+            unused=self._unused(workload.dataset_file),
         )
         # A stream event is some 200 to 500 bytes; far beyond that, it is no answer to this request.
         limit_bytes = 1_000_000 + 20_000 * workload.most_output_tokens

@@ -19,6 +19,7 @@ MAX_CLOCK_DRIFT_MS = 1.0
 MAX_CLOCK_DRIFT_PPM = 500
 MAX_CACHED_SHARE = 0.05
 CACHE_BLOCK_TOKENS = 64
+NOTHING: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,10 @@ class Health:
     problems: tuple[str, ...]
 
 
-def examine(account: Account, traces: Sequence[Trace], *, is_open_loop: bool) -> Health:
-    """Judge the generator by what it did."""
+def examine(
+    account: Account, traces: Sequence[Trace], *, is_open_loop: bool, counted: Mapping[str, float] = NOTHING
+) -> Health:
+    """Judge the generator by what it did; ``counted``: by how much the engine's own totals grew."""
     lags = [trace.handed_ns - trace.due_ns for trace in traces if trace.handed_ns]
     waits = [trace.sent_ns - trace.handed_ns for trace in traces if trace.sent_ns]
     ttfts = [trace.token_ns[0] - trace.due_ns for trace in traces if trace.token_ns]
@@ -88,7 +91,7 @@ def examine(account: Account, traces: Sequence[Trace], *, is_open_loop: bool) ->
             f"and got their time, which may be over {limit_ms:.1f} ms too late"
         )
     late = [*(f"{problem}: {_advice(figures)}" for problem in late), *_drift(figures, span_ms)]
-    cached = _cached_share(traces)
+    cached = max(_cached_share(traces), _counted_share(traces, counted))
     wrong = [trace for trace in traces if _has_wrong_length(trace)]
     return Health(
         **figures,
@@ -129,14 +132,18 @@ def _has_wrong_length(trace: Trace) -> bool:
     )
 
 
+def _allowed(trace: Trace) -> int:
+    """How many tokens of a prompt may come from a cache: what is shared, and as engines cache in blocks, all
+    of the last block that is partly shared."""
+    shared = trace.request.shared_tokens
+    return shared and shared + CACHE_BLOCK_TOKENS
+
+
 def _cached_share(traces: Sequence[Trace]) -> float:
     hits = prompts = 0
     for trace in traces:
         if trace.cached_tokens is not None and trace.prompt_tokens:
-            # Engines cache in blocks, so the last block that is partly shared may be known as a whole.
-            shared = trace.request.shared_tokens
-            allowed = shared and shared + CACHE_BLOCK_TOKENS
-            hits += max(0, min(trace.cached_tokens, trace.prompt_tokens) - allowed)
+            hits += max(0, min(trace.cached_tokens, trace.prompt_tokens) - _allowed(trace))
             prompts += trace.prompt_tokens
     return hits / max(1, prompts)
 
@@ -150,6 +157,15 @@ def _why_not_cached(traces: Sequence[Trace]) -> str:
             "engine's prefix cache off, or give a larger data set and one load point"
         )
     return f"every prompt was new {limit}: is a proxy or a second client using the same server?"
+
+
+def _counted_share(traces: Sequence[Trace], counted: Mapping[str, float]) -> float:
+    """The same by the engine's counters; 0 where it has none, or where they count other clients as well."""
+    prompts = sum(trace.prompt_tokens or 0 for trace in traces)
+    if not prompts or counted.get("prompt_tokens", 0.0) > (1 + MAX_CACHED_SHARE) * prompts:
+        return 0.0
+    allowed = sum(map(_allowed, traces))
+    return min(1.0, max(0.0, counted.get("cached_prompt_tokens", 0.0) - allowed) / prompts)
 
 
 def _lateness(figures: Mapping[str, float], limit_ms: float) -> list[str]:

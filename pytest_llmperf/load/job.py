@@ -43,14 +43,13 @@ class Job:
 
     def share(self, index: int, of: int) -> Job:
         """Share ``index`` of ``of``: every ``of``-th arrival of the one schedule, or that many streams."""
+        share = replace(self, first=self.first + index * self.step, step=self.step * of)
         if self.offsets_s is not None:
-            return replace(self, offsets_s=self.offsets_s[index::of], first=index, step=of)
+            return replace(share, offsets_s=self.offsets_s[index::of])
         return replace(
-            self,
+            share,
             concurrency=_portion(self.concurrency, index, of),
             count=None if self.count is None else _portion(self.count, index, of),
-            first=index,
-            step=of,
         )
 
 

@@ -21,16 +21,18 @@ from pytest_llmperf.load.target import Target
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 LENGTH = 1_234_567
 """Stands for the number of output tokens in ``Requests.length_fields``."""
+ANY = 1 << 40
 
 
 @dataclass(frozen=True)
 class Requests:
     """The source of the requests of one run; it can be pickled.
 
-    What they look like comes from ``seed`` (lengths, which prefix, the order of a data set), and what they
+    What they look like comes from ``seed`` (lengths, which prefix), and what they
     say from ``run_key``, a fresh secret of the run. Request k is the same whoever makes it, so several
     processes can share a run. ``length_fields`` are those of the body that make an answer exactly ``LENGTH``
     tokens long. ``knows_lengths``: whether the server counts the prompts' tokens as they were made.
+    ``unused``: the numbers below it are prompts of a data set that the server has not seen.
     """
 
     target: Target
@@ -41,9 +43,10 @@ class Requests:
     seed: int
     run_key: str
     knows_lengths: bool = True
+    unused: int = 0
 
     def make(self, number: int) -> Request:
-        """Request ``number`` (0, 1, …), or the first turn of that conversation.
+        """Request ``number``, or the first turn of that conversation; 0, 1, … of a run, −1, −2, … to warm up.
 
         Raises :class:`~pytest_llmperf.errors.EngineError` if a prompt of its length cannot be made.
         """
@@ -116,7 +119,7 @@ class Requests:
         return self._request(body, number, traced.output_tokens, input_tokens, shared)
 
     def _quoted(self, dataset: Dataset, number: int) -> Request:
-        """A prompt of the data set, in an order from the seed; after the last one it begins anew."""
+        """A prompt of the data set, always in the same order; after the last one it begins anew."""
         prompt = dataset.prompts[self._order[number % len(self._order)]]
         output_tokens = prompt.output_tokens
         if output_tokens is None:
@@ -125,13 +128,15 @@ class Requests:
             output_tokens = draw_length(self.workload.output_tokens, rng)
         is_text = prompt.messages is None
         body = asking(prompt.text, self.workload.chat) if is_text else {"messages": prompt.messages}
-        return self._request(body, number, output_tokens, None, self.prompts.shared_tokens)
+        # What prompts that nobody sent before have in common, they have in common in real life as well.
+        shared = ANY if 0 <= number < self.unused else self.prompts.shared_tokens
+        return self._request(body, number, output_tokens, None, shared)
 
     @cached_property
     def _order(self) -> list[int]:
         assert self.workload.dataset_file is not None
         size = len(self.workload.dataset_file.prompts)
-        return random.Random(f"{self.seed} order").sample(range(size), size)
+        return random.Random(self.workload.dataset_file.file.digest).sample(range(size), size)
 
     # -- one request --------------------------------------------------------------------------------
 
@@ -156,7 +161,7 @@ class Requests:
             **dict(self.workload.sampling),
             **_exact(self.length_fields, output_tokens),
         }
-        name = f"llmperf-{self.run_key[:8]}-{number}"
+        name = f"llmperf-{self.run_key[:8]}-" + (f"{number}" if number >= 0 else f"w{-number}")
         if self.workload.turns > 1:
             name += f"-t{turn}"
         return Request(

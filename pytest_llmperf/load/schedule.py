@@ -38,6 +38,13 @@ def arrival_offsets(point: LoadPoint, seed: int, trace_s: Sequence[float] = ()) 
     return _ramped(steady, point.rate, point.scheduled_s) if isinstance(point.rate, Ramp) else steady
 
 
+def peak_rate(offsets_s: Sequence[float]) -> float:
+    """Arrivals per second in the busiest tenth of a schedule, or in its busiest second if that is longer."""
+    window_s = max(1.0, offsets_s[-1] / 10)
+    counts = np.bincount((np.asarray(offsets_s) / window_s).astype(np.int64))
+    return float(counts.max() / window_s)
+
+
 def _steady(point: LoadPoint, rate: float, seed: int) -> Times:
     """The arrivals at a rate that does not change.
 

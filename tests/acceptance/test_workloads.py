@@ -99,3 +99,39 @@ def test_replay(llmperf):
     result.stdout.fnmatch_lines(
         ["E *DeclarationError: replay ×2: needs a workload with a trace: Workload(trace=…)"]
     )
+
+
+def test_conversations_go_on_with_the_answers_of_the_engine(project: Project) -> None:
+    project.write(
+        test_it=HEAD
+        + """
+@sweep(rates=[4], arrivals="constant", requests=4)
+def test_talk(llmperf):
+    llmperf(Workload(input_tokens=60, output_tokens=6, chat=True, turns=3, think_s=0.1))
+
+@sweep(concurrency=[2], requests=6)
+def test_talk_in_a_closed_loop(llmperf):
+    llmperf(Workload(input_tokens=60, output_tokens=6, chat=True, turns=3))
+"""
+    )
+    project.run("--llmperf", "--llmperf-workers", "2")
+    open_loop, closed_loop = project.records()[0]["tests"]
+    (run,) = open_loop["points"][0]["runs"]
+    # Four conversations of three turns; in the closed loop it is the turns that count.
+    assert (run["requests"], run["errors"]) == (12, {})
+    assert run["health"]["processes"] == 2
+    assert run["health"]["wrong_prompt_lengths"] == 0
+    # Each turn is longer than the one before: at least what was said and answered.
+    assert run["counters"]["prompt_tokens"] + run["counters"].get("cached_prompt_tokens", 0) > 4 * 3 * 60
+    (run,) = closed_loop["points"][0]["runs"]
+    assert (run["requests"], run["errors"]) == (6, {})
+
+
+def test_a_load_that_one_process_can_drive_is_driven_by_one(project: Project) -> None:
+    project.write(
+        test_it=HEAD + "def test_it(llmperf):\n    llmperf(Workload(input_tokens=16, output_tokens=4), "
+        "concurrency=2, requests=4)\n"
+    )
+    project.run("--llmperf")
+    (run,) = project.records()[0]["tests"][0]["points"][0]["runs"]
+    assert run["health"]["processes"] == 1

@@ -177,7 +177,7 @@ def test_every_prompt_is_new_and_exactly_as_long_as_asked(workload: Workload) ->
     prompts = {str(served.body["messages" if workload.chat else "prompt"]) for served in asked}
     assert len(prompts) == 24
     assert len(server_ids := {served.request_id for served in asked}) == 24
-    assert all(re.fullmatch(r"llmperf-[0-9a-f]{8}-\d+", request_id) for request_id in server_ids)
+    assert all(re.fullmatch(r"llmperf-[0-9a-f]{8}-w\d+", request_id) for request_id in server_ids)
 
 
 def test_a_chat_is_one_message_of_the_user() -> None:
@@ -395,3 +395,50 @@ def test_words_are_calibrated_once_for_each_endpoint() -> None:
         client.burst(COMPLETION, count=1)
         lengths = {trace.prompt_tokens for trace in client.burst(CHAT, 2) + client.burst(COMPLETION, 2)}
     assert lengths == {32}
+
+
+def test_no_prompt_of_a_data_set_is_sent_twice_as_long_as_there_are_others(tmp_path: Path) -> None:
+    (path := tmp_path / "p.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": f"{number} " * 200}) for number in range(30))
+    )
+    workload = Workload(dataset=path, output_tokens=4)
+    with TruthServer(has_prefix_cache=True) as server, client_of(server.url) as client:
+        client.burst(workload, count=4)
+        first = client.run(workload, LoadPoint(concurrency=2, requests=10), seed=1)
+        client.burst(workload, count=4)
+        second = client.run(workload, LoadPoint(rate=100, requests=12), seed=2)
+        sent = [served.body["prompt"] for served in in_order(server) if "prompt" in served.body]
+        assert len(sent) == len(set(sent)) == 30
+        third = client.run(workload, LoadPoint(concurrency=1, requests=10), seed=3)
+    assert [run.health.cached_prompt_share for run in (first, second)] == [0, 0]
+    assert third.health.cached_prompt_share > 0.5
+
+
+class Counting(OpenAiServer):
+    """An engine whose own totals grow by these amounts in each run."""
+
+    def __init__(self, prompt_tokens: float, cached_prompt_tokens: float) -> None:
+        self._grown = {"prompt_tokens": prompt_tokens, "cached_prompt_tokens": cached_prompt_tokens}
+        self._asked = 0
+
+    def counters(self, client: httpx.Client) -> dict[str, float]:
+        self._asked += 1
+        return {name: 1000 + self._asked * value for name, value in self._grown.items()} | {"running": 0}
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "cached_prompt_tokens", "share"),
+    [(320, 0, 0), (320, 10, 10 / 320), (320, 160, 0.5), (160, 160, 0.5), (3200, 160, 0)],
+    ids=["none", "few", "half", "not counted as processed", "another client's as well"],
+)
+def test_the_engines_own_counters_tell_of_cached_prompts(
+    prompt_tokens: float, cached_prompt_tokens: float, share: float
+) -> None:
+    with TruthServer() as server, httpx.Client(base_url=server.url, trust_env=False) as control:
+        engine = Counting(prompt_tokens, cached_prompt_tokens)
+        description = Description(MODEL, None, token_ids=IDS)
+        client = Client(Target.of(server.url), control, engine, description, timeout_s=30)
+        run = client.run(COMPLETION, LoadPoint(concurrency=2, requests=10), seed=1)
+    assert run.counters == {"prompt_tokens": prompt_tokens, "cached_prompt_tokens": cached_prompt_tokens}
+    assert run.health.cached_prompt_share == pytest.approx(share)
+    assert any("prefix cache" in problem for problem in run.health.problems) == (share > 0.05)

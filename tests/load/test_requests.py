@@ -20,7 +20,7 @@ from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.job import Job
 from pytest_llmperf.load.prompts import Prompts, TokenIdPrompts, WordPrompts
 from pytest_llmperf.load.request import Request
-from pytest_llmperf.load.requests import LENGTH, Requests
+from pytest_llmperf.load.requests import ANY, LENGTH, Requests
 from pytest_llmperf.load.target import Target
 from pytest_llmperf.load.workers import perform
 from tests.servers import TruthServer
@@ -292,7 +292,7 @@ def dataset(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_data_set_is_sent_in_an_order_of_the_seed_and_then_again(dataset: Path) -> None:
+def test_a_data_set_is_always_sent_in_the_same_mixed_order_and_then_again(dataset: Path) -> None:
     workload = Workload(dataset=dataset, output_tokens=5, chat=True)
     made = [requests_of(workload, WORDS).make(number) for number in range(62)]
     asked = [str(body(request)["messages"]) for request in made]
@@ -301,8 +301,19 @@ def test_a_data_set_is_sent_in_an_order_of_the_seed_and_then_again(dataset: Path
     rerun = requests_of(workload, WORDS, run_key="b" * 32)
     assert [str(body(rerun.make(number))["messages"]) for number in range(31)] == asked[:31]
     other = requests_of(workload, WORDS, seed=2)
-    assert [str(body(other.make(number))["messages"]) for number in range(31)] != asked[:31]
+    assert [str(body(other.make(number))["messages"]) for number in range(31)] == asked[:31]
+    in_file = (
+        [str(prompt.messages) for prompt in workload.dataset_file.prompts] if workload.dataset_file else []
+    )
+    assert asked[:31] != in_file
     assert len({request.id for request in made}) == 62
+
+
+def test_only_prompts_that_the_server_has_not_seen_may_come_from_its_cache(dataset: Path) -> None:
+    workload = Workload(dataset=dataset, output_tokens=5, chat=True)
+    source = replace(requests_of(workload, WORDS), unused=20)
+    may = [number for number in range(-31, 62) if source.make(number).shared_tokens == ANY]
+    assert may == list(range(20))
 
 
 def test_a_prompt_of_a_data_set_is_sent_as_it_is_and_says_how_long_its_answer_is(dataset: Path) -> None:
