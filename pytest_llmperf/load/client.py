@@ -129,7 +129,8 @@ class Client:
         """``count`` requests in a closed loop, all at once unless ``concurrency`` says less; of conversations
         the first turns, of a data set prompts from its end."""
         last = -1 - self._used_to_warm_up[workload.dataset_file]
-        self._used_to_warm_up[workload.dataset_file] += count
+        if workload.dataset_file is not None:
+            self._used_to_warm_up[workload.dataset_file] += count
         job = self._job(
             workload,
             _BURST_SEED,

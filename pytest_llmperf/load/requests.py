@@ -161,7 +161,7 @@ class Requests:
             **dict(self.workload.sampling),
             **_exact(self.length_fields, output_tokens),
         }
-        name = f"llmperf-{self.run_key[:8]}-" + (f"{number}" if number >= 0 else f"w{-number}")
+        name = f"llmperf-{self.run_key[:8]}-" + (f"{number}" if number >= 0 else f"w{-1 - number}")
         if self.workload.turns > 1:
             name += f"-t{turn}"
         return Request(
