@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+
+from bench.clients.levels import Level
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,18 @@ class Errors:
 
 
 Pair = tuple[Told, Served]
+
+
+def read_log(log: Path, level: Level) -> tuple[list[Served], float]:
+    """What the server did, and the p99 of its own lateness in ms."""
+    served, late_ns = [], [np.zeros(1)]
+    for line in log.read_text().splitlines():
+        one = json.loads(line)
+        moments = np.array(one["token_ns"], dtype=np.int64)
+        rhythm = level.ttft_ms * 1e6 + np.arange(len(moments)) * level.itl_ms * 1e6
+        late_ns.append(moments - one["read_ns"] - rhythm)
+        served.append(Served(one["id"], one["arrived_ns"], tuple(one["token_ns"])))
+    return served, float(np.percentile(np.concatenate(late_ns), 99)) / 1e6
 
 
 def compare(account: Account, served: Sequence[Served], rate: float, requests: int) -> Errors:

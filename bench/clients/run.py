@@ -25,12 +25,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import trustme
 
 from bench.clients.adapters import Client, Run, all_clients
 from bench.clients.environments import python_of, write_tokenizer
-from bench.clients.errors import Served, compare
+from bench.clients.errors import compare, read_log
 from bench.clients.levels import LEVELS, Level
 from bench.clients.process import run_pinned
 from bench.clients.tables import Result, report
@@ -114,18 +113,6 @@ class Sitting:
         return dataclasses.replace(
             result, errors=errors, matched_by=account.matched_by, ttft_from=account.ttft_from
         )
-
-
-def read_log(log: Path, level: Level) -> tuple[list[Served], float]:
-    """What the server did, and the p99 of its own lateness in ms."""
-    served, late_ns = [], [np.zeros(1)]
-    for line in log.read_text().splitlines():
-        one = json.loads(line)
-        moments = np.array(one["token_ns"], dtype=np.int64)
-        rhythm = level.ttft_ms * 1e6 + np.arange(len(moments)) * level.itl_ms * 1e6
-        late_ns.append(moments - one["read_ns"] - rhythm)
-        served.append(Served(one["id"], one["arrived_ns"], tuple(one["token_ns"])))
-    return served, float(np.percentile(np.concatenate(late_ns), 99)) / 1e6
 
 
 def main() -> None:

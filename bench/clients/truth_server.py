@@ -185,6 +185,7 @@ class Server:
         self._ttft_ns, self._itl_ns = round(settings.ttft_ms * 1e6), round(settings.itl_ms * 1e6)
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         # Accepted sockets inherit both.
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._listener.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
@@ -322,7 +323,7 @@ class Server:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--port", type=int, default=0, help="0: any; it is printed")
+    parser.add_argument("--port", type=int, default=0, help="0: any; it is printed; several may share one")
     parser.add_argument("--ttft-ms", type=float, default=20.0)
     parser.add_argument("--itl-ms", type=float, default=10.0)
     parser.add_argument("--log", type=Path, help="JSON lines are appended when it stops or is told to flush")

@@ -1,25 +1,21 @@
-"""From the stamped bytes of a response to the times of its tokens; runs after the measurement.
-
-HTTP/1.1 (RFC 9112: chunked, with a length, or until the connection closes) around server-sent events
-(https://html.spec.whatwg.org/multipage/server-sent-events.html) around OpenAI's streaming objects. Any way
-of splitting the bytes gives the same events, each with the time of the read that completed it.
-"""
+"""From the stamped bytes of a response to the times of its tokens; runs after the measurement."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_llmperf.load.exchange import Exchange
 from pytest_llmperf.load.request import Request
+from pytest_llmperf.load.response import Response, ResponseError, quote
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
-_STATUS = re.compile(r"[0-9]{3}")
-_MAX_HEAD = 64 * 1024
+# What stands in a JSON string as it is.
+_PLAIN = re.compile(rb"[ !#-\[\]-~]+")
+_MAX_FRAMES = 8
 MERGE_NS = 2_000_000
 
 
@@ -53,18 +49,14 @@ class Trace:
         return self.error.partition(":")[0] if self.error else None
 
 
-class ResponseError(Exception):
-    """The response is not what was asked for; ``str()`` is ``kind: detail``."""
-
-
 def decode(exchange: Exchange) -> Trace:
     """Read one exchange; never raises for what a server sent."""
-    stream, response = _Stream(), _Response(exchange.reads)
+    stream, response = _Stream(), Response(exchange.reads)
     error = exchange.failure
     if error is None and not exchange.sent_ns:
         error = "reset: the connection was closed before the request was due"
     try:
-        for index, event in _events(response.body()):
+        for index, event in response.events():
             stream.take(index, event)
         if error is None:
             stream.check(exchange.request.output_tokens)
@@ -93,11 +85,11 @@ def answer(reads: Sequence[tuple[int, bytes]]) -> str | None:
     """The text of a whole answer without its reasoning; None for one that broke off or was refused."""
     stream = _Stream()
     try:
-        for index, event in _events(_Response(reads).body()):
+        for index, event in Response(reads).events():
             stream.take(index, event)
     except ResponseError:
         return None
-    return "".join(stream.text) if stream.is_whole else None
+    return stream.text if stream.is_whole else None
 
 
 def _merged(exchange: Exchange, text_reads: Sequence[int]) -> tuple[int, ...]:
@@ -116,23 +108,36 @@ class _Stream:
     def __init__(self) -> None:
         self.text_reads: list[int] = []
         """The index of the read that completed each event with text."""
-        self.text: list[str] = []
         self.is_whole = False
         self._usage: dict[str, Any] = {}
+        self._text: list[bytes | str] = []
+        self._frame = (b"", b"")
+        self._frames = 0
 
     def take(self, read: int, data: bytes) -> None:
+        before, after = self._frame
+        if before and data.startswith(before) and data.endswith(after):
+            end = len(data) - len(after)
+            if _PLAIN.fullmatch(data, len(before), end):
+                # The event before but for its text, which is all that is to be known of this one.
+                self.text_reads.append(read)
+                self._text.append(data[len(before) : end])
+                return
         if data == b"[DONE]":
             self.is_whole = True
-            return
+        else:
+            self._take_object(read, data)
+
+    def _take_object(self, read: int, data: bytes) -> None:
         try:
             event = json.loads(data)
             problem = json.dumps(event["error"]) if isinstance(event, dict) and event.get("error") else None
         except (ValueError, RecursionError):
-            raise ResponseError(f"malformed: an event that is not JSON: {_quote(data)}") from None
+            raise ResponseError(f"malformed: an event that is not JSON: {quote(data)}") from None
         if not isinstance(event, dict):
-            raise ResponseError(f"malformed: an event that is not an object: {_quote(data)}")
+            raise ResponseError(f"malformed: an event that is not an object: {quote(data)}")
         if problem is not None:
-            raise ResponseError(f"stream error: {_quote(problem.encode())}")
+            raise ResponseError(f"stream error: {quote(problem.encode())}")
         if isinstance(event.get("usage"), dict):
             self._usage = event["usage"]
         choices = event.get("choices")
@@ -142,7 +147,15 @@ class _Stream:
                     self.is_whole = True
                 if _has_text(choice):
                     self.text_reads.append(read)
-                    self.text.append(_content(choice))
+                    self._text.append(_content(choice))
+        if self._frames < _MAX_FRAMES and not self.is_whole and not self._usage:
+            self._frame = _frame_of(data, choices)
+            self._frames += 1
+
+    @property
+    def text(self) -> str:
+        """All text but for the reasoning."""
+        return "".join(piece if isinstance(piece, str) else piece.decode() for piece in self._text)
 
     def check(self, expected_tokens: int) -> None:
         """Whether the stream ended whole, with the tokens that were asked for."""
@@ -195,136 +208,17 @@ def _content(choice: dict[str, Any]) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _quote(data: bytes, limit: int = 200) -> str:
-    text = " ".join(data.decode(errors="replace").split())
-    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+def _frame_of(data: bytes, choices: Any) -> tuple[bytes, bytes]:
+    """What surrounds the text of an event that has nothing else to tell; empty if it is not that simple.
 
-
-def _events(body: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """The ``data`` of each server-sent event with the index of the read that completed it."""
-    buffer = b""
-    data: list[bytes] = []
-    index = 0
-    after_cr = False
-    for index, piece in body:
-        if not piece:
-            continue
-        # A \r ends its line at once, not when it is known whether a \n follows.
-        buffer += piece.removeprefix(b"\n") if after_cr else piece
-        after_cr = piece.endswith(b"\r")
-        start = 0
-        for end in _LINE_END.finditer(buffer):
-            line = buffer[start : end.start()]
-            start = end.end()
-            if line:
-                _collect(line, data)
-            elif data:
-                yield index, b"\n".join(data)
-                data.clear()
-        buffer = buffer[start:]
-    if buffer:
-        _collect(buffer, data)
-    # The specification drops an event without its blank line; the end mark is accepted without one.
-    if data == [b"[DONE]"]:
-        yield index, data[0]
-    elif data:
-        raise ResponseError(f"truncated: the stream ended within an event: {_quote(data[0])}")
-
-
-def _collect(line: bytes, data: list[bytes]) -> None:
-    field, _, value = line.partition(b":")
-    if field == b"data":
-        data.append(value.removeprefix(b" "))
-
-
-class _Response:
-    """The head of a response and the way to its body. ``status`` is None until it is known."""
-
-    def __init__(self, reads: Sequence[tuple[int, bytes]]) -> None:
-        self.status: int | None = None
-        self._reads = reads
-
-    def body(self) -> Iterator[tuple[int, bytes]]:
-        """The pieces of the body of a 200 event stream, each with the index of its read.
-
-        Raises :class:`ResponseError` for any other response, quoting it.
-        """
-        if not self._reads:
-            raise ResponseError("truncated: the connection was closed without an answer")
-        remaining = ((index, data) for index, (_, data) in enumerate(self._reads))
-        index, head = next(remaining)
-        while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD and (read := next(remaining, None)):
-            index, head = read[0], head + read[1]
-        if not head.startswith(b"HTTP/1."):
-            raise ResponseError(f"not HTTP: {_quote(head)}")
-        before, found, rest = head.partition(b"\r\n\r\n")
-        if not found:
-            raise ResponseError("truncated: the response ended within its head")
-        self.status, headers = _parse_head(before)
-        pieces: Iterator[tuple[int, bytes]] = itertools.chain([(index, rest)], remaining)
-        if "chunked" in headers.get("transfer-encoding", "").lower():
-            pieces = _dechunk(pieces)
-        if self.status != 200:
-            raise ResponseError(_refusal(self.status, headers, pieces))
-        if not headers.get("content-type", "").lower().startswith("text/event-stream"):
-            content = b"".join(piece for _, piece in pieces)
-            raise ResponseError(
-                f"not a stream: the answer is {headers.get('content-type', 'untyped')!r}: {_quote(content)}"
-            )
-        yield from pieces
-
-
-def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
-    first, *lines = head.decode("latin-1").split("\r\n")
-    words = first.split(" ")
-    if len(words) < 2 or not _STATUS.fullmatch(words[1]):
-        raise ResponseError(f"not HTTP: {_quote(first.encode())}")
-    headers = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    return int(words[1]), headers
-
-
-def _refusal(status: int, headers: dict[str, str], pieces: Iterator[tuple[int, bytes]]) -> str:
-    if 300 <= status < 400:
-        return f"HTTP {status}: redirected to {headers.get('location', 'nowhere')!r}; name that URL instead"
-    try:
-        content = b"".join(piece for _, piece in pieces)
-    except ResponseError:
-        content = b""
-    hint = " (LLMPERF_API_KEY is the key that is sent)" if status in (401, 403) else ""
-    return f"HTTP {status}: {_quote(content)}{hint}"
-
-
-def _dechunk(pieces: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """The chunks' contents, as far as they have come with each piece (RFC 9112, 7.1)."""
-    buffer = b""
-    remaining = 0
-    for index, piece in pieces:
-        buffer += piece
-        while buffer:
-            if remaining > 2:
-                content = buffer[: remaining - 2]
-                yield index, content
-                buffer = buffer[len(content) :]
-                remaining -= len(content)
-            elif remaining:
-                skipped = min(remaining, len(buffer))
-                buffer = buffer[skipped:]
-                remaining -= skipped
-            else:
-                line, found, rest = buffer.partition(b"\r\n")
-                if not found:
-                    break
-                remaining = _chunk_size(line) + 2
-                buffer = rest
-                if remaining == 2:
-                    return
-
-
-def _chunk_size(line: bytes) -> int:
-    digits = line.partition(b";")[0].strip()
-    if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", digits):
-        raise ResponseError(f"malformed: a chunk of size {_quote(digits)}")
-    return int(digits, 16)
+    Any event that differs from this one in nothing but the plain characters of a JSON string means the same
+    with another text.
+    """
+    if isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], dict):
+        text = _content(choices[0]).encode(errors="replace")
+        quoted = b'"' + text + b'"'
+        if _PLAIN.fullmatch(text) and data.count(quoted) == 1:
+            before, _, after = data.partition(quoted)
+            if before.rstrip().endswith((b'"text":', b'"content":')):
+                return before + b'"', b'"' + after
+    return b"", b""

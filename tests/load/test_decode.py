@@ -11,6 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pytest_llmperf.load import decode as decode_module
+from pytest_llmperf.load import response as response_module
 from pytest_llmperf.load.decode import MERGE_NS, Trace, answer, decode
 from pytest_llmperf.load.exchange import Exchange
 from pytest_llmperf.load.request import Request
@@ -95,7 +97,28 @@ def responses(draw: st.DrawFn) -> Response:
     return Response(raw + b"0\r\n\r\n", tuple(places[place] for place in completed), "".join(tokens))
 
 
-@given(responses(), st.lists(st.integers(0, 5_000), max_size=30))
+@st.composite
+def regular_responses(draw: st.DrawFn) -> Response:
+    """As nearly all servers answer: whole events of one line in each chunk, all much alike."""
+    frame = draw(
+        st.sampled_from(['{"choices":[{"text":%s,"finish_reason":null}]}', '{"choices":[{"text": %s}]}'])
+    )
+    tokens = draw(st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=12))
+    tails = [told(len(tokens)), DONE]
+    contents = [b"data: " + (frame % json.dumps(token)).encode() + b"\n\n" for token in tokens]
+    raw = head("200 OK", "text/event-stream", CHUNKED)
+    places: list[int] = []
+    while contents:
+        number = draw(st.integers(1, 3))
+        begin = len(raw) + len(f"{sum(map(len, contents[:number])):x}") + 2
+        places += [begin + end - 1 for end in itertools.accumulate(map(len, contents[:number]))]
+        raw += chunk(b"".join(contents[:number]))
+        contents = contents[number:]
+    raw += b"".join(map(chunk, tails)) + b"0\r\n\r\n"
+    return Response(raw, tuple(places), "".join(tokens))
+
+
+@given(responses() | regular_responses(), st.lists(st.integers(0, 5_000), max_size=30))
 def test_any_split_gives_the_same_tokens_each_stamped_by_the_read_that_completed_it(
     response: Response, cuts: list[int]
 ) -> None:
@@ -124,6 +147,24 @@ def test_of_the_events_of_a_read_all_but_the_last_are_merged_if_it_may_span_over
     )
     # A time is a time, however many share it.
     assert trace.token_ns == response.expected_stamps(reads)
+
+
+@given(
+    responses(), st.lists(st.integers(0, 5_000), max_size=10), st.integers(0, 5_000), st.binary(max_size=3)
+)
+def test_the_short_way_through_a_response_leads_where_the_long_one_does(
+    response: Response, cuts: list[int], place: int, instead: bytes
+) -> None:
+    """Also for one that was damaged somewhere."""
+    place %= len(response.raw)
+    for raw in (response.raw, response.raw[:place] + instead + response.raw[place + 1 :]):
+        reads = replace(response, raw=raw).reads(cuts)
+        short = decode(exchange(*reads, tokens=len(response.token_ends)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(response_module, "_regular_events", lambda reads, start: None)
+            patch.setattr(decode_module, "_frame_of", lambda data, choices: (b"", b""))
+            long = decode(exchange(*reads, tokens=len(response.token_ends)))
+        assert short == long
 
 
 @given(responses())
