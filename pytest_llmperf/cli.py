@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Never, TypeVar
 
 from pytest_llmperf.declare.lengths import parse_lengths
-from pytest_llmperf.declare.load import LoadPoint, Sweep, finite_number, read_rate
+from pytest_llmperf.declare.load import LoadPoint, Sweep, read_rate
 from pytest_llmperf.declare.order import Exit, Order
-from pytest_llmperf.declare.settings import parse_workers
+from pytest_llmperf.declare.settings import parse_workers, read_number, read_seconds, read_whole
 from pytest_llmperf.declare.subject import Subject, parse_subject
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.errors import DeclarationError
@@ -24,6 +26,7 @@ exit codes:
     1  the server failed: it cannot be reached, not one request was answered as asked, or it answers no more
     2  the command line is wrong, or a file cannot be written
     3  the run is invalid and says nothing about the server: the load generator was late, say
+   70  this program failed, which is a mistake of ours: please report it
   130  interrupted
 
 The table goes to the standard output, everything else to the standard error. LLMPERF_API_KEY is sent as
@@ -38,9 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from pytest_llmperf.driving import drive  # takes its time, and --help does not need it
 
         return drive(order)
+    except BrokenPipeError:  # whoever read the table has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.MEASURED
     except KeyboardInterrupt:
         print("\nllmperf: interrupted; this run is not kept", file=sys.stderr)
         return Exit.INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        return Exit.DEFECT
 
 
 class _Parser(argparse.ArgumentParser):
@@ -86,16 +95,18 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
     how_many.add_argument(
         "--concurrency",
         metavar="N",
-        type=_typed(_whole),
+        type=_typed(read_whole),
         help="closed loop: N requests at once, each sent when one has ended (default: 1)",
     )
     group.add_argument(
         "--duration",
         metavar="S",
-        type=_typed(_number),
+        type=_typed(read_number),
         help="seconds during which requests are sent (default: 30, unless --requests is given)",
     )
-    group.add_argument("--requests", metavar="N", type=_typed(_whole), help="send no more than N requests")
+    group.add_argument(
+        "--requests", metavar="N", type=_typed(read_whole), help="send no more than N requests"
+    )
     group.add_argument(
         "--arrivals",
         metavar="NAME",
@@ -138,7 +149,7 @@ def _add_requests(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--timeout",
         metavar="S",
-        type=_typed(_number),
+        type=_typed(read_seconds),
         default=120.0,
         help="seconds until a request is given up and counts as failed (default: 120)",
     )
@@ -148,31 +159,40 @@ def _order(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
     said = parser.parse_args(arguments)
     if said.arrivals is not None and said.rate is None:
         parser.error("--arrivals belongs to --rate: in a closed loop a request follows the one before it")
-    if said.timelines is not None and said.timelines == said.json:
+    # What a link points to, and not the link.
+    timelines, record = (path and path.resolve() for path in (said.timelines, said.json))
+    if timelines is not None and timelines == record:
         parser.error(f"--timelines and --json are the same file, {said.json}")
     return Order(
         server=said.server,
         workload=Workload(input_tokens=said.input_tokens, output_tokens=said.output_tokens, chat=said.chat),
-        point=_point(said),
+        point=_point(parser, said),
         seed=said.seed,
         model=said.model,
         timeout_s=said.timeout,
         warms_up=not said.no_warmup,
         workers=said.workers,
-        timelines=said.timelines and said.timelines.resolve(),  # what a link points to, and not the link
-        json=said.json and said.json.resolve(),
+        timelines=timelines,
+        json=record,
     )
 
 
-def _point(said: argparse.Namespace) -> LoadPoint:
-    (point,) = Sweep.of(
+def _point(parser: argparse.ArgumentParser, said: argparse.Namespace) -> LoadPoint:
+    try:
+        (point,) = _sweep(said).points()
+    except DeclarationError as error:
+        parser.error(str(error))
+    return point
+
+
+def _sweep(said: argparse.Namespace) -> Sweep:
+    return Sweep.of(
         rates=None if said.rate is None else [said.rate],
         concurrency=said.concurrency,
-        arrivals=said.arrivals or "constant",
+        arrivals=None if said.rate is None else said.arrivals or "constant",
         duration=said.duration,
         requests=said.requests,
-    ).points()
-    return point
+    )
 
 
 # --- what a word on the command line may be -----------------------------------------------------------
@@ -199,26 +219,9 @@ def _url(text: str) -> Subject:
         raise DeclarationError(str(error).removeprefix("engine ")) from None
 
 
-def _number(text: str) -> float:
-    try:
-        number = finite_number(float(text))
-    except ValueError:
-        number = None
-    if number is None or number <= 0:
-        raise DeclarationError(f"{text!r}: a number greater than 0")
-    return number
-
-
-def _whole(text: str) -> int:
-    number = _number(text)
-    if number != int(number):
-        raise DeclarationError(f"{text!r}: a whole number")
-    return int(number)
-
-
 def _rate(text: str) -> float | str:
     """A rate as a sweep takes it, which reads a ramp by itself."""
-    rate = text if ".." in text else _number(text)
+    rate = text if ".." in text else read_number(text)
     read_rate(rate)
     return rate
 

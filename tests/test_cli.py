@@ -105,7 +105,7 @@ def test_lengths_may_be_distributions() -> None:
         ),
         ((URL, "--rate", "0"), "argument --rate: '0': a number greater than 0"),
         ((URL, "--rate=-1"), "argument --rate: '-1': a number greater than 0"),
-        ((URL, "--rate", "fast"), "argument --rate: 'fast': a number greater than 0"),
+        ((URL, "--rate", "fast"), "argument --rate: 'fast' is not a number"),
         ((URL, "--rate", "nan"), "argument --rate: 'nan': a number greater than 0"),
         (
             (URL, "--rate", "1e9"),
@@ -129,7 +129,7 @@ def test_lengths_may_be_distributions() -> None:
             "argument --arrivals: arrivals='gamma': the shape is a number from 0.01 to 1000, as in gamma:0.5",
         ),
         ((URL, "--rate", "1..x"), "argument --rate: rates='1..x': a ramp is written as '1..10'"),
-        ((URL, "--timeout", "soon"), "argument --timeout: 'soon': a number greater than 0"),
+        ((URL, "--timeout", "soon"), "argument --timeout: 'soon' is not a number"),
         ((URL, "--workers", "many"), "argument --workers: 'many': auto, or a number of processes"),
         (
             (URL, "--arrivals", "poisson"),

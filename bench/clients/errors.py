@@ -114,7 +114,7 @@ def matched(account: Account, served: Sequence[Served]) -> list[Pair]:
     by_start = sorted(account.told, key=lambda told: told.started_ns)
     by_arrival = sorted(answered, key=lambda one: one.arrived_ns)
     # What the server answered before the run were probes of the client.
-    return list(zip(by_start, by_arrival[len(by_arrival) - len(by_start) :], strict=False))
+    return list(zip(by_start, by_arrival[max(0, len(by_arrival) - len(by_start)) :], strict=False))
 
 
 def _token_error(pairs: Iterable[Pair]) -> float | None:

@@ -27,7 +27,7 @@ class DataFile:
         raise DeclarationError(f"{self.name}:{line}: expected {expected}")
 
     def tokens(self, line: int, name: str, value: Any, least: int = 1) -> int:
-        """A number of tokens as a JSON value or a CSV field; below 1 it counts as 1."""
+        """A number of tokens as a JSON value or a CSV field; 0, where that may be, counts as 1."""
         try:
             number = None if isinstance(value, bool | float) else int(value)
         except (TypeError, ValueError):
@@ -43,12 +43,15 @@ def read_lines(path: str | os.PathLike[str], what: str) -> tuple[DataFile, list[
     A relative path is relative to the current directory. Raises :class:`DeclarationError` for a file that
     is missing, empty or no text in UTF-8.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise DeclarationError(f"{what}={path!r}: the path of a file")
     where = Path(path)
     try:
         content = where.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         seen_from = "" if where.is_absolute() else f" (seen from {Path.cwd()})"
-        raise DeclarationError(f"{what}={str(path)!r}: {error.strerror or error}{seen_from}") from None
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DeclarationError(f"{what}={str(path)!r}: {why}{seen_from}") from None
     file = DataFile(where.name, hashlib.sha256(content).hexdigest()[:8])
     try:
         text = content.decode("utf-8-sig")

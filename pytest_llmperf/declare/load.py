@@ -12,6 +12,9 @@ from pytest_llmperf.errors import DeclarationError
 
 ARRIVALS = ("poisson", "constant", "gamma:SHAPE")
 MIN_SHAPE, MAX_SHAPE = 0.01, 1000.0
+MAX_SECONDS = 7 * 24 * 3600
+MAX_CONCURRENCY = 100_000
+MAX_REQUESTS = 10_000_000
 
 T = TypeVar("T")
 
@@ -127,12 +130,10 @@ class Sweep:
             )
         return cls(
             rates=None if rates is None else _distinct("rates", rates, read_rate),
-            concurrency=None
-            if concurrency is None
-            else _distinct("concurrency", concurrency, lambda value: _whole("concurrency", value)),
+            concurrency=None if concurrency is None else _distinct("concurrency", concurrency, _concurrency),
             arrivals=None if arrivals is None else _arrivals(arrivals),
-            duration_s=None if duration is None else _positive("duration", duration),
-            requests=None if requests is None else _whole("requests", requests),
+            duration_s=None if duration is None else _seconds(duration),
+            requests=None if requests is None else _whole("requests", requests, MAX_REQUESTS),
             replay=None
             if replay is None
             else _distinct("replay", replay, lambda value: _positive("replay", value)),
@@ -167,7 +168,14 @@ class Sweep:
         if duration_s is None and self.requests is None:
             duration_s = 30.0
         if self.rates:
-            return [LoadPoint(rate, None, arrivals, duration_s, self.requests) for rate in self.rates]
+            points = [LoadPoint(rate, None, arrivals, duration_s, self.requests) for rate in self.rates]
+            for point in points:
+                if (point.mean_rate or 0) * point.scheduled_s > MAX_REQUESTS:
+                    raise DeclarationError(
+                        f"{point.key}: more than {MAX_REQUESTS} requests, which are all built beforehand; "
+                        "give a shorter duration"
+                    )
+            return points
         return [LoadPoint(None, n, "poisson", duration_s, self.requests) for n in self.concurrency or (1,)]
 
 
@@ -205,6 +213,13 @@ def _positive(name: str, value: object) -> float:
     return number
 
 
+def _seconds(value: object) -> float:
+    seconds = _positive("duration", value)
+    if seconds > MAX_SECONDS:
+        raise DeclarationError(f"duration={value!r}: at most {MAX_SECONDS} seconds, which is a week")
+    return seconds
+
+
 def read_rate(value: object) -> float | Ramp:
     """A number of requests/s, or a ramp as ``"1..10"``. Raises :class:`DeclarationError`."""
     if isinstance(value, str) and ".." in value:
@@ -240,8 +255,14 @@ def _arrivals(value: object) -> str:
     return f"gamma:{number:g}"
 
 
-def _whole(name: str, value: object) -> int:
+def _concurrency(value: object) -> int:
+    return _whole("concurrency", value, MAX_CONCURRENCY)
+
+
+def _whole(name: str, value: object, most: int) -> int:
     number = _positive(name, value)
     if number != int(number):
         raise DeclarationError(f"{name}={value!r}: a whole number")
+    if number > most:
+        raise DeclarationError(f"{name}={value!r}: at most {most}")
     return int(number)

@@ -18,6 +18,7 @@ class Exit(IntEnum):
     SERVER_FAILED = 1
     USAGE = 2
     INVALID = 3
+    DEFECT = 70
     INTERRUPTED = 130
 
 

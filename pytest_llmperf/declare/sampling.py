@@ -22,7 +22,8 @@ def check_sampling(fields: object) -> Sampling:
     Raises :class:`DeclarationError`, without a name, for a field that the generator itself decides on, and
     for a value that is no number, text, True, False, None or list of these.
     """
-    if isinstance(fields, tuple):  # the pairs themselves, as dataclasses.replace() passes them on
+    # The pairs themselves are what dataclasses.replace() passes on.
+    if isinstance(fields, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in fields):
         fields = dict(fields)
     if not isinstance(fields, Mapping) or not all(isinstance(name, str) and name for name in fields):
         raise DeclarationError('names and values, as in {"temperature": 0.7, "top_p": 0.9}')

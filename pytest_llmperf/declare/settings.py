@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, cast
 
-from pytest_llmperf.declare.load import Sweep
+from pytest_llmperf.declare.load import MAX_SECONDS, Sweep
 from pytest_llmperf.declare.metrics import STATISTICS, MetricKey, parse_metric
 from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.slo import Slo, parse_slo
@@ -96,14 +96,14 @@ class Settings:
             below=_layer(below, percentile),
             model=said["model"].text if "model" in said else None,
             percentile=percentile,
-            launches=said["launches"].read(_whole),
+            launches=said["launches"].read(read_whole),
             tolerance=said["tolerance"].read(_percent),
             gate=said["gate"].read(lambda text: _metrics(text, percentile)),
             inconclusive=cast('Literal["warn", "fail"]', said["inconclusive"].read(_choice("warn", "fail"))),
             directory=said["dir"].text,
             json_path=said["json"].text if "json" in said else None,
-            startup_timeout_s=said["startup-timeout"].read(_number),
-            request_timeout_s=said["request-timeout"].read(_number),
+            startup_timeout_s=said["startup-timeout"].read(read_seconds),
+            request_timeout_s=said["request-timeout"].read(read_seconds),
             workers=said["workers"].read(parse_workers),
             update=update,
         )
@@ -163,7 +163,8 @@ def _layer(said: Mapping[str, _Said], percentile: str) -> Layer:
     )
 
 
-def _number(text: str) -> float:
+def read_number(text: str) -> float:
+    """A number greater than 0, as a person wrote it. Raises :class:`DeclarationError`."""
     try:
         number = float(text)
     except ValueError:
@@ -173,8 +174,16 @@ def _number(text: str) -> float:
     return number
 
 
-def _whole(text: str) -> int:
-    number = _number(text)
+def read_seconds(text: str) -> float:
+    """A time-out in seconds, as a person wrote it. Raises :class:`DeclarationError`."""
+    if (seconds := read_number(text)) > MAX_SECONDS:
+        raise DeclarationError(f"{text!r}: at most {MAX_SECONDS} seconds, which is a week")
+    return seconds
+
+
+def read_whole(text: str) -> int:
+    """The same, without a fraction."""
+    number = read_number(text)
     if number != int(number):
         raise DeclarationError(f"{text!r}: a whole number")
     return int(number)
@@ -185,22 +194,22 @@ def parse_workers(text: str) -> int | None:
     if text == "auto":
         return None
     try:
-        return _whole(text)
+        return read_whole(text)
     except DeclarationError:
         raise DeclarationError(f"{text!r}: auto, or a number of processes") from None
 
 
 def _numbers(text: str) -> list[float]:
-    return [_number(word) for word in text.replace(",", " ").split()]
+    return [read_number(word) for word in text.replace(",", " ").split()]
 
 
 def _rates(text: str) -> list[float | str]:
-    return [word if ".." in word else _number(word) for word in text.replace(",", " ").split()]
+    return [word if ".." in word else read_number(word) for word in text.replace(",", " ").split()]
 
 
 def _percent(text: str) -> float:
     """``5%`` and ``5`` are the share 0.05; ``0.05`` is refused, since it may mean either."""
-    number = _number(text.strip().removesuffix("%"))
+    number = read_number(text.strip().removesuffix("%"))
     if number < 0.5 and not text.strip().endswith("%"):
         raise DeclarationError(f"{text!r}: write {number:g}% or {number * 100:g}%, whichever is meant")
     if number >= 100:
@@ -229,6 +238,6 @@ _SWEEP_READERS: dict[str, Callable[[str], object]] = {
     "concurrency": _numbers,
     "replay": _numbers,
     "arrivals": str,
-    "duration": _number,
-    "requests": _number,
+    "duration": read_number,
+    "requests": read_number,
 }

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import httpx
 
-from pytest_llmperf.engines.openai import ask, served_models
+from pytest_llmperf.engines.openai import TOKEN_IDS, ask, served_models
 from pytest_llmperf.engines.protocol import Description
-from pytest_llmperf.engines.url import TOKEN_IDS, OpenAiServer
+from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.errors import EngineError
 
 

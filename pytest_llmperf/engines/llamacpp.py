@@ -23,7 +23,7 @@ import httpx
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines import llamacpp_server
-from pytest_llmperf.engines.openai import aliased_counters, answers_200, get_json, served_models
+from pytest_llmperf.engines.openai import aliased_counters, answers_200, get_json, ordinary_ids, served_models
 from pytest_llmperf.engines.protocol import Command, Description
 from pytest_llmperf.engines.tiny_gguf import TinyModel
 from pytest_llmperf.errors import EngineError
@@ -98,8 +98,7 @@ class LlamaCpp:
             model=str(served["id"]),
             version=installed_version("xllamacpp"),
             settings={name: str(value) for name, value in settings.items() if value is not None},
-            # The first ids are control tokens and single bytes.
-            token_ids=range(min(300, vocabulary // 2), vocabulary),
+            token_ids=ordinary_ids(vocabulary),
         )
 
     def exact_length(self, output_tokens: int) -> Mapping[str, object]:

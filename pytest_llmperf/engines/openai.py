@@ -12,6 +12,9 @@ import httpx
 from pytest_llmperf.errors import EngineError
 
 MAX_BYTES = 8_000_000
+# Below 1,000 lie special tokens and bytes; nearly every real vocabulary goes beyond 30,000.
+TOKEN_IDS = range(1000, 30_000)
+_VOCABULARIES = range(16, 10_000_000)
 
 
 def ask(
@@ -73,6 +76,16 @@ def answers_200(client: httpx.Client, path: str) -> bool:
         return ask(client, "GET", path, timeout_s=5.0).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def ordinary_ids(vocabulary: object) -> range:
+    """Token ids that any prompt may have: all but the first ones, which are control tokens and single bytes.
+
+    ``vocabulary`` is its size as the server tells it; of one that it does not tell, those of nearly any.
+    """
+    if type(vocabulary) is not int or vocabulary not in _VOCABULARIES:
+        return TOKEN_IDS
+    return range(min(300, vocabulary // 2), vocabulary)
 
 
 def prometheus(text: str) -> dict[str, float]:

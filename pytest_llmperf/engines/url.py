@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import httpx
 
 from pytest_llmperf.declare.subject import Subject
-from pytest_llmperf.engines.openai import aliased_counters, ask, excerpt, served_models
+from pytest_llmperf.engines.openai import aliased_counters, ask, excerpt, ordinary_ids, served_models
 from pytest_llmperf.engines.protocol import Command, Description
 from pytest_llmperf.errors import EngineError
 
@@ -22,12 +22,9 @@ _COUNTERS = {
     "sglang:prompt_tokens_total": "prompt_tokens",
     "llamacpp:prompt_tokens_total": "prompt_tokens",
     "vllm:prefix_cache_hits_total": "cached_prompt_tokens",
-    "vllm:gpu_prefix_cache_hits_total": "cached_prompt_tokens",
     "sglang:cached_tokens_total": "cached_prompt_tokens",
     "llamacpp:prompt_tokens_cached_total": "cached_prompt_tokens",
 }
-# Below 1,000 lie special tokens and bytes; nearly every real vocabulary goes beyond 30,000.
-TOKEN_IDS = range(1000, 30_000)
 
 
 class OpenAiServer:
@@ -66,7 +63,7 @@ class OpenAiServer:
                 for name in ("owned_by", "max_model_len")
                 if entry.get(name) is not None
             },
-            token_ids=range(300, vocabulary) if isinstance(vocabulary, int) else TOKEN_IDS,
+            token_ids=ordinary_ids(vocabulary),
         )
 
     def exact_length(self, output_tokens: int) -> Mapping[str, object]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import secrets
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -29,6 +30,7 @@ from pytest_llmperf.load.workers import perform
 
 # The same lengths in every burst, or their medians would differ for no reason of the server's.
 _BURST_SEED = 0
+_MOST_STOCK = 20_000
 _FIRST = Workload(input_tokens=16, output_tokens=8)
 _FIRST_CHAT = Workload(input_tokens=512, output_tokens=8, chat=True)  # a template may take hundreds
 # Of the common names of counters, these two are totals; the others are moments.
@@ -52,7 +54,8 @@ class LoadRun:
 class Client:
     """Drives load against one ready server.
 
-    ``workers`` processes share a run (None: as many as the load takes). ``watch(sent, ended)`` is called
+    ``workers`` processes share a run (None: as many as the load takes). ``is_fresh``: nobody has asked this
+    server anything before. ``watch(sent, ended)`` is called
     while a run is under way; what it raises ends the run. ``note`` is told what cannot be had here and the
     client then does without; with None, that is an error.
     """
@@ -66,12 +69,14 @@ class Client:
         *,
         timeout_s: float,
         workers: int | None = None,
+        is_fresh: bool = True,
         watch: Watch = lambda sent, ended: None,
         note: Note | None = None,
     ) -> None:
         self._target, self._control = target, control
         self._engine, self._description = engine, description
         self._timeout_s, self._workers, self._watch, self._note = timeout_s, workers, watch, note
+        self._is_fresh = is_fresh
         self._used: Counter[Dataset | None] = Counter()
         self._used_to_warm_up: Counter[Dataset | None] = Counter()
         self._dialect = Dialect(control, engine, description, timeout_s=timeout_s, note=note)
@@ -107,7 +112,7 @@ class Client:
                 kind = trace.error_kind
                 if kind not in refusals:
                     break
-            if kind not in ("HTTP 404", "HTTP 405"):
+            if kind not in (None, "HTTP 404", "HTTP 405"):
                 break
         raise EngineError("\n  ".join(("the first streamed answer was not as asked", *tried)))
 
@@ -157,14 +162,15 @@ class Client:
                 first=self._used[workload.dataset_file],
             )
             rate = point.concurrency / latency_s if latency_s else 0.0
+            job = replace(job, stock=_stock(rate, point))
         else:
             traced = workload.trace_file.requests if workload.trace_file else ()
             offsets = arrival_offsets(point, seed, [request.at_s for request in traced]).tolist()
             job = self._job(workload, seed, offsets_s=offsets, first=self._used[workload.dataset_file])
-            rate = peak_rate(offsets)
+            rate = peak_rate(offsets) * workload.turns
         outcome = perform(job, self._workers or self._processes(workload, rate), self._watch)
         if workload.dataset_file is not None:
-            self._used[workload.dataset_file] += len(outcome.traces)
+            self._used[workload.dataset_file] = 1 + max(trace.request.number for trace in outcome.traces)
         after = self._engine.counters(self._control)
         grown = {name: after[name] - before.get(name, 0.0) for name in _TOTALS if name in after}
         is_open_loop = point.concurrency is None
@@ -172,12 +178,15 @@ class Client:
         return LoadRun(outcome.traces, outcome.account.started_ns, health, grown)
 
     def _unused(self, dataset: Dataset | None) -> int:
-        """How many prompts of a data set, from its start, were sent in no warm-up."""
-        return len(dataset.prompts) - self._used_to_warm_up[dataset] if dataset else 0
+        """How many prompts of a data set, from its start, this server has surely not seen, but for the runs
+        that came before."""
+        if dataset is None or not self._is_fresh:
+            return 0
+        return len(dataset.prompts) - self._used_to_warm_up[dataset]
 
     def _processes(self, workload: Workload, rate: float) -> int:
-        tokens_per_s = rate * workload.turns * workload.mean_output_tokens
-        return processes_for(tokens_per_s, rate * workload.turns, is_secure=self._target.tls is not None)
+        tokens_per_s = rate * workload.mean_output_tokens
+        return processes_for(tokens_per_s, rate, is_secure=self._target.tls is not None)
 
     def _job(self, workload: Workload, seed: int, **load: Any) -> Job:
         """One run of its own, with prompts that no other has."""
@@ -196,3 +205,9 @@ class Client:
         # A stream event is some 200 to 500 bytes; far beyond that, it is no answer to this request.
         limit_bytes = 1_000_000 + 20_000 * workload.most_output_tokens
         return Job(self._target, requests, self._timeout_s, limit_bytes, **load)
+
+
+def _stock(rate: float, point: LoadPoint) -> int:
+    """How many requests of a closed loop to build beforehand: all of them, as far as that can be known."""
+    expected = math.inf if point.duration_s is None else 2 * rate * point.duration_s
+    return int(min(_MOST_STOCK, expected, point.requests or math.inf))

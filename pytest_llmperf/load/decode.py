@@ -16,6 +16,7 @@ from pytest_llmperf.load.response import Response, ResponseError, quote
 # What stands in a JSON string as it is.
 _PLAIN = re.compile(rb"[ !#-\[\]-~]+")
 _MAX_FRAMES = 8
+_NO_COUNT = 1 << 40
 MERGE_NS = 2_000_000
 
 
@@ -176,18 +177,21 @@ class _Stream:
             raise ResponseError(f"no text: {returned} output tokens, but not one event carried text")
 
     def usage(self, name: str) -> int | None:
-        value = self._usage.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+        return _count(self._usage.get(name))
 
     def cached_tokens(self) -> int | None:
         details = self._usage.get("prompt_tokens_details")
-        value = details.get("cached_tokens") if isinstance(details, dict) else None
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        return _count(details.get("cached_tokens")) if isinstance(details, dict) else None
 
     @staticmethod
     def is_explicit(problem: ResponseError) -> bool:
         """Whether the server itself named a problem, rather than that something is missing."""
         return str(problem).startswith(("HTTP ", "stream error"))
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens, as far as that is one."""
+    return value if type(value) is int and 0 <= value < _NO_COUNT else None
 
 
 def _has_text(choice: dict[str, Any]) -> bool:

@@ -21,10 +21,12 @@ def room_for_connections() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _ROOM if hard == resource.RLIM_INFINITY else min(_ROOM, hard)
     limit = max(soft, wanted) if soft != resource.RLIM_INFINITY else soft
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     try:
-        with open(os.devnull, "rb") as any_file:
-            os.close(fcntl.fcntl(any_file, fcntl.F_DUPFD_CLOEXEC, wanted - 1))
+        # Some systems promise more than they give; then it is as it was.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            with open(os.devnull, "rb") as any_file:
+                os.close(fcntl.fcntl(any_file, fcntl.F_DUPFD_CLOEXEC, wanted - 1))
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -71,6 +71,7 @@ class Driver:
                 loop.turn()
                 while loop.ended:
                     self._follow(loop, loop.ended.popleft())
+                    loop.send_due()
             return _drive(meter, loop.connections, start)
 
     def closed_loop(
@@ -81,15 +82,17 @@ class Driver:
         duration_s: float | None,
         count: int | None,
         start_ns: int | None = None,
+        stock: int = 0,
     ) -> Drive:
         """Keep ``concurrency`` requests under way until ``duration_s`` passed or ``count`` were sent.
 
         A request is due when its connection stands, which is opened when the request before it ended.
-        Stops early after 20 failures in a row on every stream: nobody is there.
+        ``stock`` of them at least are built beforehand. Stops early after 20 failures in a row on every
+        stream: nobody is there.
         """
         if duration_s is None and count is None:
             raise ValueError("a closed loop needs a duration or a number of requests")
-        stock = max(_STOCK, 4 * concurrency)
+        stock = max(_STOCK, 4 * concurrency, stock)
         ready = deque(itertools.islice(requests, stock if count is None else min(stock, count)))
         with self._loop() as loop:
             meter = Meter()
@@ -123,8 +126,12 @@ class Driver:
             return False
         request, pause_s = following
         due_ns = ended.ended_ns + round(pause_s * 1e9)
-        if deadline_ns is None or due_ns < deadline_ns:
+        if deadline_ns is not None and due_ns >= deadline_ns:
+            return True
+        if due_ns - time.monotonic_ns() > OPEN_AHEAD_NS:
             loop.schedule([(due_ns, request)])
+        else:  # too late to open a connection ahead: it does not count as the server's time to answer
+            loop.send_when_open(request, due_ns)
         return True
 
     def _loop(self) -> Loop:

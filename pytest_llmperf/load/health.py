@@ -150,7 +150,7 @@ def _cached_share(traces: Sequence[Trace]) -> float:
 
 def _why_not_cached(traces: Sequence[Trace]) -> str:
     limit = f"(limit {MAX_CACHED_SHARE:.0%})"
-    if any(trace.request.prompt_tokens is None and trace.request.turn == 1 for trace in traces):
+    if any(trace.request.is_quoted for trace in traces):
         return (
             f"a data set shares nothing on purpose {limit}: it was sent before, in the warm-up, at another "
             "load point or because it has fewer prompts than the run, or its prompts begin alike; turn the "

@@ -20,8 +20,9 @@ class Job:
     """What to drive; it can be pickled.
 
     Either an open loop with its ``offsets_s`` in seconds, ascending, or a closed loop of ``concurrency`` that
-    ends by ``duration_s`` or ``count``. The requests are numbers ``first``, ``first + step`` … of ``source``,
-    with those that follow from their answers unless ``is_single`` says not.
+    ends by ``duration_s`` or ``count``, with ``stock`` requests built beforehand. The requests are numbers
+    ``first``, ``first + step`` … of ``source``, with those that follow from their answers unless
+    ``is_single`` says not.
     """
 
     target: Target
@@ -35,6 +36,7 @@ class Job:
     first: int = 0
     step: int = 1
     is_single: bool = False
+    stock: int = 0
 
     @property
     def width(self) -> int:
@@ -50,6 +52,7 @@ class Job:
             share,
             concurrency=_portion(self.concurrency, index, of),
             count=None if self.count is None else _portion(self.count, index, of),
+            stock=_portion(self.stock, index, of),
         )
 
 
@@ -94,12 +97,14 @@ class PreparedJob:
             duration_s=job.duration_s,
             count=job.count,
             start_ns=start_ns,
+            stock=job.stock,
         )
 
     def _then(self, ended: Connection) -> tuple[Request, float] | None:
         if self._job.is_single or not ended.request.expects_more:
             return None
-        text = None if ended.failure else answer([(stamp, data) for stamp, _, data in ended.reads])
+        reads = [(stamp, data) for stamp, _, data in ended.reads]
+        text = None if ended.failure else answer(reads)
         return self._job.source.after(ended.request, text)
 
 

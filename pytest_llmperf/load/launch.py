@@ -80,6 +80,7 @@ class Launch:
                 self.description,
                 timeout_s=request_timeout_s,
                 workers=workers,
+                is_fresh=subject.url is None,
                 watch=self._check,
                 note=note,
             )

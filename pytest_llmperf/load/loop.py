@@ -1,7 +1,7 @@
 """The selector, the connections on it, what is due and what has to end.
 
-Nothing is parsed and no garbage is collected while it runs. Whatever it does, a send that has come due goes
-first.
+It parses nothing, and no garbage is collected while it runs. Between any two steps it looks for sends that
+have come due.
 """
 
 from __future__ import annotations
@@ -89,18 +89,22 @@ class Loop:
             heapq.heappush(self._to_open, (due_ns, next(self._order), request))
         self._note_next()
 
-    def send_when_open(self, request: Request) -> None:
-        """Open a connection now; the request is due when it stands."""
-        connection = self._open(request)
+    def send_when_open(self, request: Request, not_before_ns: int = 0) -> None:
+        """Open a connection now; the request is due when it stands, and at ``not_before_ns``."""
+        connection = self._open(request, max(not_before_ns, time.monotonic_ns()))
         if not connection.is_ended:
             self._when_open.add(connection)
+
+    def send_due(self) -> None:
+        """Send what is due now, if anything is."""
+        if (now := time.monotonic_ns()) >= self._next_due_ns:
+            self._send_due(now)
 
     def turn(self) -> None:
         """Wait for what is due next or for sockets, send what is due, and serve those that are ready."""
         until = self._sleep_until(time.monotonic_ns())
-        if (now := time.monotonic_ns()) >= self._next_due_ns:
-            self._send_due(now)
-        self._expire(now)
+        self.send_due()
+        self._expire(time.monotonic_ns())
         if not self.is_busy:
             return
         polled_ns = self._polled_ns
@@ -113,8 +117,7 @@ class Loop:
             is_settled = key.events == selectors.EVENT_READ and connection.sent_ns
             if not is_settled or connection.is_ended or connection.wants_write:
                 self._update(connection, key.events)
-            if (now := time.monotonic_ns()) >= self._next_due_ns:
-                self._send_due(now)
+            self.send_due()
             self._reads += 1
 
     # -- sending ------------------------------------------------------------------------------------
@@ -126,8 +129,7 @@ class Loop:
             now = time.monotonic_ns()
         while self._to_open and self._to_open[0][0] - OPEN_AHEAD_NS <= now:
             due_ns, order, request = heapq.heappop(self._to_open)
-            connection = self._open(request)
-            connection.due_ns = due_ns
+            connection = self._open(request, due_ns)
             heapq.heappush(self._to_send, (due_ns, order, connection))
             now = time.monotonic_ns()
             if self._to_send[0][0] <= now:
@@ -138,6 +140,14 @@ class Loop:
         send = self._to_send[0][0] if self._to_send else float("inf")
         self._next_due_ns = min(send, self._to_open[0][0] - OPEN_AHEAD_NS if self._to_open else send)
 
+    def _stands(self, connection: Connection) -> None:
+        """Its request is due now, or at its own time if that is later."""
+        if connection.due_ns <= (now := time.monotonic_ns()):
+            self._hand(connection, now)
+        else:
+            heapq.heappush(self._to_send, (connection.due_ns, next(self._order), connection))
+            self._note_next()
+
     def _hand(self, connection: Connection, due_ns: int) -> None:
         """Send now, or as soon as the connection stands; it counts as due at ``due_ns`` either way."""
         connection.due_ns, connection.handed_ns = due_ns, time.monotonic_ns()
@@ -147,24 +157,24 @@ class Loop:
             if connection.is_ended or connection.wants_write:
                 self._update(connection, selectors.EVENT_READ)
 
-    def _open(self, request: Request) -> Connection:
+    def _open(self, request: Request, due_ns: int) -> Connection:
         """Begin to open a connection; it may have ended at once."""
         try:
             connection = Connection(self._target, request, self._limit_bytes)
         except OSError as error:
-            if error.errno != errno.EMFILE:
-                raise
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            raise InvalidRun(
-                f"{len(self._active)} requests under way exhaust this process's open files (limit {limit}): "
-                "raise it with ulimit -n, or lower the load"
-            ) from None
-        connection.due_ns = time.monotonic_ns()
+            lack = f"this process's open files (limit {limit}): raise it with ulimit -n, or lower the load"
+            if error.errno != errno.EMFILE:
+                lack = f"this machine's means ({error.strerror}): lower the load"
+            raise InvalidRun(f"{len(self._active)} requests under way exhaust {lack}") from None
+        connection.due_ns = due_ns
         self.connections.append(connection)
         self._active.add(connection)
         events = selectors.EVENT_READ | selectors.EVENT_WRITE
         self._selector.register(connection, events, connection)
-        self._deadlines.append((connection.due_ns + self._timeout_ns, connection))
+        self._deadlines.append((due_ns + self._timeout_ns, connection))
+        if connection.is_ended:
+            self._forget(connection)  # no selector need ever speak of it
         return connection
 
     # -- serving ------------------------------------------------------------------------------------
@@ -177,7 +187,7 @@ class Loop:
         if connection.is_open and not connection.sent_ns:
             if connection in self._when_open:
                 self._when_open.discard(connection)
-                self._hand(connection, time.monotonic_ns())
+                self._stands(connection)
             elif connection.handed_ns:
                 connection.send()
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.wants_write else 0)

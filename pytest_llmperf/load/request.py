@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -13,15 +13,17 @@ class Request:
     ``payload`` are its bytes on the wire and ``id`` its ``X-Request-Id``. The answer has to have
     ``output_tokens`` tokens, and the server has to count the prompt as ``prompt_tokens`` (None: not known
     beforehand), of which ``shared_tokens`` may come from its prefix cache. ``expects_more``: whether another
-    request may follow from the answer. It is turn ``turn`` (1, 2, …) of conversation ``number``.
+    request may follow from the answer. ``is_quoted``: whether a data set has its prompt.
+    It is turn ``turn`` (1, 2, …) of conversation ``number``.
     """
 
     id: str
-    payload: bytes
+    payload: bytes = field(repr=False)  # the key is in it
     output_tokens: int
     prompt_tokens: int | None = None
     shared_tokens: int = 0
     expects_more: bool = False
+    is_quoted: bool = False
     number: int = 0
     turn: int = 1
 

@@ -83,7 +83,7 @@ class Requests:
         before = request.prompt_tokens
         if before is None:
             before = request.shared_tokens + self._lengths(request.number, request.turn)[0]
-        shared = before + max(request.output_tokens, len(answer.encode()))
+        shared = before + max(request.output_tokens, len(answer.encode("utf-8", "surrogatepass")))
         following = self._request(
             {"messages": messages}, request.number, output_tokens, None, shared, turn=turn
         )
@@ -130,7 +130,7 @@ class Requests:
         body = asking(prompt.text, self.workload.chat) if is_text else {"messages": prompt.messages}
         # What prompts that nobody sent before have in common, they have in common in real life as well.
         shared = ANY if 0 <= number < self.unused else self.prompts.shared_tokens
-        return self._request(body, number, output_tokens, None, shared)
+        return self._request(body, number, output_tokens, None, shared, is_quoted=True)
 
     @cached_property
     def _order(self) -> list[int]:
@@ -151,6 +151,7 @@ class Requests:
         prompt_tokens: int | None,
         shared_tokens: int,
         turn: int = 1,
+        is_quoted: bool = False,
     ) -> Request:
         body = {
             "model": self.model,
@@ -173,6 +174,7 @@ class Requests:
             expects_more=turn < self.workload.turns,
             number=number,
             turn=turn,
+            is_quoted=is_quoted,
         )
 
 

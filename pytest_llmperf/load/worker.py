@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import struct
 import sys
 from typing import IO, Any
 
-from pytest_llmperf.errors import InvalidRun
+from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.load.job import PreparedJob
 
 LENGTH = struct.Struct("!Q")
@@ -32,12 +31,14 @@ def read_frame(stream: IO[bytes]) -> Any:
     head = stream.read(LENGTH.size)
     if len(head) < LENGTH.size:
         raise EOFError
-    return pickle.loads(stream.read(LENGTH.unpack(head)[0]))
+    data = stream.read(length := LENGTH.unpack(head)[0])
+    if len(data) < length:
+        raise EOFError
+    return pickle.loads(data)
 
 
 def main() -> None:
     """Serve one job."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process ends it
     commands, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing else may write between the frames
     try:
@@ -47,8 +48,8 @@ def main() -> None:
         (start_ns,) = read_frame(commands)
         outcome = prepared.run(lambda sent, ended: write_frame(answers, "progress", sent, ended), start_ns)
         write_frame(answers, "done", outcome)
-    except InvalidRun as problem:
-        write_frame(answers, "failed", str(problem))
+    except LlmperfError as problem:
+        write_frame(answers, "failed", problem)
     except (EOFError, BrokenPipeError):
         os._exit(1)
 

@@ -8,13 +8,13 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from pytest_llmperf.errors import InvalidRun
 from pytest_llmperf.load.job import Job, Outcome, PreparedJob
 from pytest_llmperf.load.loop import Watch
-from pytest_llmperf.load.worker import LENGTH, read_frame, write_frame
+from pytest_llmperf.load.worker import LENGTH, write_frame
 
 _LEAD_NS = 150_000_000
 _LISTEN_S = 0.2
@@ -25,21 +25,23 @@ def perform(job: Job, processes: int, watch: Watch) -> Outcome:
     """Drive a job, in this process or divided among several.
 
     All shares come from the one schedule and start at one moment of the common clock; each process keeps what
-    it measures until it is through. Raises :class:`InvalidRun` if a process fails, and what ``watch`` raises.
+    it measures until it is through. Raises :class:`InvalidRun` if a process ends before
+    that, what a process raises on purpose, and what ``watch`` raises.
     """
     processes = min(processes, job.width)
     if processes == 1:
         return PreparedJob(job).run(watch)
     workers: list[_Worker] = []
     try:
-        for index in range(processes):
-            workers.append(_Worker(job.share(index, processes)))
-        for worker in workers:
-            worker.wait_until_ready()
+        for _ in range(processes):
+            workers.append(_Worker())
+        for index, worker in enumerate(workers):
+            worker.tell(job.share(index, processes))
+        _listen(workers, watch, lambda worker: worker.is_ready)
         start_ns = time.monotonic_ns() + _LEAD_NS
         for worker in workers:
-            worker.start(start_ns)
-        _listen(workers, watch)
+            worker.tell(start_ns)
+        _listen(workers, watch, lambda worker: worker.outcome is not None)
         return Outcome.merged([worker.outcome for worker in workers if worker.outcome])
     finally:
         for worker in workers:
@@ -49,30 +51,27 @@ def perform(job: Job, processes: int, watch: Watch) -> Outcome:
 class _Worker:
     """The parent's side of one worker process."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self) -> None:
+        self.is_ready = False
         self.progress = (0, 0)
         self.outcome: Outcome | None = None
         self._received = bytearray()
         code = _CODE.format(path=[os.path.abspath(entry) for entry in sys.path])
+        # In a group of its own, so that a Ctrl-C reaches this process alone, which then ends the workers.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._commands: IO[bytes] = self._process.stdin
         self.answers: IO[bytes] = self._process.stdout
-        self._tell(job)
 
-    def wait_until_ready(self) -> None:
-        """Return when its requests are built."""
+    def tell(self, content: Job | int) -> None:
+        """Its job, then the moment to start."""
         try:
-            frame = read_frame(self.answers)
-        except (EOFError, pickle.UnpicklingError):
+            write_frame(self._commands, content)
+        except BrokenPipeError:
             raise self._death() from None
-        self._take(frame)
-
-    def start(self, moment_ns: int) -> None:
-        self._tell(moment_ns)
 
     def listen(self) -> None:
         """Take what has come, without waiting for more."""
@@ -99,32 +98,28 @@ class _Worker:
 
     def _take(self, frame: Sequence[Any]) -> None:
         kind, *content = frame
-        if kind == "progress":
+        if kind == "ready":
+            self.is_ready = True
+        elif kind == "progress":
             self.progress = (content[0], content[1])
         elif kind == "done":
             self.outcome = content[0]
         elif kind == "failed":
-            raise InvalidRun(content[0])
-
-    def _tell(self, *content: Any) -> None:
-        try:
-            write_frame(self._commands, *content)
-        except BrokenPipeError:
-            raise self._death() from None
+            raise content[0]
 
     def _death(self) -> InvalidRun:
         code = self._process.wait()
         return InvalidRun(f"a worker process of the load generator ended with exit code {code}")
 
 
-def _listen(workers: Sequence[_Worker], watch: Watch) -> None:
-    """Until all are done, and tell ``watch`` how far they are."""
+def _listen(workers: Sequence[_Worker], watch: Watch, has_come_far: Callable[[_Worker], bool]) -> None:
+    """Until all have come as far as that, and tell ``watch`` how far they are."""
     with selectors.DefaultSelector() as selector:
         for worker in workers:
             selector.register(worker.answers, selectors.EVENT_READ, worker)
-        while any(worker.outcome is None for worker in workers):
+        while not all(map(has_come_far, workers)):
             for key, _ in selector.select(_LISTEN_S):
                 key.data.listen()
-                if key.data.outcome is not None:
+                if has_come_far(key.data):
                     selector.unregister(key.fileobj)
             watch(sum(w.progress[0] for w in workers), sum(w.progress[1] for w in workers))

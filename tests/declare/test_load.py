@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -146,12 +147,26 @@ def test_whole_numbers_may_be_written_as_floats() -> None:
 
 
 @given(
-    rates=st.lists(st.floats(0.001, 100_000), min_size=1, max_size=5, unique=True),
-    duration=st.floats(0.001, 1e6),
+    rates=st.lists(st.floats(0.001, 1000), min_size=1, max_size=5, unique=True),
+    duration=st.floats(0.001, 10_000),
 )
 def test_points_keep_the_order_of_their_rates(rates: list[float], duration: float) -> None:
     points = Sweep.of(rates=rates, duration=duration, arrivals="constant").points()
     assert points == [LoadPoint(rate, None, "constant", duration, None) for rate in rates]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rates": [1], "duration": 1e9}, "duration=1000000000.0: at most 604800 seconds"),
+        ({"rates": [1], "requests": 1e8}, "requests=100000000.0: at most 10000000"),
+        ({"rates": [100], "duration": 600_000}, "constant 100/s for 600000 s: more than 10000000 requests"),
+        ({"concurrency": [10**6]}, "concurrency=1000000: at most 100000"),
+    ],
+)
+def test_what_nobody_can_drive_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(DeclarationError, match=re.escape(message)):
+        Sweep.of(arrivals="constant", **arguments).points()
 
 
 def test_nothing_said_is_one_request_at_a_time_for_30_seconds() -> None:

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from pytest_llmperf.engines.bare import BareServer
-from pytest_llmperf.engines.url import TOKEN_IDS
+from pytest_llmperf.engines.openai import TOKEN_IDS
 from tests.servers import TruthServer, dead_url, scripted_server
 
 

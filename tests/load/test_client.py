@@ -34,11 +34,20 @@ def client_of(
     *,
     token_ids: range | None = IDS,
     timeout_s: float = 30.0,
+    is_fresh: bool = True,
     watch: Callable[[int, int], None] = lambda sent, ended: None,
 ) -> Iterator[Client]:
     with httpx.Client(base_url=url, trust_env=False, verify=False) as control:
         description = Description(MODEL, None, token_ids=token_ids)
-        yield Client(Target.of(url), control, OpenAiServer(), description, timeout_s=timeout_s, watch=watch)
+        yield Client(
+            Target.of(url),
+            control,
+            OpenAiServer(),
+            description,
+            timeout_s=timeout_s,
+            is_fresh=is_fresh,
+            watch=watch,
+        )
 
 
 def in_order(server: TruthServer) -> list[Served]:
@@ -412,6 +421,20 @@ def test_no_prompt_of_a_data_set_is_sent_twice_as_long_as_there_are_others(tmp_p
         third = client.run(workload, LoadPoint(concurrency=1, requests=10), seed=3)
     assert [run.health.cached_prompt_share for run in (first, second)] == [0, 0]
     assert third.health.cached_prompt_share > 0.5
+
+
+def test_prompts_of_a_data_set_that_an_earlier_session_sent_are_noticed(tmp_path: Path) -> None:
+    (path := tmp_path / "p.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": f"{number} " * 200}) for number in range(10))
+    )
+    workload, point = Workload(dataset=path, output_tokens=4), LoadPoint(concurrency=1, requests=10)
+    with TruthServer(has_prefix_cache=True) as server:
+        with client_of(server.url, is_fresh=False) as client:
+            first = client.run(workload, point, seed=1)
+        with client_of(server.url, is_fresh=False) as client:
+            second = client.run(workload, point, seed=1)
+    assert first.health.cached_prompt_share == 0
+    assert second.health.cached_prompt_share > 0.5
 
 
 class Counting(OpenAiServer):

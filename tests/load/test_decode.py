@@ -569,3 +569,19 @@ def test_either_end_makes_an_answer_whole_whatever_it_counted() -> None:
 )
 def test_a_broken_answer_is_none(reads: list[bytes]) -> None:
     assert answer_in(*reads) is None
+
+
+@pytest.mark.parametrize("count", [-1, 1 << 40, 10**400, 1.5, True, "7", None])
+def test_what_is_no_number_of_tokens_counts_as_untold(count: object) -> None:
+    usage = event(
+        {
+            "choices": [],
+            "usage": {
+                "completion_tokens": 1,
+                "prompt_tokens": count,
+                "prompt_tokens_details": {"cached_tokens": count},
+            },
+        }
+    )
+    trace = decode(exchange(head(), text("a"), usage, DONE, tokens=1))
+    assert (trace.error, trace.prompt_tokens, trace.cached_tokens) == (None, None, None)

@@ -383,3 +383,17 @@ def test_the_key_of_a_run_is_not_told_to_the_server() -> None:
     request = requests_of(PLAIN, run_key=key).make(0)
     assert re.fullmatch(r"llmperf-[0-9a-f]{8}-0", request.id)
     assert key[8:].encode() not in request.payload
+
+
+def test_an_answer_that_is_no_unicode_is_part_of_the_next_turn_all_the_same() -> None:
+    source = requests_of(Workload(input_tokens=40, output_tokens=4, chat=True, turns=2), WORDS)
+    following = source.after(source.make(0), "\ud83d")
+    assert following is not None
+    assert body(following[0])["messages"][1]["content"] == "\ud83d"
+
+
+def test_a_key_is_not_shown_with_a_request() -> None:
+    target = Target.of("http://127.0.0.1:1", "sk-secret")
+    request = replace(requests_of(Workload(input_tokens=4, output_tokens=4)), target=target).make(0)
+    assert b"sk-secret" in request.payload
+    assert "sk-secret" not in repr(request)

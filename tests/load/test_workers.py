@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_llmperf.errors import InvalidRun
+from pytest_llmperf.errors import EngineError, InvalidRun
 from pytest_llmperf.load.job import Job
 from pytest_llmperf.load.target import Target
 from pytest_llmperf.load.workers import perform
@@ -99,6 +99,15 @@ def test_a_worker_that_dies_makes_the_run_invalid_and_takes_the_others_along() -
         with pytest.raises(InvalidRun, match=r"worker process .* ended with exit code 1"):
             perform(broken, 2, silent)
     assert children() == before
+
+
+def test_what_a_worker_cannot_make_is_told_as_by_one_process() -> None:
+    for processes in (1, 2):
+        with TruthServer() as server:
+            target = Target.of(server.url)
+            short = job(server.url, source=Numbered(target, refused_from=3), offsets_s=[0.0, 0.1, 0.2, 0.3])
+            with pytest.raises(EngineError, match="prompt 3 cannot be had"):
+                perform(short, processes, silent)
 
 
 def test_workers_end_when_their_parent_is_killed() -> None:
