@@ -12,7 +12,7 @@ class Exchange:
     """As it went, undecoded; all times are monotonic ns.
 
     ``due_ns`` is when it had to be sent, ``handed_ns`` when this process was about to, ``sent_ns`` when the
-    connection took it (either 0: never). ``reads`` are the pieces of the response with their stamps, and
+    connection was given it (either 0: never). ``reads`` are the pieces of the response with their stamps, and
     ``since_ns`` has for each of them a moment at which nothing of it had arrived. ``failure`` is
     ``kind: detail`` if the exchange broke off.
     """
