@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the table has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.MEASURED
+    except OSError as error:
+        print(f"llmperf: {error}", file=sys.stderr)
+        return Exit.USAGE
     except KeyboardInterrupt:
         print("\nllmperf: interrupted; this run is not kept", file=sys.stderr)
         return Exit.INTERRUPTED

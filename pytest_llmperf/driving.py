@@ -40,7 +40,7 @@ def drive(order: Order) -> Exit:
     """Do as ordered, and tell the person."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # not every terminal can show a dot in the middle
-    line = Line(sys.stderr)
+    line = Line(sys.stderr or io.StringIO())
     try:
         api_key()
         for path in filter(None, (order.timelines, order.json)):

@@ -136,7 +136,7 @@ def _allowed(trace: Trace) -> int:
     """How many tokens of a prompt may come from a cache: what is shared, and as engines cache in blocks, all
     of the last block that is partly shared."""
     shared = trace.request.shared_tokens
-    return shared and shared + CACHE_BLOCK_TOKENS
+    return shared and shared + (0 if trace.request.is_quoted else CACHE_BLOCK_TOKENS)
 
 
 def _cached_share(traces: Sequence[Trace]) -> float:

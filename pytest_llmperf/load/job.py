@@ -66,7 +66,10 @@ class Outcome:
     @classmethod
     def merged(cls, shares: Sequence[Outcome]) -> Outcome:
         """One outcome of all shares, by the intended time."""
-        traces = sorted(itertools.chain.from_iterable(s.traces for s in shares), key=lambda t: t.due_ns)
+        traces = sorted(
+            itertools.chain.from_iterable(s.traces for s in shares),
+            key=lambda t: (t.due_ns, t.request.number),
+        )
         return cls(tuple(traces), Account.merged([share.account for share in shares]))
 
 

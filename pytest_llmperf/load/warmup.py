@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from dataclasses import dataclass
 
 from pytest_llmperf.declare.load import LoadPoint, Ramp
@@ -12,6 +13,7 @@ from pytest_llmperf.load.client import Client
 
 MAX_BURSTS = 6
 MAX_AT_ONCE = 256
+ENOUGH_S = 10.0
 AGREEMENT = 0.1
 AGREEMENT_MS = 2.0
 
@@ -31,7 +33,8 @@ class WarmUp:
 
 def warm_up(client: Client, workload: Workload, point: LoadPoint) -> WarmUp:
     """Send bursts as large as the load point keeps under way and discard them, until two successive
-    medians agree within 10 % or 2 ms, at most six.
+    medians agree within 10 % or 2 ms, at most six, and no further one after 10 s or as long as the load point
+    itself is to take.
 
     An open loop keeps rate × latency requests under way (Little 1961), as far as the burst before it told
     the latency; a ramp counts with its highest rate, a replay with the mean rate of its trace. Of
@@ -39,9 +42,12 @@ def warm_up(client: Client, workload: Workload, point: LoadPoint) -> WarmUp:
     show why.
     """
     medians: list[float] = []
-    while len(medians) < MAX_BURSTS:
+    until = time.monotonic() + max(ENOUGH_S, point.expected_s or 0.0)
+    while len(medians) < MAX_BURSTS and (not medians or time.monotonic() < until):
         at_once = point.concurrency or min(
-            MAX_AT_ONCE, math.ceil(_rate(workload, point) * (medians[-1] / 1e3 if medians else 1))
+            MAX_AT_ONCE,
+            point.requests or MAX_AT_ONCE,
+            math.ceil(_rate(workload, point) * (medians[-1] / 1e3 if medians else 1)),
         )
         traces = client.burst(workload, count=max(4, at_once), concurrency=at_once)
         latencies = [(t.token_ns[-1] - t.sent_ns) / 1e6 for t in traces if t.error is None]

@@ -342,7 +342,7 @@ def test_a_data_set_that_is_sent_again_says_what_to_do(tmp_path: Path) -> None:
     assert once.health.cached_prompt_share == 0
     (problem,) = [problem for problem in again.health.problems if "cache" in problem]
     assert problem.startswith(
-        "68% of the prompt tokens came from the engine's prefix cache although a data set shares nothing on "
+        "100% of the prompt tokens came from the engine's prefix cache although a data set shares nothing on "
         "purpose (limit 5%): it was sent before"
     )
     assert problem.endswith("or give a larger data set and one load point")

@@ -129,12 +129,12 @@ def test_an_open_loop_keeps_rate_times_latency_under_way(
     rate: float, first: tuple[int, int], second: tuple[int, int]
 ) -> None:
     # The first burst knows no latency and takes it for a second; then it was 500 ms.
-    assert bursts_of(LoadPoint(rate=rate, requests=1), 500, 500) == [first, second]
+    assert bursts_of(LoadPoint(rate=rate, duration_s=30), 500, 500) == [first, second]
 
 
 def test_a_ramp_counts_with_its_highest_rate() -> None:
     for ramp in (Ramp(1, 40), Ramp(40, 1)):
-        assert bursts_of(LoadPoint(rate=ramp, requests=1), 500, 500) == [(40, 40), (20, 20)]
+        assert bursts_of(LoadPoint(rate=ramp, duration_s=30), 500, 500) == [(40, 40), (20, 20)]
 
 
 def test_a_replay_counts_with_the_mean_rate_of_its_trace(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_replay_counts_with_the_mean_rate_of_its_trace(tmp_path: Path) -> None
 
 
 def test_each_burst_follows_the_latency_of_the_one_before_it() -> None:
-    point = LoadPoint(rate=20, requests=1)
+    point = LoadPoint(rate=20, duration_s=30)
     assert [at_once for _, at_once in bursts_of(point, 4000, 2000, 400, 100, 100)] == [20, 80, 40, 8, 2]
 
 
@@ -184,3 +184,14 @@ def test_failures_among_answers_are_left_out() -> None:
     with scripted_server(every_second) as url:
         result = warmed(url)
     assert len(result.medians_ms) >= 2
+
+
+def test_a_burst_is_not_larger_than_the_run_that_it_is_for() -> None:
+    assert bursts_of(LoadPoint(rate=100, requests=9), 500, 500) == [(9, 9), (9, 9)]
+
+
+def test_a_server_that_cannot_keep_up_is_not_warmed_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed_s = itertools.count(0, 6)
+    monkeypatch.setattr("pytest_llmperf.load.warmup.time.monotonic", lambda: next(passed_s))
+    slower = bursts_of(LoadPoint(rate=10, duration_s=5), 500, 1000, 2000, 4000)
+    assert len(slower) == 2
