@@ -62,6 +62,7 @@ class Loop:
         self._next_due_ns: float = float("inf")
         self._polled_ns = time.monotonic_ns()
         self._rest_ns = self._rested_ns = self._reads = 0
+        self._found = False
         self._conditions = contextlib.ExitStack()
 
     def __enter__(self) -> Loop:
@@ -108,7 +109,9 @@ class Loop:
         if not self.is_busy:
             return
         polled_ns = self._polled_ns
-        for key, mask in self._look(until):
+        ready = self._look(until)
+        self._found = bool(ready)
+        for key, mask in ready:
             connection = key.data
             if mask & selectors.EVENT_WRITE and not connection.is_ended:
                 connection.on_writable()
@@ -229,7 +232,7 @@ class Loop:
             # The stamps do not mind who sleeps, and selectors sleep in whole milliseconds.
             if until - now < _NEAR_NS:
                 sleep_until(until)
-            elif self._rest_ns:
+            elif self._rest_ns and self._found:
                 time.sleep(self._rest_ns / 1e9)
         return until
 
