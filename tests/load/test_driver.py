@@ -408,7 +408,7 @@ def test_a_process_that_is_held_up_reads_late_and_says_so(monkeypatch: pytest.Mo
     monkeypatch.setattr(loop_module, "Connection", HeldUp)
     with TruthServer() as server:
         drive = open_loop(server.url, [0.0])
-    assert max(drive.account.read_lags_ns) >= 50e6
+    assert max(drive.account.read_lags_ns) >= 40e6  # of the last of several segments
 
 
 def test_a_clock_that_stands_well_has_hardly_any_drift() -> None:
