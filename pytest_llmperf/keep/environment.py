@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from pytest_llmperf.load.capacity import usable_cores
 
 Environment = Mapping[str, str]
 
@@ -23,7 +24,7 @@ def local_environment(place: str, model: str) -> dict[str, str]:
         "model": model,
         "machine": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_model(),
-        "cpus": str(_cpu_count()),
+        "cpus": str(usable_cores()),
         **_accelerators(),
     }
 
@@ -61,10 +62,6 @@ def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
         for field in fields
         if one.get(field) != other.get(field)
     ]
-
-
-def _cpu_count() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_model() -> str:

@@ -7,7 +7,7 @@ import math
 import secrets
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -55,9 +55,9 @@ class Client:
     """Drives load against one ready server.
 
     ``workers`` processes share a run (None: as many as the load takes). ``is_fresh``: nobody has asked this
-    server anything before. ``watch(sent, ended)`` is called
-    while a run is under way; what it raises ends the run. ``note`` is told what cannot be had here and the
-    client then does without; with None, that is an error.
+    server anything before. ``watch(sent, ended)`` is called while a run is under way; what it raises ends the
+    run. ``note`` is told what cannot be had here and the client then does without; with None, that is an
+    error.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Client:
     def burst(self, workload: Workload, count: int, concurrency: int | None = None) -> list[Trace]:
         """``count`` requests in a closed loop, all at once unless ``concurrency`` says less; of conversations
         the first turns, of a data set prompts from its end."""
-        last = -1 - self._used_to_warm_up[workload.dataset_file]
+        first = -1 - self._used_to_warm_up[workload.dataset_file]
         if workload.dataset_file is not None:
             self._used_to_warm_up[workload.dataset_file] += count
         job = self._job(
@@ -141,7 +141,7 @@ class Client:
             _BURST_SEED,
             concurrency=min(count, concurrency or count),
             count=count,
-            first=last,
+            first=first,
             step=-1,
             is_single=True,
         )
@@ -153,6 +153,7 @@ class Client:
         ``latency_s``: how long a request takes, as far as that is known."""
         before = self._engine.counters(self._control)
         if point.concurrency is not None:
+            rate = point.concurrency / latency_s if latency_s else 0.0
             job = self._job(
                 workload,
                 seed,
@@ -160,9 +161,8 @@ class Client:
                 duration_s=point.duration_s,
                 count=point.requests,
                 first=self._used[workload.dataset_file],
+                stock=_stock(rate, point),
             )
-            rate = point.concurrency / latency_s if latency_s else 0.0
-            job = replace(job, stock=_stock(rate, point))
         else:
             traced = workload.trace_file.requests if workload.trace_file else ()
             offsets = arrival_offsets(point, seed, [request.at_s for request in traced]).tolist()

@@ -38,6 +38,7 @@ class Dialect:
         self._control, self._engine, self._description = control, engine, description
         self._timeout_s, self._note = timeout_s, note
         self._words: dict[bool, Prompts] = {}
+        self._templates: dict[bool, int] = {}
 
     @property
     def length_fields(self) -> Mapping[str, object]:
@@ -51,7 +52,9 @@ class Dialect:
         """
         if workload.dataset_file is not None:
             # It brings its own words; only what every prompt has in common is to be known.
-            return WordPrompts((), self._count_tokens(WORDS[0], chat=workload.chat))
+            if workload.chat not in self._templates:
+                self._templates[workload.chat] = self._count_tokens(WORDS[0], chat=workload.chat)
+            return WordPrompts((), self._templates[workload.chat])
         ids = self._description.token_ids
         if not workload.chat and self.takes_token_ids and ids is not None:
             return TokenIdPrompts(ids)

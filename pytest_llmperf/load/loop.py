@@ -258,15 +258,16 @@ class Loop:
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
     """No garbage collection, and none of what there is now when it comes back."""
-    is_collecting, has_frozen = gc.isenabled(), gc.get_freeze_count() == 0
+    # Not what somebody else froze before.
+    is_collecting, freezes = gc.isenabled(), gc.get_freeze_count() == 0
     gc.collect()
-    if has_frozen:
+    if freezes:
         gc.freeze()
     gc.disable()
     try:
         yield
     finally:
-        if has_frozen:  # not what somebody else froze before
+        if freezes:
             gc.unfreeze()
         if is_collecting:
             gc.enable()

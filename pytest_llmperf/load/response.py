@@ -179,7 +179,7 @@ def _dechunk(pieces: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]
 
 def _chunk_size(line: bytes) -> int:
     digits = line.partition(b";")[0].strip()
-    if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", digits):
+    if not _SIZE.fullmatch(digits):
         raise ResponseError(f"malformed: a chunk of size {quote(digits)}")
     return int(digits, 16)
 
