@@ -28,6 +28,7 @@ from pytest_llmperf.load.warmup import WarmUp, warm_up
 from pytest_llmperf.measure.measurement import Measurement
 from pytest_llmperf.measure.metrics import summarise, uncertainty
 from pytest_llmperf.measure.timeline import Timeline
+from pytest_llmperf.places.url import ExistingServer
 from pytest_llmperf.report.line import Line
 from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.report.summary import summary
@@ -86,6 +87,7 @@ class _Errand:
             order.server,
             BareServer(self._note),
             order.model,
+            place=ExistingServer(),
             log=Path(),
             startup_timeout_s=_PATIENCE_S,
             request_timeout_s=order.timeout_s,

@@ -35,6 +35,8 @@ from pytest_llmperf.load.warmup import warm_up
 from pytest_llmperf.measure.measurement import Measurement, Measurements
 from pytest_llmperf.measure.metrics import is_supported, summarise, uncertainty
 from pytest_llmperf.measure.timeline import Timeline
+from pytest_llmperf.places.protocol import Place
+from pytest_llmperf.places.url import ExistingServer
 
 
 class Listener(Protocol):
@@ -42,7 +44,7 @@ class Listener(Protocol):
 
     def phase(self, text: str, expected_s: float | None = None) -> None: ...
     def tick(self, sent: int, ended: int) -> None: ...
-    def waiting(self, elapsed_s: float) -> None: ...
+    def waiting(self, elapsed_s: float, line: str) -> None: ...
     def begin(self, test: str) -> None: ...
 
 
@@ -54,15 +56,17 @@ class PerformanceSession:
         settings: Settings,
         root: Path,
         engines: Mapping[str, Engine],
+        place: Place,
         listener: Listener,
         command: Callable[[str], Sequence[str]],
     ) -> None:
-        """``command`` returns what a person would type to run a test again."""
+        """``place`` is where engines are started; ``command`` returns what a person would type to run a test
+        again."""
         self.settings = settings
         self._command = command
         self.store = Store(Path(os.path.normpath(root / settings.directory)))
         self.results: dict[str, TestResult] = {}
-        self._engines, self._listener = engines, listener
+        self._engines, self._place, self._listener = engines, place, listener
         self._launch: Launch | None = None
         self._round = 0
         self._launched: list[dict[str, Any]] = []
@@ -98,6 +102,7 @@ class PerformanceSession:
                 subject,
                 self._engines[subject.engine],
                 self.settings.model,
+                place=ExistingServer() if subject.url is not None else self._place,
                 log=log,
                 startup_timeout_s=self.settings.startup_timeout_s,
                 request_timeout_s=self.settings.request_timeout_s,

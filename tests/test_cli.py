@@ -17,6 +17,7 @@ from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.load.launch import Launch
+from pytest_llmperf.places.local import LocalProcess
 from tests.commanding import end, load, start, timelines
 from tests.servers import DONE, TruthServer, Wire, dead_url, json_answer, scripted_server
 
@@ -560,10 +561,11 @@ def test_a_real_engine(chat: bool, tmp_path: Path) -> None:
         parse_subject("llamacpp --parallel 2"),
         LlamaCpp(),
         None,
+        place=LocalProcess(),
         log=tmp_path / "engine.log",
         startup_timeout_s=60,
         request_timeout_s=60,
-        waiting=lambda elapsed_s: None,
+        waiting=lambda elapsed_s, line: None,
         watch=lambda sent, ended: None,
     )
     path = tmp_path / "t.jsonl"

@@ -11,10 +11,8 @@ import atexit
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +22,7 @@ import httpx
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines import llamacpp_server
 from pytest_llmperf.engines.openai import aliased_counters, answers_200, get_json, ordinary_ids, served_models
-from pytest_llmperf.engines.protocol import Command, Description
+from pytest_llmperf.engines.protocol import Command, Description, Runtime
 from pytest_llmperf.engines.tiny_gguf import TinyModel
 from pytest_llmperf.errors import EngineError
 
@@ -40,33 +38,26 @@ class LlamaCpp:
     """See :class:`~pytest_llmperf.engines.protocol.Engine`."""
 
     name = "llamacpp"
+    distribution: str | None = "xllamacpp"
     stop_grace_s = 5.0
 
-    def model(self, model: str | None) -> tuple[str, str]:
+    def model(self, model: str | None) -> str:
         if model is None:
-            tiny = TinyModel()
-            return str(tiny.write(_cache_directory())), tiny.name
+            return str(TinyModel().write(_cache_directory()))
         path = Path(model).expanduser()
         if not path.is_file():
             raise EngineError(f"--llmperf-model {model}: no such file; llamacpp needs a GGUF file")
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
                 raise EngineError(f"--llmperf-model {model}: not a GGUF file")
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return str(path.resolve()), f"{path.name} sha256:{digest[:16]}"
+        return str(path.resolve())
 
-    def command(self, subject: Subject, model: str, port: int) -> Command:
-        if subject.path is not None:
-            raise EngineError(f"{subject}: llamacpp runs from the installed wheel, not from a path")
-        installed = installed_version("xllamacpp")
-        if installed is None:
-            raise EngineError("llamacpp needs the xllamacpp wheel: pip install 'pytest-llmperf[llamacpp]'")
-        if subject.version not in (None, installed):
-            raise EngineError(
-                f"{subject.target} was asked for, but xllamacpp {installed} is installed here: "
-                f"pip install xllamacpp=={subject.version}"
-            )
+    def model_identity(self, model: str) -> str:
+        path = Path(model)
+        with path.open("rb") as file:
+            return f"{path.name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+
+    def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         if owned := [
             arg for arg in subject.args if arg.partition("=")[0] in ("--port", "--host", "-m", "--model")
         ]:
@@ -76,11 +67,14 @@ class LlamaCpp:
             )
         argv = (
             # By path and with -P: the package, and pytest with it, would only make the start slower.
-            *(sys.executable, "-P", str(Path(llamacpp_server.__file__))),
-            *("--model", model, "--port", str(port)),
+            *(runtime.python, "-P", str(Path(llamacpp_server.__file__))),
+            *("--model", model, "--host", host, "--port", str(port)),
             *subject.args,
         )
         return Command(argv, dict(subject.env))
+
+    def gpus(self, subject: Subject) -> int:
+        return 0
 
     def is_ready(self, client: httpx.Client) -> bool:
         return answers_200(client, "/health")
@@ -96,7 +90,7 @@ class LlamaCpp:
         vocabulary = served.get("meta", {}).get("n_vocab", 512)
         return Description(
             model=str(served["id"]),
-            version=installed_version("xllamacpp"),
+            version=None,
             settings={name: str(value) for name, value in settings.items() if value is not None},
             token_ids=ordinary_ids(vocabulary),
         )
@@ -107,12 +101,7 @@ class LlamaCpp:
     def counters(self, client: httpx.Client) -> Mapping[str, float]:
         return aliased_counters(client, _COUNTERS)
 
-
-def installed_version(distribution: str) -> str | None:
-    """The version of a distribution in this environment, or None."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
+    def reset_cache(self, client: httpx.Client) -> bool | None:
         return None
 
 

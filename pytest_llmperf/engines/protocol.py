@@ -26,6 +26,19 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Runtime:
+    """The Python environment that an engine is run in.
+
+    ``python`` is its interpreter, ``version`` that of the engine's distribution in it, ``commit`` that of the
+    source it was built from, if it was.
+    """
+
+    python: str
+    version: str | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True)
 class Description:
     """What a running engine says of itself.
 
@@ -35,6 +48,7 @@ class Description:
 
     model: str
     version: str | None
+    commit: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     token_ids: range | None = None
 
@@ -43,22 +57,31 @@ class Engine(Protocol):
     """The particulars of one engine. An implementation holds no state of a launch."""
 
     name: str
+    distribution: str | None
+    """The Python distribution that ``NAME==VERSION`` stands for; None where it is not installed from here."""
     stop_grace_s: float
     """Seconds between SIGTERM and SIGKILL."""
 
-    def model(self, model: str | None) -> tuple[str, str]:
-        """What ``--llmperf-model`` means here: what to pass to the engine, and its identity in records.
+    def model(self, model: str | None) -> str:
+        """What ``--llmperf-model`` means here: what to pass to the engine.
 
         Raises :class:`~pytest_llmperf.errors.EngineError` if it cannot be had.
         """
         ...
 
-    def command(self, subject: Subject, model: str, port: int) -> Command:
-        """The process that serves ``model`` on 127.0.0.1:``port`` with the subject's flags.
+    def model_identity(self, model: str) -> str:
+        """What of :meth:`model`'s answer has to be equal in a comparison; asked once the engine is ready."""
+        ...
 
-        Raises :class:`~pytest_llmperf.errors.EngineError` if the engine, or the version asked for, is
-        not installed.
+    def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
+        """The process that serves ``model`` on ``host``:``port`` with the subject's flags.
+
+        Raises :class:`~pytest_llmperf.errors.EngineError` for flags that are not a subject's to choose.
         """
+        ...
+
+    def gpus(self, subject: Subject) -> int:
+        """How many GPUs the subject's flags ask for; 0 for a CPU engine."""
         ...
 
     def is_ready(self, client: httpx.Client) -> bool:
@@ -82,6 +105,11 @@ class Engine(Protocol):
     def counters(self, client: httpx.Client) -> Mapping[str, float]:
         """The engine's own counters, by their common names; empty where it has none.
 
-        Common names: ``running``, ``waiting``, ``prompt_tokens``, ``cached_prompt_tokens``.
+        Totals: ``prompt_tokens``, ``cached_prompt_tokens``, ``preemptions``, ``draft_tokens``,
+        ``accepted_tokens``. Of the moment: ``running``, ``waiting``, ``cache_use`` (a share of 1).
         """
+        ...
+
+    def reset_cache(self, client: httpx.Client) -> bool | None:
+        """Forget all cached prompts; whether that worked, None where the engine cannot."""
         ...

@@ -8,7 +8,7 @@ import httpx
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.openai import aliased_counters, ask, excerpt, ordinary_ids, served_models
-from pytest_llmperf.engines.protocol import Command, Description
+from pytest_llmperf.engines.protocol import Command, Description, Runtime
 from pytest_llmperf.errors import EngineError
 
 _COUNTERS = {
@@ -31,13 +31,20 @@ class OpenAiServer:
     """See :class:`~pytest_llmperf.engines.protocol.Engine`; it is neither started nor stopped."""
 
     name = "url"
+    distribution: str | None = None
     stop_grace_s = 0.0
 
-    def model(self, model: str | None) -> tuple[str, str]:
-        return model or "", model or "as served"
+    def model(self, model: str | None) -> str:
+        return model or ""
 
-    def command(self, subject: Subject, model: str, port: int) -> Command:
+    def model_identity(self, model: str) -> str:
+        return model or "as served"
+
+    def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         raise EngineError(f"{subject} runs already; it is not started from here")
+
+    def gpus(self, subject: Subject) -> int:
+        return 0
 
     def is_ready(self, client: httpx.Client) -> bool:
         """Whether anything answers HTTP there; what it answers, :meth:`describe` judges."""
@@ -71,6 +78,9 @@ class OpenAiServer:
 
     def counters(self, client: httpx.Client) -> Mapping[str, float]:
         return aliased_counters(client, _COUNTERS)
+
+    def reset_cache(self, client: httpx.Client) -> bool | None:
+        return None
 
 
 def _version(client: httpx.Client) -> str | None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import socket
 import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
 from pytest_llmperf.declare.settings import API_KEY_VARIABLE
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.openai import ask
-from pytest_llmperf.engines.protocol import Engine
+from pytest_llmperf.engines.protocol import Description, Engine
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.client import Client
 from pytest_llmperf.load.target import Target
-from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.places.protocol import Place
-from pytest_llmperf.places.url import ExistingServer
 
 _POLL_S = 0.05
 _PORT_TRIES = 3
@@ -37,8 +38,8 @@ def api_key() -> str | None:
 class Launch:
     """A server that answered once.
 
-    ``startup_s`` maps phases to seconds: ``healthy``, ``first_token``, ``first_answer``; None where the
-    server ran already.
+    ``startup_s`` maps phases to seconds since its start: ``spawned`` (there is a process), ``port`` (it takes
+    connections), ``healthy``, ``first_token``, ``first_answer``; None where the server ran already.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class Launch:
         engine: Engine,
         model: str | None,
         *,
+        place: Place,
         log: Path,
         startup_timeout_s: float,
         request_timeout_s: float,
-        waiting: Callable[[float], None],
+        waiting: Callable[[float, str], None],
         watch: Callable[[int, int], None],
         workers: int | None = None,
         chat: bool | None = None,
@@ -59,20 +61,23 @@ class Launch:
     ) -> None:
         """Start it and wait until it has generated. Raises :class:`EngineError`, and leaves nothing.
 
+        ``waiting`` is told the seconds since the start and the last line of the log, now and then.
         ``workers``, ``chat`` and ``note`` are those of the :class:`~pytest_llmperf.load.client.Client`.
         """
         self.number, self.subject, self.engine = number, subject, engine
-        self.place: Place = ExistingServer() if subject.url is not None else LocalProcess()
+        self.place = place
         self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
         self._api_key = api_key() if subject.url is not None else None
+        argument = engine.model(model)
+        self.runtime = place.prepare(engine, subject)
         started = time.monotonic()
-        argument, self.model = engine.model(model)
         self._begin(argument, log)
+        phases = {"spawned": time.monotonic() - started}
         is_up = False
         try:
-            self._wait_until_ready(argument, log)
-            healthy_s = time.monotonic() - started
-            self.description = engine.describe(self.control, model if subject.url is not None else None)
+            self._wait_until_ready(argument, log, started, phases)
+            self.model = engine.model_identity(argument)
+            self.description = self._describe(model if subject.url is not None else None)
             self.client = Client(
                 Target.of(self.server.url, self._api_key),
                 self.control,
@@ -87,11 +92,9 @@ class Launch:
             first = self.client.first_answer(chat)
             self.startup_s: dict[str, float] | None = None
             if subject.url is None:
-                self.startup_s = {
-                    "healthy": healthy_s,
-                    "first_token": first.token_ns[0] / 1e9 - started,
-                    "first_answer": first.token_ns[-1] / 1e9 - started,
-                }
+                phases["first_token"] = first.token_ns[0] / 1e9 - started
+                phases["first_answer"] = first.token_ns[-1] / 1e9 - started
+                self.startup_s = phases
             is_up = True
         except EngineError as error:
             raise EngineError(f"{subject}: {error}\n{self.server.account()}") from None
@@ -133,8 +136,17 @@ class Launch:
         self.check_alive()
         self._watch(sent, ended)
 
+    def _describe(self, model: str | None) -> Description:
+        """What the engine says of itself; what it does not, its environment knows."""
+        told = self.engine.describe(self.control, model)
+        return dataclasses.replace(
+            told,
+            version=told.version or self.runtime.version,
+            commit=told.commit or self.runtime.commit,
+        )
+
     def _begin(self, argument: str, log: Path) -> None:
-        self.server = self.place.start(self.engine, self.subject, argument, log)
+        self.server = self.place.start(self.engine, self.subject, self.runtime, argument, log)
         headers = {}
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
@@ -149,10 +161,10 @@ class Launch:
             trust_env=False,
         )
 
-    def _wait_until_ready(self, argument: str, log: Path) -> None:
+    def _wait_until_ready(self, argument: str, log: Path, started: float, phases: dict[str, float]) -> None:
         runs_already = self.subject.url is not None
         patience_s = min(_PATIENCE_WITH_A_URL_S, self._timeout_s) if runs_already else self._timeout_s
-        deadline = time.monotonic() + patience_s
+        deadline = started + patience_s
         tries = 1
         while True:
             if not self.server.is_alive():
@@ -161,7 +173,8 @@ class Launch:
                 tries += 1
                 self.stop()
                 self._begin(argument, log)
-            elif self.engine.is_ready(self.control):
+            elif self._listens(phases, started) and self.engine.is_ready(self.control):
+                phases["healthy"] = time.monotonic() - started
                 return
             if time.monotonic() > deadline:
                 if runs_already:
@@ -169,5 +182,16 @@ class Launch:
                         f"nothing answers HTTP there; tried for {patience_s:g} s{self._why_not()}"
                     )
                 raise EngineError(f"not ready after {patience_s:g} s (--llmperf-startup-timeout)")
-            self._waiting(time.monotonic() - (deadline - patience_s))
+            self._waiting(time.monotonic() - started, self.server.last_line())
             time.sleep(_POLL_S)
+
+    def _listens(self, phases: dict[str, float], started: float) -> bool:
+        """Whether anything takes connections at the server's port."""
+        if "port" not in phases and self.subject.url is None:
+            parts = urlsplit(self.server.url)
+            try:
+                socket.create_connection((parts.hostname or "", parts.port or 443), timeout=5.0).close()
+            except OSError:
+                return False
+            phases["port"] = time.monotonic() - started
+        return True

@@ -9,8 +9,9 @@ import socket
 from pathlib import Path
 
 from pytest_llmperf.declare.subject import REDACTED, Subject, is_secret
-from pytest_llmperf.engines.protocol import Command, Engine
+from pytest_llmperf.engines.protocol import Command, Engine, Runtime
 from pytest_llmperf.errors import EngineError
+from pytest_llmperf.places.environments import runtime_of
 from pytest_llmperf.places.process import EngineProcess, describe_exit
 
 
@@ -19,9 +20,12 @@ class LocalProcess:
 
     name = "local process"
 
-    def start(self, engine: Engine, subject: Subject, model: str, log: Path) -> LocalServer:
+    def prepare(self, engine: Engine, subject: Subject) -> Runtime:
+        return runtime_of(engine, subject)
+
+    def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> LocalServer:
         port = free_port()
-        command = engine.command(subject, model, port)
+        command = engine.command(subject, model, runtime, "127.0.0.1", port)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LLMPERF_")}
         try:
             process = EngineProcess(command.argv, inherited | dict(command.env), log, engine.stop_grace_s)
@@ -57,6 +61,9 @@ class LocalServer:
                 *(f"  | {line}" for line in tail or ["(empty)"]),
             )
         )
+
+    def last_line(self) -> str:
+        return "".join(map(self._without_secrets, self.process.log_tail(1)))
 
     def port_was_taken(self) -> bool:
         text = "\n".join(self.process.log_tail(40)).lower()

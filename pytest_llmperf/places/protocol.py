@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_llmperf.declare.subject import Subject
-from pytest_llmperf.engines.protocol import Engine
+from pytest_llmperf.engines.protocol import Engine, Runtime
 
 
 class Server(Protocol):
@@ -20,6 +20,10 @@ class Server(Protocol):
 
     def account(self) -> str:
         """What a person needs to understand a failure: command line, exit code, last log lines."""
+        ...
+
+    def last_line(self) -> str:
+        """What it last logged, without secrets; empty if nothing or unknown."""
         ...
 
     def port_was_taken(self) -> bool:
@@ -36,7 +40,14 @@ class Place(Protocol):
 
     name: str
 
-    def start(self, engine: Engine, subject: Subject, model: str, log: Path) -> Server:
+    def prepare(self, engine: Engine, subject: Subject) -> Runtime:
+        """Have everything there that a start needs, so that the start alone is timed; may take minutes.
+
+        Raises :class:`~pytest_llmperf.errors.EngineError` if that is impossible.
+        """
+        ...
+
+    def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> Server:
         """Start one; it need not be ready yet.
 
         Raises :class:`~pytest_llmperf.errors.EngineError` if that is impossible.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from pytest_llmperf.declare.subject import Subject
-from pytest_llmperf.engines.protocol import Engine
+from pytest_llmperf.engines.protocol import Engine, Runtime
 
 
 class ExistingServer:
@@ -14,7 +15,13 @@ class ExistingServer:
     name = "url"
     url: str
 
-    def start(self, engine: Engine, subject: Subject, model: str, log: Path) -> ExistingServer:
+    def prepare(self, engine: Engine, subject: Subject) -> Runtime:
+        """Nothing is needed."""
+        return Runtime(sys.executable)
+
+    def start(
+        self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path
+    ) -> ExistingServer:
         assert subject.url is not None
         self.url = subject.url
         return self
@@ -25,6 +32,9 @@ class ExistingServer:
 
     def account(self) -> str:
         return f"server: {self.url}, which was not started from here"
+
+    def last_line(self) -> str:
+        return ""
 
     def port_was_taken(self) -> bool:
         return False

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+_LINE = 60
+
 
 @dataclass
 class _Work:
@@ -61,9 +63,10 @@ class Progress:
             left = f", {left_s:.0f} s left"
         self._write(f"{self._text}: {ended} of {sent} requests answered{left}{self._session_left()}", True)
 
-    def waiting(self, elapsed_s: float) -> None:
-        """Within a start: it has taken so long until now."""
-        self._write(f"{self._text}: {elapsed_s:.0f} s{self._session_left()}", True)
+    def waiting(self, elapsed_s: float, line: str = "") -> None:
+        """Within a start: it has taken so long until now, and this is what it logged last."""
+        said = f" · {_shortened(line)}" if line else ""
+        self._write(f"{self._text}: {elapsed_s:.0f} s{self._session_left()}{said}", True)
 
     def _session_left(self) -> str:
         left_s = 0.0
@@ -75,6 +78,12 @@ class Progress:
                 if test == self._test:
                     left_s -= min(work.round_s, time.monotonic() - self._test_began)
         return f" · session about {_duration(left_s)} left" if left_s >= 1 else ""
+
+
+def _shortened(line: str) -> str:
+    """A line of a log as far as it fits on a terminal, without what would move the cursor."""
+    printable = " ".join("".join(c if c.isprintable() else " " for c in line).split())
+    return printable if len(printable) <= _LINE else printable[: _LINE - 1] + "…"
 
 
 def _duration(seconds: float) -> str:

@@ -16,8 +16,8 @@ from pytest_llmperf.engines.llamacpp import LlamaCpp
 
 class Wrapped(LlamaCpp):
     name = "wrapped"
-    def command(self, subject, model, port):
-        command = super().command(dataclasses.replace(subject, args=()), model, port)
+    def command(self, subject, *where):
+        command = super().command(dataclasses.replace(subject, args=()), *where)
         code = "import os, signal, sys, time; " + subject.args[0] + "; os.execv(sys.argv[1], sys.argv[1:])"
         return dataclasses.replace(command, argv=(sys.executable, "-c", code, *command.argv))
 

@@ -161,11 +161,14 @@ def test_a_url_subject_is_measured_and_left_running(project: Project) -> None:
         import subprocess, sys, time, httpx
         from pytest_llmperf.declare.subject import parse_subject
         from pytest_llmperf.engines.llamacpp import LlamaCpp
+        from pytest_llmperf.engines.protocol import Runtime
         from pytest_llmperf.places.local import free_port
 
         port = free_port()
         engine = LlamaCpp()
-        command = engine.command(parse_subject("llamacpp"), engine.model(None)[0], port)
+        command = engine.command(
+            parse_subject("llamacpp"), engine.model(None), Runtime(sys.executable), "127.0.0.1", port
+        )
         server = subprocess.Popen(command.argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         url = f"http://127.0.0.1:{port}"
         try:

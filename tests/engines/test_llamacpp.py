@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +12,12 @@ import httpx
 import pytest
 
 from pytest_llmperf.declare.subject import parse_subject
-from pytest_llmperf.engines.llamacpp import LlamaCpp, installed_version
+from pytest_llmperf.engines.llamacpp import LlamaCpp
+from pytest_llmperf.engines.protocol import Runtime
 from pytest_llmperf.engines.words import WORDS
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.launch import Launch
+from pytest_llmperf.places.local import LocalProcess
 
 
 def launch(tmp_path: Path, subject: str) -> Launch:
@@ -22,10 +26,11 @@ def launch(tmp_path: Path, subject: str) -> Launch:
         parse_subject(subject),
         LlamaCpp(),
         None,
+        place=LocalProcess(),
         log=tmp_path / "log",
         startup_timeout_s=60,
         request_timeout_s=60,
-        waiting=lambda elapsed_s: None,
+        waiting=lambda elapsed_s, line: None,
         watch=lambda sent, ended: None,
     )
 
@@ -39,7 +44,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
 
 def test_it_describes_itself(running: Launch) -> None:
     description = running.description
-    assert description.version == installed_version("xllamacpp")
+    assert description.version == importlib.metadata.version("xllamacpp")
     assert description.settings == {"total_slots": "3", "n_ctx_per_slot": "6144"}
     assert description.token_ids is not None
     assert description.token_ids.stop == 2048
@@ -47,13 +52,10 @@ def test_it_describes_itself(running: Launch) -> None:
 
 def test_it_tells_how_long_its_start_took_phase_by_phase(running: Launch) -> None:
     assert running.startup_s is not None
-    assert list(running.startup_s) == ["healthy", "first_token", "first_answer"]
-    assert (
-        0
-        < running.startup_s["healthy"]
-        < running.startup_s["first_token"]
-        <= running.startup_s["first_answer"]
-    )
+    assert list(running.startup_s) == ["spawned", "port", "healthy", "first_token", "first_answer"]
+    times = list(running.startup_s.values())
+    assert times[0] > 0
+    assert times == sorted(times)
 
 
 def test_every_word_of_the_list_is_one_token(running: Launch) -> None:
@@ -106,7 +108,9 @@ def test_a_path_is_refused(tmp_path: Path) -> None:
 )
 def test_what_the_run_chooses_is_not_for_a_subject_to_choose(flags: str, named: str) -> None:
     with pytest.raises(EngineError) as caught:
-        LlamaCpp().command(parse_subject(f"llamacpp {flags}"), "m.gguf", 9999)
+        LlamaCpp().command(
+            parse_subject(f"llamacpp {flags}"), "m.gguf", Runtime(sys.executable), "127.0.0.1", 9999
+        )
     assert str(caught.value) == (
         f"llamacpp {flags}: {named} is not for a subject to choose; a model is --llmperf-model, and a server "
         "at an address of your own is a subject by its URL"
@@ -115,7 +119,9 @@ def test_what_the_run_chooses_is_not_for_a_subject_to_choose(flags: str, named: 
 
 def test_flags_that_only_begin_alike_are_a_subjects_to_choose() -> None:
     subject = parse_subject("llamacpp -mg 0 --model-draft d.gguf")
-    assert {"-mg", "--model-draft"} <= set(LlamaCpp().command(subject, "m.gguf", 9999).argv)
+    assert {"-mg", "--model-draft"} <= set(
+        LlamaCpp().command(subject, "m.gguf", Runtime(sys.executable), "127.0.0.1", 9999).argv
+    )
 
 
 def test_nothing_is_started_for_flags_that_are_refused(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_the_two_spellings_of_a_flag_are_one() -> None:
 
 def test_a_subject_is_kept_flat_with_all_that_can_differ() -> None:
     subject = parse_subject("VLLM_USE_V1=1 vllm==0.24.0 --max-num-seqs 256 --enforce-eager")
-    description = Description("m", "0.24.0", {"max_model_len": "4096"})
+    description = Description("m", "0.24.0", settings={"max_model_len": "4096"})
     assert subject_fields(subject, description) == {
         "engine": "vllm",
         "version": "0.24.0",
@@ -67,7 +67,7 @@ def test_no_secret_is_kept_wherever_it_stood() -> None:
         "FOO_TOKEN=hunter2 vllm --api-key hunter2 hunter2 --hf-token=hunter2 --port 1 --auth-key hunter2"
     )
     kept = subject_fields(
-        subject, Description("m", "1", {"api_key": "hunter2", "ssl_password": "hunter2", "n": "1"})
+        subject, Description("m", "1", settings={"api_key": "hunter2", "ssl_password": "hunter2", "n": "1"})
     )
     assert "hunter2" not in json.dumps(kept)
     assert kept == {

@@ -14,6 +14,7 @@ from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.launch import Launch, api_key
+from pytest_llmperf.places.url import ExistingServer
 from tests.servers import TruthServer, Wire, dead_url, json_answer, scripted_server
 
 
@@ -24,10 +25,11 @@ def launched(url: str) -> Iterator[Launch]:
         parse_subject(url),
         OpenAiServer(),
         None,
+        place=ExistingServer(),
         log=Path("/nowhere"),
         startup_timeout_s=0.3,
         request_timeout_s=10,
-        waiting=lambda elapsed_s: None,
+        waiting=lambda elapsed_s, line: None,
         watch=lambda sent, ended: None,
     )
     try:

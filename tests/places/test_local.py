@@ -12,7 +12,7 @@ import pytest
 
 from pytest_llmperf.declare.subject import Subject, parse_subject
 from pytest_llmperf.engines.llamacpp import LlamaCpp
-from pytest_llmperf.engines.protocol import Command
+from pytest_llmperf.engines.protocol import Command, Runtime
 from pytest_llmperf.places.local import LocalProcess, LocalServer, free_port
 
 
@@ -22,12 +22,13 @@ class Script(LlamaCpp):
     def __init__(self, code: str, env: Mapping[str, str] | None = None) -> None:
         self.code, self.env = code, dict(env or {})
 
-    def command(self, subject: Subject, model: str, port: int) -> Command:
+    def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         return Command((sys.executable, "-c", self.code.format(port=port), *subject.args), self.env)
 
 
 def start(tmp_path: Path, engine: Script, subject: str = "llamacpp") -> LocalServer:
-    return LocalProcess().start(engine, parse_subject(subject), "m", tmp_path / "log")
+    runtime = Runtime(sys.executable)
+    return LocalProcess().start(engine, parse_subject(subject), runtime, "m", tmp_path / "log")
 
 
 def ended(server: LocalServer) -> None:
