@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import socket
 from pathlib import Path
 
-from pytest_llmperf.declare.subject import REDACTED, Subject, is_secret
+from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.engines.log_line import what_it_says
 from pytest_llmperf.engines.protocol import Command, Engine, Runtime
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.environments import runtime_of
+from pytest_llmperf.places.postmortem import Postmortem, command_line, examine, hider
 from pytest_llmperf.places.process import EngineProcess, describe_exit
 
 
@@ -30,7 +31,9 @@ class LocalProcess:
         try:
             process = EngineProcess(command.argv, inherited | dict(command.env), log, engine.stop_grace_s)
         except EngineError as error:
-            raise EngineError(f"{subject} cannot be started: {error}\n{_command_line(command)}") from None
+            raise EngineError(
+                f"{subject} cannot be started: {error}\ncommand: {command_line(command)}"
+            ) from None
         return LocalServer(f"http://127.0.0.1:{port}", process, command)
 
 
@@ -41,6 +44,7 @@ class LocalServer:
         self.url = url
         self.process = process
         self._command = command
+        self._public = hider(command)
 
     def is_alive(self) -> bool:
         return self.process.is_alive()
@@ -49,21 +53,13 @@ class LocalServer:
         self.process.stop()
         self._redact_log()
 
-    def account(self) -> str:
-        alive = self.process.is_alive()
-        state = "still runs" if alive else describe_exit(self.process.exit_code)
-        tail = [self._without_secrets(line) for line in self.process.log_tail()]
-        return "\n".join(
-            (
-                _command_line(self._command),
-                f"process: {self.process.pid} {state}",
-                f"log: {self.process.log}",
-                *(f"  | {line}" for line in tail or ["(empty)"]),
-            )
-        )
+    def account(self) -> Postmortem:
+        exit_code = self.process.exit_code_by_itself()
+        state = "still runs" if self.process.is_alive() else describe_exit(self.process.exit_code)
+        return examine(self._command, f"process: {self.process.pid} {state}", exit_code, self.process.log)
 
     def last_line(self) -> str:
-        return "".join(map(self._without_secrets, self.process.log_tail(1)))
+        return what_it_says(self._public("".join(self.process.log_tail(1))))
 
     def port_was_taken(self) -> bool:
         text = "\n".join(self.process.log_tail(40)).lower()
@@ -73,27 +69,10 @@ class LocalServer:
 
     def _redact_log(self) -> None:
         """Engines print their arguments; what is kept is not to hold secrets."""
-        if self._secrets():
-            with contextlib.suppress(OSError):
-                text = self.process.log.read_text(errors="replace")
-                self.process.log.write_text(self._without_secrets(text))
-
-    def _secrets(self) -> list[str]:
-        secrets = [value for name, value in self._command.env.items() if is_secret(name)]
-        shown = zip(self._command.argv, self._command.shown, strict=True)
-        secrets += [real.partition("=")[2] or real for real, public in shown if real != public]
-        # What is shorter is no secret, and would be found in every other word.
-        return [secret for secret in secrets if len(secret) >= 6]
-
-    def _without_secrets(self, text: str) -> str:
-        for secret in self._secrets():
-            text = text.replace(secret, REDACTED)
-        return text
-
-
-def _command_line(command: Command) -> str:
-    env = [f"{name}={REDACTED if is_secret(name) else value}" for name, value in command.env.items()]
-    return f"command: {shlex.join([*env, *command.shown])}"
+        with contextlib.suppress(OSError):
+            text = self.process.log.read_text(errors="replace")
+            if (public := self._public(text)) != text:
+                self.process.log.write_text(public)
 
 
 def free_port() -> int:

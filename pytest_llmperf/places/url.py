@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
+from pytest_llmperf.places.postmortem import Postmortem
 
 
 class ExistingServer:
@@ -30,8 +31,8 @@ class ExistingServer:
         """As far as can be known from here: whether it answers shows in the requests."""
         return True
 
-    def account(self) -> str:
-        return f"server: {self.url}, which was not started from here"
+    def account(self) -> Postmortem:
+        return Postmortem(None, (f"server: {self.url}, which was not started from here",))
 
     def last_line(self) -> str:
         return ""
