@@ -129,6 +129,7 @@ class PerformanceSession:
                 "launch": self._launch_number(launch),
                 "started": now().isoformat(timespec="seconds"),
                 "subject": subject_fields(launch.subject, launch.description),
+                "text": str(launch.subject),
                 "startup_s": launch.startup_s,
                 "log": str(log) if launch.startup_s else None,
             }

@@ -86,7 +86,7 @@ STRONG = (
         "runs out",
         "dmesg (or the container's memory.events) tells whether the kernel did it; give it more main memory",
         r"exited on signal 9 \(Killed\)",
-        r"exit ?code:? ?(?:-9|137)\b|terminated with -9\b",
+        r"[Ee]xit ?code:? ?(?:-9|137)\b|terminated with -9\b",
         r"killed by signal: Killed|terminated by signal SIGKILL",
     ),
     _signature(
@@ -339,8 +339,8 @@ WEAK = (
     ),
     _signature(
         "a check inside the engine failed",
-        "most often two flags, or a flag and the model, do not fit together: try it without the flags; the line "
-        "is what to search for in the engine's issues",
+        "most often two flags, or a flag and the model, do not fit together: try it without the "
+        "flags; the line is what to search for in the engine's issues",
         r"GGML_ASSERT\(",
         r"Assertion (?:failed|`)",
         r"common\.cpp:\d+: get_sub_batch: failed",

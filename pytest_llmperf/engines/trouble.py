@@ -96,27 +96,30 @@ def find_trouble(log: str, exit_code: int | None = None) -> Trouble | None:
     ``exit_code`` is None for one that still runs: of its log only what is known to be fatal counts then.
     Returns None if nothing is to be said.
     """
-    lines = _Lines(log)
-    if strong := lines.match(STRONG):
-        return strong
+    whole = _Log.read(log)
+    latest = whole.since_served()
     if exit_code is None:
-        return None
+        return latest.match(STRONG)
     number = -exit_code if exit_code < 0 else exit_code - 128
     by_signal = _by_signal(number)
-    if by_signal is not None and number in _FROM_OUTSIDE:
-        return Trouble(by_signal.cause, lines.last(), by_signal.advice)
-    if weak := lines.match(WEAK):
-        return weak
-    line = lines.exception() or lines.crash()
+    for lines in (latest, whole):  # what it survived and served on after is rarely what it died of
+        if found := lines.match(STRONG):
+            return found
+        if by_signal is not None and number in _FROM_OUTSIDE:
+            return Trouble(by_signal.cause, whole.last(), by_signal.advice)
+        if found := lines.match(WEAK):
+            return found
+        if line := lines.exception() or lines.crash():
+            return Trouble(by_signal.cause, line, by_signal.advice) if by_signal else Trouble("", line)
+        if found := lines.match(CONSEQUENCES, at_any_level=True):
+            return found
     if by_signal is not None:
-        return Trouble(by_signal.cause, line or lines.complaint() or lines.last(), by_signal.advice)
-    if not line and (consequence := lines.match(CONSEQUENCES, at_any_level=True)):
-        return consequence
-    line = line or lines.complaint()
-    if not line and exit_code == 0:
-        return Trouble(_NO_ERROR, lines.last(), _FOREGROUND)
-    line = line or lines.last()
-    return Trouble("", line) if line else None
+        return Trouble(by_signal.cause, latest.complaint() or whole.last(), by_signal.advice)
+    if line := latest.complaint() or (whole.complaint() if exit_code else ""):
+        return Trouble("", line)
+    if exit_code == 0:
+        return Trouble(_NO_ERROR, whole.last(), _FOREGROUND)
+    return Trouble("", line) if (line := whole.last()) else None
 
 
 def last_words(log: str, count: int) -> list[str]:
@@ -134,53 +137,56 @@ def _by_signal(number: int) -> Trouble | None:
     return Trouble(cause, "", advice)
 
 
-class _Lines:
-    """A log as lines that may say what is wrong."""
+class _Log:
+    """The lines of a log that say something."""
 
-    def __init__(self, log: str) -> None:
+    def __init__(self, lines: Sequence[LogLine]) -> None:
+        self._lines = lines
+
+    @classmethod
+    def read(cls, log: str) -> _Log:
         if len(log) > _MAX_TEXT:
             log = f"{log[: _MAX_TEXT // 2]}\n{log[-_MAX_TEXT // 2 :]}"
-        self.all = [LogLine.read(raw) for raw in log.split("\n") if raw.strip()]
-        self.all = [line for line in self.all if line.text.strip()]
-        served = [number for number, line in enumerate(self.all) if _SERVED.search(line.text)]
-        # What it survived and went on serving after is rarely what it died of.
-        self._starts = [served[-1] + 1, 0] if served else [0]
+        lines = (LogLine.read(raw) for raw in log.split("\n") if raw.strip())
+        return cls([line for line in lines if line.text.strip()])
+
+    def since_served(self) -> _Log:
+        """What came after the last request that was answered; all of it if none was."""
+        served = [number for number, line in enumerate(self._lines) if _SERVED.search(line.text)]
+        return _Log(self._lines[served[-1] + 1 :]) if served else self
 
     def match(self, signatures: Sequence[Signature], *, at_any_level: bool = False) -> Trouble | None:
-        """The first line that one of the signatures fits, after the last request that was served if any."""
-        for start in self._starts:
-            for number in range(start, len(self.all)):
-                line = self.all[number]
-                if _is_code(line.text) or not (at_any_level or line.level in ("", "error")):
-                    continue
-                for signature in signatures:
-                    if match := signature.pattern.search(line.text):
-                        named = {
-                            name.rstrip("0123456789"): _shortened(value, 60)
-                            for name, value in match.groupdict().items()
-                            if value
-                        }
-                        return Trouble(signature.cause.format(**named), self._quote(number), signature.advice)
+        """The first line that one of the signatures fits."""
+        for number, line in enumerate(self._lines):
+            if _is_code(line.text) or not (at_any_level or line.level in ("", "error")):
+                continue
+            for signature in signatures:
+                if match := signature.pattern.search(line.text):
+                    named = {
+                        name.rstrip("0123456789"): _shortened(value, 60)
+                        for name, value in match.groupdict().items()
+                        if value
+                    }
+                    return Trouble(signature.cause.format(**named), self._quote(number), signature.advice)
         return None
 
     def exception(self) -> str:
         """The first exception that does not only pass on another's, as its line; empty if there is none."""
-        for start in self._starts:
-            for chain in self._chains(start):
-                told = [number for number in chain if not _PASSED_ON.search(self.all[number].text)]
-                if told:
-                    return self._quote(told[0])
+        for chain in self._chains():
+            told = [number for number in chain if not _PASSED_ON.search(self._lines[number].text)]
+            if told:
+                return self._quote(told[0])
         return ""
 
     def crash(self) -> str:
         """What the C library or the interpreter said when the process crashed."""
-        return next((_shortened(line.text) for line in self.all if _CRASHED.search(line.text)), "")
+        return next((_shortened(line.text) for line in self._lines if _CRASHED.search(line.text)), "")
 
     def complaint(self) -> str:
         """The first line that calls itself an error, or else the last that reads like one; empty if none."""
         told = [
             line
-            for line in self.all[self._starts[0] :]
+            for line in self._lines
             if not (_is_code(line.text) or _PASSED_ON.search(line.text) or line.text.endswith(_TRACEBACK))
         ]
         by_level = (line for line in told if line.level == "error")
@@ -189,45 +195,42 @@ class _Lines:
 
     def last(self) -> str:
         """The last line, whatever it says, but for the frames of a debugger."""
-        told = (line.text for line in reversed(self.all) if not _FRAME.match(line.text))
+        told = (line.text for line in reversed(self._lines) if not _FRAME.match(line.text))
         return _shortened(next(told, ""))
 
-    def _chains(self, start: int) -> list[list[int]]:
+    def _chains(self) -> list[list[int]]:
         """The tracebacks' last lines; those of exceptions that caused each other together, the telling one
         first: of causes the first, of what happened meanwhile the last."""
         chains: list[list[int]] = []
         is_inside: set[str] = set()
-        joined: dict[str, str] = {}
         ignored: set[str] = set()
-        for number in range(start, len(self.all)):
-            line = self.all[number]
+        joined: dict[str, str] = {}
+        for number, line in enumerate(self._lines):
             if line.text.startswith("Exception ignored"):
                 ignored.add(line.who)
             elif line.text.rstrip().endswith(_TRACEBACK):
                 is_inside.add(line.who)
             elif line.text.startswith((_CAUSED, _MEANWHILE)):
                 joined[line.who] = line.text
-            elif line.who in is_inside and not line.text.startswith(" ") and _EXCEPTION.match(line.text):
+            elif line.who in is_inside and _EXCEPTION.match(line.text):
                 is_inside.discard(line.who)
                 how = joined.pop(line.who, "")
                 if line.who in ignored:
                     ignored.discard(line.who)
-                elif line.level in ("warning", "info", "debug"):
+                elif line.level not in ("", "error"):
                     continue
-                elif how.startswith(_MEANWHILE) and chains:
-                    chains[-1].insert(0, number)
                 elif how and chains:
-                    chains[-1].append(number)
+                    chains[-1].insert(0 if how.startswith(_MEANWHILE) else len(chains[-1]), number)
                 else:
                     chains.append([number])
         return chains
 
     def _quote(self, number: int) -> str:
-        text = self.all[number].text
-        if re.search(r"validation errors? for \w+$", text.rstrip()) and number + 1 < len(self.all):
-            inner = self.all[number + 1].text.strip().partition(" [type=")[0]
-            text = f"{text.rpartition('.')[2].strip()}: {inner}"
-        return _shortened(text)
+        """A line as it is quoted; of pydantic's it is the next that says what is wrong."""
+        text = self._lines[number].text.rstrip()
+        if re.search(r"validation errors? for \w+$", text) and number + 1 < len(self._lines):
+            text = f"{text}: {self._lines[number + 1].text.strip()}"
+        return _shortened(text.partition(" [type=")[0])
 
 
 def _is_code(text: str) -> bool:

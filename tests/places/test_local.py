@@ -41,10 +41,10 @@ def test_the_account_has_command_exit_code_and_log_without_secrets(tmp_path: Pat
     engine = Script(code, {"MY_TOKEN": "hunter2", "PLAIN": "yes"})
     server = start(tmp_path, engine, "llamacpp --api-key swordfish")
     ended(server)
-    account = server.account()
+    account = server.account().tell("it", "ended")
     assert "hunter2" not in account
     assert "swordfish" not in account
-    assert "command: 'MY_TOKEN=[redacted]' PLAIN=yes" in account
+    assert "command: MY_TOKEN='[redacted]' PLAIN=yes" in account
     assert "exited with code 4" in account
     assert "  | key [redacted] [redacted]" in account
     server.stop()
