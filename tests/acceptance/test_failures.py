@@ -101,7 +101,8 @@ def test_an_engine_that_is_never_ready_is_given_up(project: Project) -> None:
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [
-            "*: not ready after 1 s (--llmperf-startup-timeout): its port is not open yet; it has logged nothing",
+            "*: not ready after 1 s (--llmperf-startup-timeout): its port is not open yet; "
+            "it has logged nothing",
             "process: * still runs",
         ]
     )
