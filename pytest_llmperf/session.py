@@ -173,6 +173,8 @@ class PerformanceSession:
         of = f"round {self._round + 1} of {self.settings.launches}, " if self.settings.launches > 1 else ""
         self._listener.phase(f"{name}: {of}warming up at {point.label}")
         warmth = warm_up(launch.client, workload, point)
+        if not warmth.medians_ms:
+            launch.check_answering()
         seed = seed_of(nodeid, str(workload), point.key)
         for attempt in (1, 2):
             again = " (again: the load generator was late)" if attempt == 2 else ""

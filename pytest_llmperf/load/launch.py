@@ -26,6 +26,7 @@ from pytest_llmperf.places.protocol import Place, Server
 
 _POLL_S = 0.05
 _RETRY_S = 0.25
+_DYING_S = 2.0
 _PORT_TRIES = 3
 _SILENCE_S = 20.0
 _PATIENCE_WITH_A_URL_S = 10.0
@@ -103,6 +104,8 @@ class Launch:
         except EngineDied:
             raise
         except EngineError as error:
+            if "healthy" in phases and self._is_dying():
+                raise EngineDied(self._tell("the engine died at its first request")) from None
             raise EngineError(self._tell(str(error))) from None
         finally:
             if not self._is_up:
@@ -128,8 +131,19 @@ class Launch:
         """Raises :class:`EngineError` if the server does not answer any more, whether it runs or not."""
         self.check_alive()
         if not self.engine.is_ready(self.control):
+            if self._is_dying():
+                self.check_alive()
             why = f"it stopped answering while it was measured{self._why_not()}"
             raise EngineError(self._tell(why))
+
+    def _is_dying(self) -> bool:
+        """Whether the server ends within a moment: its connections close before it is gone."""
+        deadline = time.monotonic() + (_DYING_S if self.subject.url is None else 0.0)
+        while self.server.is_alive():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
 
     def _tell(self, event: str) -> str:
         return self.server.account().tell(self.subject, event)

@@ -44,13 +44,16 @@ def _say(**message: Any) -> None:
 
 def _wait_for_end(engine: subprocess.Popen[bytes], parent: int, log: int, log_limit: int) -> bool:
     """Wait until the engine ends (True), or the test run closes our input or disappears (False)."""
+    watched: list[Any] = [sys.stdin]
+    with contextlib.suppress(OSError, AttributeError):  # Linux; elsewhere its end is noticed a little later
+        watched.append(os.pidfd_open(engine.pid))
     while os.getppid() == parent:
         if engine.poll() is not None:
             return True
         with contextlib.suppress(OSError):  # a log that is no file, a full disk: none of it ends the engine
             _trim(log, log_limit)
-        readable, _, _ = select.select([sys.stdin], [], [], _POLL_S)
-        if readable and not os.read(sys.stdin.fileno(), 4096):
+        readable, _, _ = select.select(watched, [], [], _POLL_S)
+        if sys.stdin in readable and not os.read(sys.stdin.fileno(), 4096):
             return False
     return False
 

@@ -93,7 +93,7 @@ def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVER_KEY", "sk-opensesame")
     show = "import os, sys; print(sys.argv[1:], os.environ['HF_TOKEN'], os.environ['NAME'])"
     command = Command(
-        (sys.executable, "-c", show, "--api-key", "sk-opensesame", "--auth-key=sk-opensesame", "it's $HOME"),
+        (sys.executable, "-c", show, "it's $HOME", "--api-key", "sk-opensesame", "--auth-key=sk-opensesame"),
         {"HF_TOKEN": "hf_swordfish", "NAME": "a b"},
     )
     line = command_line(command)
