@@ -34,8 +34,8 @@ _REST_SHARE = 0.05
 _MAX_REST_NS = 500_000
 _NEAR_NS = 1_000_000
 _LOOK_S = 0.0009
-_TIMEOUT_WEIGHT = 10
-"""A time-out says as much as so many failures that come at once."""
+_SILENCE_WEIGHT = 10
+"""A time-out without a byte says as much as so many failures that come at once."""
 
 Watch = Callable[[int, int], None]
 
@@ -255,7 +255,7 @@ class Loop:
             connection = self._deadlines[0][1]
             connection.end(f"timeout: not complete after {self._timeout_ns / 1e9:g} s")
             self._forget(connection)
-            self.failures_in_a_row += _TIMEOUT_WEIGHT - 1
+            self.failures_in_a_row += 0 if connection.reads else _SILENCE_WEIGHT - 1
 
 
 @contextlib.contextmanager

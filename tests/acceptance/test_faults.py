@@ -135,16 +135,12 @@ def error_of(result: pytest.RunResult) -> list[str]:
     ("log", "code", "cause", "line"),
     [
         ("vllm-gpu-memory", 1, "out of GPU memory", "torch.OutOfMemoryError: CUDA out of memory."),
-        ("sglang-not-enough-memory", -3, "no memory is left for the KV cache", "RuntimeError: Not enough"),
         ("trtllm-bad-flag", 2, "it does not know the flag --max_batchsize", "Error: No such option"),
-        ("vllm-core-killed", 0, "one of the engine's own processes", "[shutdown] MPClient: engine core"),
         ("python-segfault", -11, "it crashed (SIGSEGV)", "Fatal Python error: Segmentation fault"),
     ],
 )
 def test_an_engine_that_ends_says_why(faults: Faults, log: str, code: int, cause: str, line: str) -> None:
-    first, said, advice, command, *_ = error_of(
-        faults.run(f"ends {LOGS}/{log}.log {code}")
-    )
+    first, said, advice, command, *_ = error_of(faults.run(f"ends {LOGS}/{log}.log {code}"))
     assert first.startswith(f"faulty ends {LOGS}/{log}.log {code}: {cause}")
     assert first.endswith("(the engine ended before it was ready)")
     assert said.startswith(f"it said: {line}")
@@ -256,11 +252,11 @@ def test_an_engine_that_dies_at_its_first_request_is_told_once(faults: Faults) -
 
 def test_an_engine_that_hangs_under_load_is_given_up_soon(faults: Faults) -> None:
     lines = error_of(faults.run("hangs-under-load 30", "--llmperf-request-timeout", "1"))
-    assert lines[0].startswith("faulty hangs-under-load 30: it stopped answering while it was measured (ReadT")
+    assert lines[0].startswith("faulty hangs-under-load 30: it stopped answering while it was measured")
     assert lines[2].endswith("still runs")
 
 
-# --- what it leaves ------------------------------------------------------------------------------------------
+# --- what it leaves ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", ["has-children", "ignores-sigterm", "leaves-files"])
@@ -335,14 +331,15 @@ def test_a_limit_of_the_size_of_files_is_named(faults: Faults) -> None:
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED
     said = r"ends \S+ 1: .*(File too large|beyond the limit of a file's size|ended before)"
     assert re.search(said, ended.stdout)
-    )
 
 
 # --- whatever ends the session -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name)
-@pytest.mark.parametrize("fault", ["silent", "has-children"])
+@pytest.mark.parametrize(
+    ("fault", "how"),
+    [("silent", signal.SIGINT), ("has-children", signal.SIGTERM), ("has-children", signal.SIGKILL)],
+)
 def test_a_session_that_is_ended_leaves_nothing(faults: Faults, fault: str, how: signal.Signals) -> None:
     process = faults.start(fault)
     faults.wait_for(SCRIPT.name, 1 if fault == "silent" else 5)
