@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import hashlib
 import os
 import shutil
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 import httpx
 
 from pytest_llmperf.declare.subject import Subject
-from pytest_llmperf.engines import flags, llamacpp_server
+from pytest_llmperf.engines import flags, llamacpp_server, models
 from pytest_llmperf.engines.openai import (
     aliased_counters,
     answers_200,
@@ -62,9 +61,7 @@ class LlamaCpp:
         return str(path.resolve())
 
     def model_identity(self, subject: Subject, model: str) -> str:
-        path = Path(model)
-        with path.open("rb") as file:
-            return f"{path.name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+        return models.identity(subject, model)
 
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         flags.refuse_owned(subject, "--host", "--port", "--model", "-m")

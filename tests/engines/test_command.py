@@ -10,6 +10,7 @@ import pytest
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines import llamacpp_server
 from pytest_llmperf.engines.command import AnyCommand
+from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Command, Runtime
 from pytest_llmperf.engines.tiny_gguf import TinyModel
 from pytest_llmperf.errors import EngineError
@@ -116,7 +117,7 @@ def test_a_real_server_is_started_asked_and_stopped(tmp_path: Path) -> None:
     try:
         assert started.description.model == "tiny"
         assert started.startup_s is not None
-        assert started.model.endswith(".gguf")
+        assert started.model == LlamaCpp().model_identity(started.subject, model)
         assert started.engine.counters(started.control)["prompt_tokens"] > 0
     finally:
         started.stop()

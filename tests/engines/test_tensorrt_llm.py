@@ -23,7 +23,7 @@ trtllm_prompt_cache_hit_tokens_total{cache_level="0",cache_tier="gpu"} 64.0
 trtllm_spec_decode_num_draft_tokens_total{engine_type="undefined"} 60.0
 trtllm_spec_decode_drafted_tokens_total{token_position="0"} 60.0
 trtllm_spec_decode_num_accepted_tokens_total{engine_type="undefined"} 45.0
-trtllm_model_config_info{dtype="bfloat16",engine_type="undefined",model="/models/tiny",quantization="none"} 1.0
+trtllm_model_config_info{dtype="bfloat16",engine_type="undefined",model="/m/tiny",quantization="none"} 1.0
 trtllm_parallel_config_info{engine_type="undefined",gpu_count="2",tensor_parallel_size="2"} 1.0
 """
 

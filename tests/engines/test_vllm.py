@@ -60,10 +60,10 @@ def command(subject: str, host: str = "127.0.0.1", model: str = "/models/tiny") 
 
 
 def test_it_is_started_by_the_interpreter_of_its_environment_with_the_flags_as_they_are() -> None:
-    line, env = command("vllm --max-num-seqs 256 --compilation-config '{\"mode\":3}' -tp=2")
+    line, env = command("vllm --max-num-seqs 256 -cc '{\"mode\":3}' -tp=2")
     assert line == (
-        "/envs/0.24.0/bin/python -m vllm.entrypoints.cli.main serve /models/tiny --host 127.0.0.1 --port 8123 "
-        '--served-model-name tiny --max-num-seqs 256 --compilation-config {"mode":3} -tp=2'
+        "/envs/0.24.0/bin/python -m vllm.entrypoints.cli.main serve /models/tiny --host 127.0.0.1 "
+        '--port 8123 --served-model-name tiny --max-num-seqs 256 -cc {"mode":3} -tp=2'
     )
     assert env == {"PYTHONSAFEPATH": "1", "VLLM_SERVER_DEV_MODE": "1"}
     assert "--served-model-name meta/l " in command("vllm", model="meta/l")[0] + " "
