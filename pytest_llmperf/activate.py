@@ -17,7 +17,9 @@ from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.keep.files import is_writable
+from pytest_llmperf.keep.record import Store
 from pytest_llmperf.measuring import Measuring
+from pytest_llmperf.places.environments import Environments
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.report.terminal import Terminal
@@ -38,9 +40,9 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(terminal, "llmperf-terminal")
     progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
     engines = _engines(config)
-    session = PerformanceSession(
-        settings, config.rootpath, engines, LocalProcess(), progress, _command(config)
-    )
+    store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
+    place = LocalProcess(Environments(store.locks, store.logs, progress, terminal.notes.append))
+    session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config))
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
         rounds = Rounds(settings.launches, is_measured, session.begin_round)
