@@ -121,9 +121,11 @@ _NO_NETWORK = re.compile(
 _WRONG_PYTHON = re.compile(
     r"(?:requires a different Python: .*|current Python version \([^)]*\) does not satisfy Python\S+)"
 )
+_FAILED_PROGRAM = re.compile("metadata-generation-failed|subprocess-exited-with-error|failed-wheel-build")
 _BUILD = re.compile(
     r"(?:Failed building wheel for|Failed to build(?: installable wheels for some.*?\()?) ?`?([^`\n)]+)"
 )
+_BEGUN = re.compile(r"^\s*(?:Processing|Collecting) (\S+)", re.MULTILINE)
 
 
 def cause(lines: Sequence[str]) -> str | None:
@@ -142,6 +144,8 @@ def cause(lines: Sequence[str]) -> str | None:
         return _no_version(found[1], [])
     if found := _BUILD.search(text):
         return f"{found[1].strip()} cannot be built from source{_last_error(lines)}"
+    if _FAILED_PROGRAM.search(text) and (begun := _BEGUN.findall(text)):
+        return f"{begun[-1]} cannot be built from source{_last_error(lines)}"
     if "ensurepip is not available" in text or "No module named ensurepip" in text:
         return "this Python cannot make virtual environments: install its venv package (python3-venv), or uv"
     errors = [line for line in lines if re.match(r"\s*(ERROR|error)\b:?", line)]
@@ -178,7 +182,7 @@ def _last_error(lines: Sequence[str]) -> str:
     for line in reversed(lines):
         stripped = line.strip(" │╰─▶×")
         if re.match(r"(?:[\w.]+(?:Error|Exception)|fatal error|error):? ", stripped) and not re.search(
-            r"subprocess-exited|metadata-generation|failed-wheel|Failed to build", stripped
+            f"{_FAILED_PROGRAM.pattern}|Failed to build", stripped
         ):
             return f" ({stripped[:200]})"
     return ""

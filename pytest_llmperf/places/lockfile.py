@@ -33,7 +33,7 @@ class LockFile:
         """None where there is none. Raises :class:`EngineError` for one that cannot be read or is empty."""
         try:
             text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise EngineError(f"{path} cannot be read: {error}") from None
