@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import socket
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from pytest_llmperf.declare.subject import REDACTED, Subject, is_secret
 from pytest_llmperf.engines.protocol import Command, Engine, Runtime
 from pytest_llmperf.errors import EngineError
-from pytest_llmperf.places.environments import runtime_of
+from pytest_llmperf.places.environments import Environments, engine_environment
 from pytest_llmperf.places.process import EngineProcess, describe_exit
 
 
@@ -20,13 +19,16 @@ class LocalProcess:
 
     name = "local process"
 
+    def __init__(self, environments: Environments | None = None) -> None:
+        self._environments = environments or Environments()
+
     def prepare(self, engine: Engine, subject: Subject) -> Runtime:
-        return runtime_of(engine, subject)
+        return self._environments.runtime_of(engine, subject)
 
     def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> LocalServer:
         port = free_port()
         command = engine.command(subject, model, runtime, "127.0.0.1", port)
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("LLMPERF_")}
+        inherited = engine_environment(runtime)
         try:
             process = EngineProcess(command.argv, inherited | dict(command.env), log, engine.stop_grace_s)
         except EngineError as error:
