@@ -18,6 +18,7 @@ from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.keep.files import is_writable
 from pytest_llmperf.measuring import Measuring
+from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.report.terminal import Terminal
@@ -38,9 +39,14 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(terminal, "llmperf-terminal")
     progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
     engines = _engines(config)
-    session = PerformanceSession(
-        settings, config.rootpath, engines, LocalProcess(), progress, _command(config)
-    )
+
+    def note(text: str) -> None:
+        if text not in terminal.notes:
+            terminal.notes.append(text)
+
+    leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)
+    place = LocalProcess(leases, settings.gpus, progress, note)
+    session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config), note)
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
         rounds = Rounds(settings.launches, is_measured, session.begin_round)

@@ -21,7 +21,10 @@ from pytest_llmperf.measure.measurement import Measurement
 
 @dataclass(frozen=True)
 class Run:
-    """A load point as it was measured in one launch; a launch that is not ours to repeat has several."""
+    """A load point as it was measured in one launch; a launch that is not ours to repeat has several.
+
+    ``disturbances`` say in words what the machine did to it.
+    """
 
     launch: int
     round: int
@@ -29,6 +32,7 @@ class Run:
     warm_up: Mapping[str, Any]
     counters: Mapping[str, float]
     attempts: int = 1
+    disturbances: Sequence[str] = ()
 
 
 @dataclass
@@ -171,6 +175,7 @@ def _run_json(run: Run) -> dict[str, Any]:
         },
         "warm_up": dict(run.warm_up),
         "counters": _rounded(run.counters.items()),
+        "disturbances": list(run.disturbances),
     }
 
 
