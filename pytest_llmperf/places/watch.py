@@ -32,8 +32,9 @@ class GpuWatch:
         self._last: Mapping[str, GpuState] = {}
         self._at_start: list[str] = []
 
-    def begin(self, patience_s: float = _RELEASE_S) -> None:
+    def begin(self, patience_s: float | None = None) -> None:
         """Before the start: wait a little for what an earlier process still has to give back."""
+        patience_s = _RELEASE_S if patience_s is None else patience_s
         self._at_start = [_limited(gpu) for gpu in self.gpus if _is_limited(gpu)]
         try:
             self.before = self._settled(lambda gpu, state: _used(state) <= FREE_MIB, patience_s)
@@ -68,10 +69,11 @@ class GpuWatch:
         self._last = states
         return found
 
-    def end(self, patience_s: float = _RELEASE_S) -> str:
+    def end(self, patience_s: float | None = None) -> str:
         """After the stop: wait until the memory is back; in words what is not, empty if all is."""
         if not self.before:
             return ""
+        patience_s = _RELEASE_S if patience_s is None else patience_s
         try:
             self.after = self._settled(self._is_back, patience_s)
             kept = [gpu for gpu in self.gpus if not self._is_back(gpu, self.after.get(gpu.uuid))]

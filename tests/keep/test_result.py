@@ -237,6 +237,7 @@ def test_a_run_of_the_record_is_rounded_to_what_a_measurement_can_know(judged: T
         },
         "warm_up": {"requests": 3, "settled": True},
         "counters": {"prompt_tokens": 80.0},
+        "disturbances": [],
     }
 
 
