@@ -125,7 +125,7 @@ def test_a_port_that_somebody_took_is_named_with_them(tmp_path: Path) -> None:
 class OnGpus(Script):
     """The same on as many GPUs as its flag says."""
 
-    distribution = None
+    distribution: str | None = None
 
     def gpus(self, subject: Subject) -> int:
         return int(subject.args[-1])
@@ -189,7 +189,7 @@ def test_the_environment_has_the_gpus_that_are_used(two: smi.Gpus, tmp_path: Pat
 def test_what_an_engine_leaves_on_a_gpu_is_noted(
     two: smi.Gpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "_RELEASE_S", 0.2)
+    monkeypatch.setattr(watch, "PATIENCE_AFTER_S", 0.2)
     notes: list[str] = []
     server = launch(LocalProcess(note=notes.append), tmp_path)
     two.say(0, {"memory.used": "70000"})
