@@ -13,16 +13,30 @@ from pytest_llmperf.collect import ACTIVE, Active, is_measured
 from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.engines.command import AnyCommand
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Engine
+from pytest_llmperf.engines.sglang import Sglang
+from pytest_llmperf.engines.tensorrt_llm import TensorRtLlm
 from pytest_llmperf.engines.url import OpenAiServer
+from pytest_llmperf.engines.vllm import Vllm
+from pytest_llmperf.engines.vllm_cpu import VllmCpu
 from pytest_llmperf.keep.files import is_writable
+from pytest_llmperf.keep.record import Store
 from pytest_llmperf.measuring import Measuring
+from pytest_llmperf.places.environments import Environments
+from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.report.terminal import Terminal
 from pytest_llmperf.rounds import Rounds
 from pytest_llmperf.session import PerformanceSession
+
+_ENGINES: tuple[Engine, ...] = (
+    *(LlamaCpp(), Vllm(), VllmCpu(), Sglang(), TensorRtLlm()),
+    *(AnyCommand(), OpenAiServer()),
+)
+BUILTIN = {engine.name: engine for engine in _ENGINES}
 
 
 def activate(config: pytest.Config, settings: Settings) -> None:
@@ -38,9 +52,16 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(terminal, "llmperf-terminal")
     progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
     engines = _engines(config)
-    session = PerformanceSession(
-        settings, config.rootpath, engines, LocalProcess(), progress, _command(config)
-    )
+
+    def note(text: str) -> None:
+        if text not in terminal.notes:
+            terminal.notes.append(text)
+
+    store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
+    environments = Environments(store.locks, store.logs, progress, note)
+    leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)
+    place = LocalProcess(environments, leases, settings.gpus, progress, note)
+    session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config), note)
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
         rounds = Rounds(settings.launches, is_measured, session.begin_round)
@@ -87,9 +108,8 @@ def _silent(text: str, transient: bool) -> None:
 
 
 def _engines(config: pytest.Config) -> dict[str, Engine]:
-    builtin: list[Engine] = [LlamaCpp(), OpenAiServer()]
     further = config.hook.pytest_llmperf_engines()
-    return {engine.name: engine for engine in (*builtin, *(engine for some in further for engine in some))}
+    return {**BUILTIN, **{engine.name: engine for some in further for engine in some}}
 
 
 def _check_destinations(config: pytest.Config, settings: Settings) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import socket
 import ssl
 import time
@@ -13,11 +12,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pytest_llmperf.declare.settings import API_KEY_VARIABLE
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.log_line import what_it_says
 from pytest_llmperf.engines.openai import ask
-from pytest_llmperf.engines.protocol import Description, Engine
+from pytest_llmperf.engines.protocol import Description, Engine, Runtime
 from pytest_llmperf.errors import EngineDied, EngineError, NotReadyYet
 from pytest_llmperf.load.client import Client
 from pytest_llmperf.load.decode import Trace
@@ -32,19 +30,12 @@ _SILENCE_S = 20.0
 _PATIENCE_WITH_A_URL_S = 10.0
 
 
-def api_key() -> str | None:
-    """The bearer token for servers at a URL. Raises :class:`EngineError` for one that no header can carry."""
-    key = os.environ.get(API_KEY_VARIABLE, "").strip()
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise EngineError(f"{API_KEY_VARIABLE} has blanks or odd characters in it; it is not shown here")
-    return key or None
-
-
 class Launch:
     """A server that answered once.
 
     ``startup_s`` maps phases to seconds since its start: ``spawned`` (there is a process), ``port`` (it takes
-    connections), ``healthy``, ``first_token``, ``first_answer``; None where the server ran already.
+    connections), ``healthy``, ``first_token``, ``first_answer``; None where the server ran already. The time
+    between ``healthy`` and the first request, in which it is asked about itself, is left out.
     """
 
     def __init__(
@@ -72,8 +63,11 @@ class Launch:
         self.number, self.subject, self.engine = number, subject, engine
         self.place = place
         self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
-        self._api_key = api_key() if subject.url is not None else None
+        self._api_key = engine.api_key(subject)
         argument = engine.model(model)
+        if subject.url is None:
+            # What it refuses, it refuses before an environment is built for it.
+            engine.command(subject, argument, Runtime("python"), "127.0.0.1", 0)
         self.runtime = place.prepare(engine, subject)
         started = time.monotonic()
         self._begin(argument, log)
@@ -81,8 +75,8 @@ class Launch:
         self._is_up = False
         try:
             self._wait_until_ready(argument, log, started)
-            self.model = engine.model_identity(argument)
-            self.description = self._describe(model if subject.url is not None else None)
+            self.model = engine.model_identity(subject, argument)
+            self.description = self._describe(argument)
             self.client = Client(
                 Target.of(self.server.url, self._api_key),
                 self.control,
@@ -94,11 +88,12 @@ class Launch:
                 watch=self._check,
                 note=note,
             )
+            asked = time.monotonic()
             first = self._first_answer(chat, started)
             self.startup_s: dict[str, float] | None = None
             if subject.url is None:
-                phases["first_token"] = first.token_ns[0] / 1e9 - started
-                phases["first_answer"] = first.token_ns[-1] / 1e9 - started
+                phases["first_token"] = phases["healthy"] + first.token_ns[0] / 1e9 - asked
+                phases["first_answer"] = phases["healthy"] + first.token_ns[-1] / 1e9 - asked
                 self.startup_s = phases
             self._is_up = True
         except EngineDied:
@@ -130,7 +125,7 @@ class Launch:
     def check_answering(self) -> None:
         """Raises :class:`EngineError` if the server does not answer any more, whether it runs or not."""
         self.check_alive()
-        if not self.engine.is_ready(self.control):
+        if not self.engine.is_ready(self.control, self.subject):
             if self._is_dying():
                 self.check_alive()
             why = f"it stopped answering while it was measured{self._why_not()}"
@@ -160,13 +155,14 @@ class Launch:
         self.check_alive()
         self._watch(sent, ended)
 
-    def _describe(self, model: str | None) -> Description:
+    def _describe(self, model: str) -> Description:
         """What the engine says of itself; what it does not, its environment knows."""
         told = self.engine.describe(self.control, model)
         return dataclasses.replace(
             told,
             version=told.version or self.runtime.version,
             commit=told.commit or self.runtime.commit,
+            packages=self.runtime.packages,
         )
 
     def _begin(self, argument: str, log: Path) -> None:
@@ -198,7 +194,7 @@ class Launch:
                 self.stop()
                 self._phases.pop("port", None)
                 self._begin(argument, log)
-            elif self._listens(started) and self.engine.is_ready(self.control):
+            elif self._listens(started) and self.engine.is_ready(self.control, self.subject):
                 self._phases["healthy"] = time.monotonic() - started
                 return
             elapsed_s = time.monotonic() - started

@@ -29,15 +29,28 @@ _MARK = "PYTEST_LLMPERF_LAUNCH"
 class EngineProcess:
     """A process in a session of its own that ends with :meth:`stop`, or with this process."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path, grace_s: float) -> None:
-        """Start it. Raises :class:`EngineError` if there is no such program or the log cannot be written."""
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        grace_s: float,
+        held: Sequence[int] = (),
+    ) -> None:
+        """Start it. Raises :class:`EngineError` if there is no such program or the log cannot be written.
+
+        ``held`` are descriptors that stay open until it has ended, also if this process ends before.
+        """
         self.log = log
         self.exit_code: int | None = None
         self.pid: int | None = None
         self._is_stopped = self._was_stopped_alive = False
         self._grace_s = grace_s
         self._mark = f"{_MARK}={uuid.uuid4().hex}"
-        self._scratch = Path(tempfile.mkdtemp(prefix="llmperf-"))
+        try:
+            self._scratch = Path(tempfile.mkdtemp(prefix="llmperf-"))
+        except OSError as error:
+            raise EngineError(f"there is no directory for its temporary files: {error}") from None
         # The guardian's own session keeps the terminal's Ctrl-C from it; the run decides what that means.
         try:
             self._guardian = subprocess.Popen(
@@ -46,6 +59,7 @@ class EngineProcess:
                 stdout=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
+                pass_fds=held,
             )
         except OSError as error:
             shutil.rmtree(self._scratch, ignore_errors=True)
@@ -71,9 +85,14 @@ class EngineProcess:
     def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
         """``env`` with a directory for temporary files that ends with the engine, and a mark to find its
         processes by. What torch compiles stays where it would be by hand: it is meant to be found again."""
-        kept = {"TORCHINDUCTOR_CACHE_DIR": f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"}
         name, _, value = self._mark.partition("=")
-        return kept | dict(env) | {"TMPDIR": str(self._scratch), name: value}
+        ours = {name: value}
+        if env.get("TMPDIR") == os.environ.get("TMPDIR"):  # else somebody chose one for this engine
+            ours["TMPDIR"] = str(self._scratch)
+            with contextlib.suppress(KeyError, OSError):  # a user without a name has no such cache by hand
+                cache = f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"
+                ours["TORCHINDUCTOR_CACHE_DIR"] = env.get("TORCHINDUCTOR_CACHE_DIR") or cache
+        return dict(env) | ours
 
     def _pipe(self) -> Any:
         assert self._guardian.stdin is not None
@@ -114,7 +133,7 @@ class EngineProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
             _kill_marked(self._mark)
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)  # gone by now, unless the guardian was killed
         self._guardian.stdout.close()
         self._is_stopped = True
 
@@ -164,3 +183,16 @@ def describe_exit(code: int | None) -> str:
         with contextlib.suppress(ValueError):
             return f"exited with code {code}, which is how a shell says {signal.Signals(code - 128).name}"
     return f"exited with code {code}"
+
+
+def lineage_of(pid: int) -> set[int]:
+    """A process and its ancestors, as far as ``/proc`` tells."""
+    found: set[int] = set()
+    while pid > 1 and pid not in found:
+        found.add(pid)
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            break
+        pid = int(text.rpartition(")")[2].split()[1])
+    return found

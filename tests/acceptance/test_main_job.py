@@ -38,6 +38,7 @@ def test_a_sweep_within_its_slo_passes_and_leaves_a_record(project: Project) -> 
     assert run["values"]["requests_per_s"] > 0
     assert run["health"]["problems"] == []
     assert run["counters"]["prompt_tokens"] == 6 * 64
+    assert run["cache_reset"] is True
     assert record["launches"][0]["startup_s"]["healthy"] > 0
 
 
@@ -162,18 +163,17 @@ def test_a_url_subject_is_measured_and_left_running(project: Project) -> None:
         from pytest_llmperf.declare.subject import parse_subject
         from pytest_llmperf.engines.llamacpp import LlamaCpp
         from pytest_llmperf.engines.protocol import Runtime
-        from pytest_llmperf.places.local import free_port
+        from pytest_llmperf.places.ports import free_port
 
         port = free_port()
         engine = LlamaCpp()
-        command = engine.command(
-            parse_subject("llamacpp"), engine.model(None), Runtime(sys.executable), "127.0.0.1", port
-        )
+        subject = parse_subject("llamacpp")
+        command = engine.command(subject, engine.model(None), Runtime(sys.executable), "127.0.0.1", port)
         server = subprocess.Popen(command.argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         url = f"http://127.0.0.1:{port}"
         try:
             with httpx.Client(base_url=url) as client:
-                while not engine.is_ready(client):
+                while not engine.is_ready(client, subject):
                     time.sleep(0.05)
             options = ["--llmperf", "--llmperf-engine", url + "/v1/"]
             code = subprocess.call([sys.executable, "-m", "pytest", *options])

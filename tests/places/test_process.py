@@ -305,3 +305,23 @@ def test_an_orphan_in_another_session_does_not_outlive_a_killed_guardian(start: 
     os.kill(process._guardian.pid, signal.SIGKILL)
     process.stop()
     assert gone(mark, within_s=5)
+
+
+def test_a_directory_for_temporary_files_that_was_chosen_for_the_engine_is_its_own(tmp_path: Path) -> None:
+    (chosen := tmp_path / "chosen").mkdir()
+    show = "import os, tempfile; print(tempfile.mkdtemp(), flush=True)"
+    environment = {**os.environ, "TMPDIR": str(chosen)}
+    process = EngineProcess([sys.executable, "-c", show], environment, tmp_path / "log", 1.0)
+    while process.is_alive():
+        time.sleep(0.01)
+    process.stop()
+    (made,) = chosen.iterdir()
+    assert process.log_tail() == [str(made)]
+
+
+def test_no_room_for_temporary_files_is_an_engine_that_cannot_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(EngineError, match="there is no directory for its temporary files"):
+        EngineProcess([sys.executable, "-V"], os.environ, tmp_path / "log", 1.0)
