@@ -13,11 +13,18 @@ from pytest_llmperf.collect import ACTIVE, Active, is_measured
 from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.engines.command import AnyCommand
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Engine
+from pytest_llmperf.engines.sglang import Sglang
+from pytest_llmperf.engines.tensorrt_llm import TensorRtLlm
 from pytest_llmperf.engines.url import OpenAiServer
+from pytest_llmperf.engines.vllm import Vllm
+from pytest_llmperf.engines.vllm_cpu import VllmCpu
 from pytest_llmperf.keep.files import is_writable
+from pytest_llmperf.keep.record import Store
 from pytest_llmperf.measuring import Measuring
+from pytest_llmperf.places.environments import Environments
 from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.report.progress import Progress
@@ -44,8 +51,10 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         if text not in terminal.notes:
             terminal.notes.append(text)
 
+    store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
+    environments = Environments(store.locks, store.logs, progress, note)
     leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)
-    place = LocalProcess(leases, settings.gpus, progress, note)
+    place = LocalProcess(environments, leases, settings.gpus, progress, note)
     session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config), note)
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
@@ -93,7 +102,10 @@ def _silent(text: str, transient: bool) -> None:
 
 
 def _engines(config: pytest.Config) -> dict[str, Engine]:
-    builtin: list[Engine] = [LlamaCpp(), OpenAiServer()]
+    builtin: list[Engine] = [
+        *(LlamaCpp(), Vllm(), VllmCpu(), Sglang(), TensorRtLlm()),
+        *(AnyCommand(), OpenAiServer()),
+    ]
     further = config.hook.pytest_llmperf_engines()
     return {engine.name: engine for engine in (*builtin, *(engine for some in further for engine in some))}
 

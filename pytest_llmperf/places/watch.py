@@ -81,8 +81,8 @@ class GpuWatch:
             return f"whether {self._engine} gave its GPU memory back is not known: {error}"
         return "; ".join(
             f"GPU {gpu.label} still has {_used(self.after.get(gpu.uuid)):g} MiB in use "
-            f"{PATIENCE_AFTER_S:g} s after {self._engine} ended, and had "
-            f"{_used(self.before.get(gpu.uuid)):g} MiB before it started"
+            f"{PATIENCE_AFTER_S:g} s after {self._engine} ended, "
+            f"and had {_used(self.before.get(gpu.uuid)):g} MiB before it started"
             + _named([one for one in processes if one.gpu_uuid == gpu.uuid])
             for gpu in kept
         )

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.declare.subject import Subject, parse_subject
+from pytest_llmperf.engines.command import AnyCommand
+from pytest_llmperf.engines.protocol import Description, Engine, Runtime
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.errors import EngineError
-from pytest_llmperf.load.launch import Launch, api_key
+from pytest_llmperf.load.launch import Launch
+from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
 from tests.servers import TruthServer, Wire, dead_url, json_answer, scripted_server
 
+URL = parse_subject("http://127.0.0.1:1")
+
 
 @contextlib.contextmanager
-def launched(url: str) -> Iterator[Launch]:
+def launched(
+    url: str, subject: Subject | None = None, engine: Engine | None = None, place: Place | None = None
+) -> Iterator[Launch]:
     started = Launch(
         0,
-        parse_subject(url),
-        OpenAiServer(),
+        subject or parse_subject(url),
+        engine or OpenAiServer(),
         None,
-        place=ExistingServer(),
+        place=place or ExistingServer(),
         log=Path("/nowhere"),
         startup_timeout_s=0.3,
         request_timeout_s=10,
@@ -56,12 +64,12 @@ def test_a_key_is_taken_without_the_blanks_around_it(
     said: str, key: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLMPERF_API_KEY", said)
-    assert api_key() == key
+    assert OpenAiServer().api_key(URL) == key
 
 
 def test_without_the_variable_there_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LLMPERF_API_KEY", raising=False)
-    assert api_key() is None
+    assert OpenAiServer().api_key(URL) is None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +81,7 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(
 ) -> None:
     monkeypatch.setenv("LLMPERF_API_KEY", said)
     with pytest.raises(EngineError) as caught:
-        api_key()
+        OpenAiServer().api_key(URL)
     assert str(caught.value) == "LLMPERF_API_KEY has blanks or odd characters in it; it is not shown here"
     assert caught.value.__cause__ is None
 
@@ -111,6 +119,53 @@ def test_the_key_goes_into_every_request(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {path for path, _ in seen} >= {"/v1/models", "/v1/completions"}
     assert {key for _, key in seen} == {"Bearer sk-abc"}
     assert "sk-abc" not in str(caught.value)
+
+
+class Beside(ExistingServer):
+    """A place whose server another one has started."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> Beside:
+        return self
+
+
+def test_the_key_in_the_flags_of_an_engine_goes_into_every_request_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LLMPERF_API_KEY", "sk-of-another")
+    seen = []
+
+    def refuse(wire: Wire) -> None:
+        seen.append((wire.request.path, wire.request.headers.get("authorization")))
+        status = "200 OK" if wire.request.method == "GET" else "403 Forbidden"
+        wire.send(json_answer(status, {"data": [{"id": "m"}]}, "Connection: close"))
+
+    subject = parse_subject("command --ready /up -- ./serve {port} --api-key sk-own")
+    with (
+        scripted_server(refuse, everything=True) as url,
+        pytest.raises(EngineError, match="HTTP 403") as caught,
+        launched(url, subject, AnyCommand(), Beside(url)),
+    ):
+        raise AssertionError
+    assert {path for path, _ in seen} >= {"/up", "/v1/models", "/v1/completions"}
+    assert {key for _, key in seen} == {"Bearer sk-own"}
+    assert "sk-own" not in str(caught.value)
+
+
+def test_the_time_in_which_an_engine_describes_itself_is_not_its_start() -> None:
+    class Slow(AnyCommand):
+        def describe(self, client: httpx.Client, model: str) -> Description:
+            time.sleep(0.5)
+            return super().describe(client, model)
+
+    subject = parse_subject("command -- ./serve {port}")
+    started = time.monotonic()
+    with TruthServer() as server, launched(server.url, subject, Slow(), Beside(server.url)) as launch:
+        took_s = time.monotonic() - started
+        assert launch.startup_s is not None
+        assert launch.startup_s["healthy"] < launch.startup_s["first_token"] < took_s - 0.5
 
 
 # --- up, and gone -------------------------------------------------------------------------------------
@@ -159,7 +214,7 @@ def test_a_start_that_is_broken_off_leaves_no_connection(
         opened.append(client(**options))  # type: ignore[arg-type]
         return opened[-1]
 
-    def broken(self: OpenAiServer, client: httpx.Client, model: str | None) -> None:
+    def broken(self: OpenAiServer, client: httpx.Client, model: str) -> None:
         raise interruption
 
     monkeypatch.setattr(httpx, "Client", kept)

@@ -150,7 +150,7 @@ def launch(
 
 
 def test_an_engine_gets_its_gpus_and_the_command_shows_them(two: smi.Gpus, tmp_path: Path) -> None:
-    place = LocalProcess(Leases(tmp_path / "leases"), ["1"])
+    place = LocalProcess(leases=Leases(tmp_path / "leases"), gpus=["1"])
     server = launch(place, tmp_path)
     assert server.process.log_tail() == ["['1', 'PCI_BUS_ID']"]
     assert "command: CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=1 " in server.account()
@@ -216,7 +216,7 @@ def test_what_an_engine_leaves_on_a_gpu_is_noted(
 
 def test_a_session_keeps_its_gpu_between_two_launches(two: smi.Gpus, tmp_path: Path) -> None:
     leases = Leases(tmp_path / "leases")
-    place = LocalProcess(leases)
+    place = LocalProcess(leases=leases)
     for _ in range(2):
         launch(place, tmp_path).stop()
         assert leases.take_now(f"gpu-{smi.uuid(0)}", "other") is None
@@ -226,7 +226,7 @@ def test_a_session_keeps_its_gpu_between_two_launches(two: smi.Gpus, tmp_path: P
 
 def test_a_server_that_has_stopped_gives_its_port_back(tmp_path: Path) -> None:
     leases = Leases(tmp_path / "leases")
-    place = LocalProcess(leases)
+    place = LocalProcess(leases=leases)
     server = launch(place, tmp_path, "llamacpp -g 0")
     name = f"port-{server.url.rpartition(':')[2]}"
     assert leases.take_now(name, "other") is None
