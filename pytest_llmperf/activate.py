@@ -25,6 +25,7 @@ from pytest_llmperf.keep.files import is_writable
 from pytest_llmperf.keep.record import Store
 from pytest_llmperf.measuring import Measuring
 from pytest_llmperf.places.environments import Environments
+from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.report.terminal import Terminal
@@ -45,9 +46,16 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(terminal, "llmperf-terminal")
     progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
     engines = _engines(config)
+
+    def note(text: str) -> None:
+        if text not in terminal.notes:
+            terminal.notes.append(text)
+
     store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
-    place = LocalProcess(Environments(store.locks, store.logs, progress, terminal.notes.append))
-    session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config))
+    environments = Environments(store.locks, store.logs, progress, note)
+    leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)
+    place = LocalProcess(environments, leases, settings.gpus, progress, note)
+    session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config), note)
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
         rounds = Rounds(settings.launches, is_measured, session.begin_round)

@@ -7,14 +7,13 @@ The server closes the connection after every stream although it advertises keep-
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 
 from pytest_llmperf.declare.subject import Subject
-from pytest_llmperf.engines import flags, llamacpp_server
+from pytest_llmperf.engines import flags, llamacpp_server, models
 from pytest_llmperf.engines.cache import cache_directory
 from pytest_llmperf.engines.openai import (
     aliased_counters,
@@ -57,9 +56,7 @@ class LlamaCpp:
         return str(path.resolve())
 
     def model_identity(self, subject: Subject, model: str) -> str:
-        path = Path(model)
-        with path.open("rb") as file:
-            return f"{path.name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+        return models.identity(subject, model)
 
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         flags.refuse_owned(subject, "--host", "--port", "--model", "-m")
