@@ -12,6 +12,7 @@ import pytest
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.protocol import Runtime
 from pytest_llmperf.engines.vllm_cpu import VllmCpu
+from pytest_llmperf.errors import EngineError
 
 CODE = "import importlib.metadata; print(importlib.metadata.version('vllm'))"
 
@@ -47,4 +48,9 @@ def test_what_is_on_the_path_stays_there(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_it_needs_no_gpu() -> None:
     assert VllmCpu().gpus(parse_subject("vllm-cpu -tp 2")) == 0
+
+
+def test_it_is_another_distribution_under_its_own_name() -> None:
     assert (VllmCpu().name, VllmCpu().distribution) == ("vllm-cpu", "vllm-cpu")
+    with pytest.raises(EngineError, match=r"^vllm-cpu needs --llmperf-model ID or folder$"):
+        VllmCpu().model(None)
