@@ -33,14 +33,15 @@ class Faulty(LlamaCpp):
     def model(self, model):
         return "m"
 
-    def model_identity(self, model):
+    def model_identity(self, subject, model):
         return "m"
 
     def command(self, subject, model, runtime, host, port):
-        Path("ports").open("a").write(f"{{port}}\\n")
+        if port:  # else the command is only looked at
+            Path("ports").open("a").write(f"{{port}}\\n")
         return Command((sys.executable, "-u", {str(SCRIPT)!r}, str(port), *subject.args), dict(subject.env))
 
-    def is_ready(self, client):
+    def is_ready(self, client, subject):
         from pytest_llmperf.engines.openai import answers_200
         return answers_200(client, "/health")
 
