@@ -24,7 +24,7 @@ from pytest_llmperf.places.protocol import Place, Server
 
 _POLL_S = 0.05
 _RETRY_S = 0.25
-_DYING_S = 2.0
+_DYING_S = 1.0
 _PORT_TRIES = 3
 _SILENCE_S = 20.0
 _PATIENCE_WITH_A_URL_S = 10.0
