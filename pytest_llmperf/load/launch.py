@@ -78,13 +78,15 @@ class Launch:
             self._wait_until_ready(argument, log, started, phases)
             self.model = engine.model_identity(argument)
             self.description = self._describe(model if subject.url is not None else None)
+            vantage = self.server.vantage()
             self.client = Client(
-                Target.of(self.server.url, self._api_key),
+                Target.of(vantage.url if vantage else self.server.url, self._api_key),
                 self.control,
                 engine,
                 self.description,
                 timeout_s=request_timeout_s,
                 workers=workers,
+                vantage=vantage,
                 is_fresh=subject.url is None,
                 watch=self._check,
                 note=note,
@@ -148,6 +150,7 @@ class Launch:
     def _begin(self, argument: str, log: Path) -> None:
         self.server = self.place.start(self.engine, self.subject, self.runtime, argument, log)
         headers = {}
+        self._api_key = self._api_key or self.server.api_key
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
         secure = self.server.url.startswith("https:")

@@ -13,6 +13,7 @@ from pytest_llmperf.engines.protocol import Command, Engine, Runtime
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.environments import runtime_of
 from pytest_llmperf.places.process import EngineProcess, describe_exit
+from pytest_llmperf.places.protocol import Vantage
 
 
 class LocalProcess:
@@ -37,10 +38,15 @@ class LocalProcess:
 class LocalServer:
     """See :class:`~pytest_llmperf.places.protocol.Server`."""
 
+    api_key: str | None = None
+
     def __init__(self, url: str, process: EngineProcess, command: Command) -> None:
         self.url = url
         self.process = process
         self._command = command
+
+    def vantage(self) -> Vantage | None:
+        return None
 
     def is_alive(self) -> bool:
         return self.process.is_alive()

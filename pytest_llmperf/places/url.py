@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
+from pytest_llmperf.places.protocol import Vantage
 
 
 class ExistingServer:
@@ -14,6 +15,7 @@ class ExistingServer:
 
     name = "url"
     url: str
+    api_key: str | None = None
 
     def prepare(self, engine: Engine, subject: Subject) -> Runtime:
         """Nothing is needed."""
@@ -25,6 +27,9 @@ class ExistingServer:
         assert subject.url is not None
         self.url = subject.url
         return self
+
+    def vantage(self) -> Vantage | None:
+        return None
 
     def is_alive(self) -> bool:
         """As far as can be known from here: whether it answers shows in the requests."""
