@@ -19,6 +19,7 @@ from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.keep.files import is_writable
 from pytest_llmperf.measuring import Measuring
 from pytest_llmperf.places.local import LocalProcess
+from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.report.terminal import Terminal
 from pytest_llmperf.rounds import Rounds
@@ -39,7 +40,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
     engines = _engines(config)
     session = PerformanceSession(
-        settings, config.rootpath, engines, LocalProcess(), progress, _command(config)
+        settings, config.rootpath, engines, _place(settings), progress, _command(config)
     )
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
@@ -90,6 +91,15 @@ def _engines(config: pytest.Config) -> dict[str, Engine]:
     builtin: list[Engine] = [LlamaCpp(), OpenAiServer()]
     further = config.hook.pytest_llmperf_engines()
     return {engine.name: engine for engine in (*builtin, *(engine for some in further for engine in some))}
+
+
+def _place(settings: Settings) -> Place:
+    """Where engines are started."""
+    if settings.place is None:
+        return LocalProcess()
+    from pytest_llmperf.places.modal import ModalPlace
+
+    return ModalPlace(settings.place, settings.startup_timeout_s)
 
 
 def _check_destinations(config: pytest.Config, settings: Settings) -> None:

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -72,6 +73,15 @@ class LlamaCpp:
             *subject.args,
         )
         return Command(argv, dict(subject.env))
+
+    def image(self, version: str) -> str | None:
+        return None
+
+    def api_key(self, subject: Subject) -> str | None:
+        for arg, following in itertools.pairwise((*subject.args, "")):
+            if arg.partition("=")[0] == "--api-key":
+                return arg.partition("=")[2] or following or None
+        return None
 
     def gpus(self, subject: Subject) -> int:
         return 0

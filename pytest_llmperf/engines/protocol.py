@@ -80,6 +80,14 @@ class Engine(Protocol):
         """
         ...
 
+    def image(self, version: str) -> str | None:
+        """The public container image of a version; None where there is none with this engine's Python."""
+        ...
+
+    def api_key(self, subject: Subject) -> str | None:
+        """The bearer token that the server of this subject wants; None for none."""
+        ...
+
     def gpus(self, subject: Subject) -> int:
         """How many GPUs the subject's flags ask for; 0 for a CPU engine."""
         ...

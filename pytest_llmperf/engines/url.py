@@ -43,6 +43,12 @@ class OpenAiServer:
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         raise EngineError(f"{subject} runs already; it is not started from here")
 
+    def image(self, version: str) -> str | None:
+        return None
+
+    def api_key(self, subject: Subject) -> str | None:
+        return None
+
     def gpus(self, subject: Subject) -> int:
         return 0
 

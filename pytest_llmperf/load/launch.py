@@ -190,7 +190,9 @@ class Launch:
 
     def _listens(self, phases: dict[str, float], started: float) -> bool:
         """Whether anything takes connections at the server's port."""
-        if "port" not in phases and self.subject.url is None:
+        # A tunnel, which speaks TLS, takes connections before there is anybody to hand them to.
+        is_tunnel = self.server.url.startswith("https:")
+        if "port" not in phases and self.subject.url is None and not is_tunnel:
             parts = urlsplit(self.server.url)
             try:
                 socket.create_connection((parts.hostname or "", parts.port or 443), timeout=5.0).close()
