@@ -13,9 +13,13 @@ from pytest_llmperf.collect import ACTIVE, Active, is_measured
 from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.engines.command import AnyCommand
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Engine
+from pytest_llmperf.engines.sglang import Sglang
+from pytest_llmperf.engines.tensorrt_llm import TensorRtLlm
 from pytest_llmperf.engines.url import OpenAiServer
+from pytest_llmperf.engines.vllm import Vllm
 from pytest_llmperf.keep.files import is_writable
 from pytest_llmperf.measuring import Measuring
 from pytest_llmperf.places.local import LocalProcess
@@ -88,7 +92,10 @@ def _silent(text: str, transient: bool) -> None:
 
 
 def _engines(config: pytest.Config) -> dict[str, Engine]:
-    builtin: list[Engine] = [LlamaCpp(), OpenAiServer()]
+    builtin: list[Engine] = [
+        *(LlamaCpp(), Vllm(), Vllm("vllm-cpu"), Sglang(), TensorRtLlm()),
+        *(AnyCommand(), OpenAiServer()),
+    ]
     further = config.hook.pytest_llmperf_engines()
     return {engine.name: engine for engine in (*builtin, *(engine for some in further for engine in some))}
 

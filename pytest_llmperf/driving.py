@@ -15,6 +15,7 @@ from typing import Any
 from pytest_llmperf.declare.order import Exit, Order
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.engines.bare import BareServer
+from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.errors import EngineError, InvalidRun, LlmperfError, StoreError
 from pytest_llmperf.keep.files import check_writable, write_json
 from pytest_llmperf.keep.record import elsewhere, now
@@ -22,7 +23,7 @@ from pytest_llmperf.keep.result import PointResult, Run
 from pytest_llmperf.keep.subject import subject_fields
 from pytest_llmperf.keep.timelines import write_timelines
 from pytest_llmperf.load.client import LoadRun
-from pytest_llmperf.load.launch import Launch, api_key
+from pytest_llmperf.load.launch import Launch
 from pytest_llmperf.load.schedule import seed_of
 from pytest_llmperf.load.warmup import WarmUp, warm_up
 from pytest_llmperf.measure.measurement import Measurement
@@ -43,7 +44,7 @@ def drive(order: Order) -> Exit:
         sys.stdout.reconfigure(errors="replace")  # not every terminal can show a dot in the middle
     line = Line(sys.stderr or io.StringIO())
     try:
-        api_key()
+        OpenAiServer().api_key(order.server)
         for path in filter(None, (order.timelines, order.json)):
             check_writable(path)
     except LlmperfError as error:
@@ -145,7 +146,7 @@ class _Errand:
             errors=timeline.errors,
             health=dataclasses.replace(driven.health, problems=tuple(problems)),
         )
-        run = Run(1, 1, measurement, dataclasses.asdict(warmth) if warmth else {}, {})
+        run = Run(1, 1, measurement, dataclasses.asdict(warmth) if warmth else {})
         return PointResult(order.workload, order.point, [run]).as_json()
 
     def _headline(self, launch: Launch) -> str:

@@ -171,6 +171,7 @@ class PerformanceSession:
         name = nodeid.rpartition("::")[2]
         of = f"round {self._round + 1} of {self.settings.launches}, " if self.settings.launches > 1 else ""
         self._listener.phase(f"{name}: {of}warming up at {point.label}")
+        is_reset = launch.engine.reset_cache(launch.control)
         warmth = warm_up(launch.client, workload, point)
         seed = seed_of(nodeid, str(workload), point.key)
         for attempt in (1, 2):
@@ -199,6 +200,8 @@ class PerformanceSession:
             measurement,
             dataclasses.asdict(warmth),
             driven.counters,
+            driven.moments,
+            is_reset,
             attempt,
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import httpx
 
+from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.openai import TOKEN_IDS, ask, served_models
 from pytest_llmperf.engines.protocol import Description
 from pytest_llmperf.engines.url import OpenAiServer
@@ -18,7 +19,7 @@ class BareServer(OpenAiServer):
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
 
-    def is_ready(self, client: httpx.Client) -> bool:
+    def is_ready(self, client: httpx.Client, subject: Subject) -> bool:
         """Whether anything listens there; what it answers, the first completion shows."""
         try:
             ask(client, "GET", "/v1/models", timeout_s=10.0)
@@ -28,7 +29,7 @@ class BareServer(OpenAiServer):
             pass
         return True
 
-    def describe(self, client: httpx.Client, model: str | None) -> Description:
+    def describe(self, client: httpx.Client, model: str) -> Description:
         try:
             names = [str(entry["id"]) for entry in served_models(client)]
         except EngineError as error:

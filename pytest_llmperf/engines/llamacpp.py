@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import functools
 import hashlib
-import itertools
 import os
 import shutil
 import tempfile
@@ -21,17 +20,26 @@ from pathlib import Path
 import httpx
 
 from pytest_llmperf.declare.subject import Subject
-from pytest_llmperf.engines import llamacpp_server
-from pytest_llmperf.engines.openai import aliased_counters, answers_200, get_json, ordinary_ids, served_models
+from pytest_llmperf.engines import flags, llamacpp_server
+from pytest_llmperf.engines.openai import (
+    aliased_counters,
+    answers_200,
+    ask,
+    get_json,
+    ordinary_ids,
+    served_models,
+)
 from pytest_llmperf.engines.protocol import Command, Description, Runtime
 from pytest_llmperf.engines.tiny_gguf import TinyModel
 from pytest_llmperf.errors import EngineError
 
-_COUNTERS = {
+COUNTERS = {
     "llamacpp:requests_processing": "running",
     "llamacpp:requests_deferred": "waiting",
     "llamacpp:prompt_tokens_total": "prompt_tokens",
     "llamacpp:prompt_tokens_cached_total": "cached_prompt_tokens",
+    "llamacpp:spec_decode_num_draft_tokens_total": "draft_tokens",
+    "llamacpp:spec_decode_num_accepted_tokens_total": "accepted_tokens",
 }
 
 
@@ -53,19 +61,13 @@ class LlamaCpp:
                 raise EngineError(f"--llmperf-model {model}: not a GGUF file")
         return str(path.resolve())
 
-    def model_identity(self, model: str) -> str:
+    def model_identity(self, subject: Subject, model: str) -> str:
         path = Path(model)
         with path.open("rb") as file:
             return f"{path.name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
-        if owned := [
-            arg for arg in subject.args if arg.partition("=")[0] in ("--port", "--host", "-m", "--model")
-        ]:
-            raise EngineError(
-                f"{subject}: {', '.join(owned)} is not for a subject to choose; a model is --llmperf-model, "
-                "and a server at an address of your own is a subject by its URL"
-            )
+        flags.refuse_owned(subject, "--host", "--port", "--model", "-m")
         argv = (
             # By path and with -P: the package, and pytest with it, would only make the start slower.
             *(runtime.python, "-P", str(Path(llamacpp_server.__file__))),
@@ -77,19 +79,17 @@ class LlamaCpp:
     def image(self, version: str) -> str | None:
         return None
 
-    def api_key(self, subject: Subject) -> str | None:
-        for arg, following in itertools.pairwise((*subject.args, "")):
-            if arg.partition("=")[0] == "--api-key":
-                return arg.partition("=")[2] or following or None
-        return None
-
     def gpus(self, subject: Subject) -> int:
-        return 0
+        layers = (flags.values(subject.args, "--n-gpu-layers", "-ngl") or ["0"])[-1]
+        return 0 if layers == "0" else 1
 
-    def is_ready(self, client: httpx.Client) -> bool:
+    def api_key(self, subject: Subject) -> str | None:
+        return flags.api_key(subject)
+
+    def is_ready(self, client: httpx.Client, subject: Subject) -> bool:
         return answers_200(client, "/health")
 
-    def describe(self, client: httpx.Client, model: str | None) -> Description:
+    def describe(self, client: httpx.Client, model: str) -> Description:
         served = served_models(client)[0]
         props = get_json(client, "/props")
         generation = props.get("default_generation_settings", {})
@@ -109,10 +109,17 @@ class LlamaCpp:
         return {"max_tokens": output_tokens, "ignore_eos": True}
 
     def counters(self, client: httpx.Client) -> Mapping[str, float]:
-        return aliased_counters(client, _COUNTERS)
+        return aliased_counters(client, COUNTERS)
 
     def reset_cache(self, client: httpx.Client) -> bool | None:
-        return None
+        try:
+            slots = ask(client, "GET", "/slots").json()
+            answers = [ask(client, "POST", f"/slots/{slot['id']}?action=erase") for slot in slots]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            return False
+        if any(answer.status_code == 501 for answer in answers):
+            return None  # prompts are kept elsewhere as well, see llamacpp_server
+        return all(answer.status_code == 200 for answer in answers)
 
 
 def _cache_directory() -> Path:

@@ -29,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("-ngl", "--n-gpu-layers", type=int, default=0)
     flags.add_argument("--cache-prompt", action=argparse.BooleanOptionalAction, default=True)
     flags.add_argument("--api-key", help="bearer token that requests have to bring")
+    flags.add_argument(
+        "-cram", "--cache-ram", type=int, default=0, help="MiB for prompts whose slot was taken"
+    )
     flags.add_argument("-lv", "--verbosity", type=int)
     return flags
 
@@ -55,6 +58,11 @@ def common_params(flags: argparse.Namespace, params: Any) -> Any:
     params.n_threads_http = flags.threads_http
     params.n_gpu_layers = flags.n_gpu_layers
     params.cache_prompt = flags.cache_prompt
+    params.cache_ram_mib = flags.cache_ram
+    if not flags.cache_ram:
+        # Erasing slots is offered only to who can save them, which is not meant here. With a cache in RAM it
+        # would not erase what prompts left there.
+        params.slot_save_path = "/dev/null/"
     params.warmup = True
     params.endpoint_metrics = params.endpoint_slots = params.endpoint_props = True
     params.fit_params = False

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import statistics
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -57,6 +60,36 @@ def get_json(client: httpx.Client, path: str) -> Any:
         raise EngineError(f"GET {path}: expected JSON, got {excerpt(answer.text)}") from None
 
 
+def get_answer(client: httpx.Client, path: str, timeout_s: float = 30.0) -> httpx.Response | None:
+    """``GET path``, where it may be missing: None unless it answers 200.
+
+    Raises :class:`EngineError` if it does not answer at all: what is missing once would not be equal later.
+    """
+    try:
+        answer = ask(client, "GET", path, timeout_s=timeout_s)
+    except httpx.HTTPError as error:
+        raise EngineError(f"GET {path}: {type(error).__name__}: {error}") from None
+    return answer if answer.status_code == 200 else None
+
+
+def version_of(client: httpx.Client) -> str | None:
+    """``/version`` as vLLM and others have it; None where there is no such page."""
+    try:
+        answer = ask(client, "GET", "/version")
+        version = answer.json()["version"] if answer.status_code == 200 else None
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return None
+    if not version:
+        return None
+    return version if isinstance(version, str) and len(version) < 100 else excerpt(str(version))
+
+
+def commit_in(version: str | None) -> str | None:
+    """The commit in a version such as ``0.24.1.dev7+g0a1b2c3d4``, as setuptools-scm writes it."""
+    found = re.search(r"[+.]g([0-9a-f]{7,40})(?=[.+]|$)", version or "")
+    return found[1] if found else None
+
+
 def served_models(client: httpx.Client) -> list[Mapping[str, Any]]:
     """The entries of ``/v1/models``. Raises :class:`EngineError` if there is none."""
     answer = get_json(client, "/v1/models")
@@ -88,29 +121,40 @@ def ordinary_ids(vocabulary: object) -> range:
     return range(min(300, vocabulary // 2), vocabulary)
 
 
-def prometheus(text: str) -> dict[str, float]:
-    """The samples of a Prometheus text page, summed over their labels."""
-    samples: dict[str, float] = {}
+def prometheus(text: str) -> dict[str, list[float]]:
+    """The samples of a Prometheus text page by their names, one for each set of labels."""
+    samples: dict[str, list[float]] = {}
     for line in text.splitlines():
         name, _, value = line.rpartition(" ")
         if not name or line.startswith("#"):
             continue
         name = name.partition("{")[0].strip()
         try:
-            samples[name] = samples.get(name, 0.0) + float(value)
+            sample = float(value)
         except ValueError:
             continue
+        samples.setdefault(name, []).append(sample)
     return samples
 
 
-def aliased_counters(client: httpx.Client, names: Mapping[str, str]) -> dict[str, float]:
-    """The counters of ``/metrics`` under our names (``names``: theirs to ours); none if it has no page."""
+def aliased_counters(
+    client: httpx.Client, names: Mapping[str, str], path: str = "/metrics"
+) -> dict[str, float]:
+    """The counters of a Prometheus page under our names; none if there is no such page.
+
+    ``names`` maps theirs to ours; of several that are there for one of ours, the last counts. Over labels
+    (replicas, say) they are summed, but for ``cache_use``, of which it is the mean.
+    """
     try:
-        answer = ask(client, "GET", "/metrics")
+        answer = ask(client, "GET", path)
     except httpx.HTTPError:
         return {}
     samples = prometheus(answer.text) if answer.status_code == 200 else {}
-    return {ours: samples[theirs] for theirs, ours in names.items() if theirs in samples}
+    return {
+        ours: statistics.fmean(samples[theirs]) if ours == "cache_use" else math.fsum(samples[theirs])
+        for theirs, ours in names.items()
+        if theirs in samples
+    }
 
 
 def excerpt(text: str, limit: int = 160) -> str:

@@ -11,6 +11,11 @@ from pytest_llmperf.declare.subject import Subject, redact_args
 if TYPE_CHECKING:
     import httpx
 
+TOTALS = ("prompt_tokens", "cached_prompt_tokens", "preemptions", "draft_tokens", "accepted_tokens")
+"""Counters since the engine's start; preemptions are requests that lost their cache and began again."""
+MOMENTS = ("running", "waiting", "cache_use")
+"""Requests that generate and that wait now, and the share of the KV cache that is taken, of 1."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -69,7 +74,7 @@ class Engine(Protocol):
         """
         ...
 
-    def model_identity(self, model: str) -> str:
+    def model_identity(self, subject: Subject, model: str) -> str:
         """What of :meth:`model`'s answer has to be equal in a comparison; asked once the engine is ready."""
         ...
 
@@ -84,20 +89,25 @@ class Engine(Protocol):
         """The public container image of a version; None where there is none with this engine's Python."""
         ...
 
-    def api_key(self, subject: Subject) -> str | None:
-        """The bearer token that the server of this subject wants; None for none."""
-        ...
-
     def gpus(self, subject: Subject) -> int:
         """How many GPUs the subject's flags ask for; 0 for a CPU engine."""
         ...
 
-    def is_ready(self, client: httpx.Client) -> bool:
-        """Whether the server says that it is ready; connection errors count as no."""
+    def api_key(self, subject: Subject) -> str | None:
+        """The bearer token that a server of the subject wants; None for none.
+
+        Raises :class:`~pytest_llmperf.errors.EngineError`, which does not show it, for one that no
+        header can carry.
+        """
         ...
 
-    def describe(self, client: httpx.Client, model: str | None) -> Description:
-        """Ask a ready server for its model, version and resolved settings.
+    def is_ready(self, client: httpx.Client, subject: Subject) -> bool:
+        """Whether the server says that it can generate; connection errors count as no."""
+        ...
+
+    def describe(self, client: httpx.Client, model: str) -> Description:
+        """Ask a ready server for its model's name, version and resolved settings; ``model`` is
+        :meth:`model`'s answer. The time that this takes is not counted.
 
         Raises :class:`~pytest_llmperf.errors.EngineError` if it does not answer as this engine does.
         """
@@ -111,13 +121,10 @@ class Engine(Protocol):
         ...
 
     def counters(self, client: httpx.Client) -> Mapping[str, float]:
-        """The engine's own counters, by their common names; empty where it has none.
-
-        Totals: ``prompt_tokens``, ``cached_prompt_tokens``, ``preemptions``, ``draft_tokens``,
-        ``accepted_tokens``. Of the moment: ``running``, ``waiting``, ``cache_use`` (a share of 1).
-        """
+        """The engine's own counters, by their common names (:data:`TOTALS`, :data:`MOMENTS`); those that it
+        does not have are missing."""
         ...
 
     def reset_cache(self, client: httpx.Client) -> bool | None:
-        """Forget all cached prompts; whether that worked, None where the engine cannot."""
+        """Forget all cached prompts; whether that worked, None where the engine cannot or does not tell."""
         ...

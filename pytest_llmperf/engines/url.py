@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import httpx
 
+from pytest_llmperf.declare.settings import API_KEY_VARIABLE
 from pytest_llmperf.declare.subject import Subject
-from pytest_llmperf.engines.openai import aliased_counters, ask, excerpt, ordinary_ids, served_models
+from pytest_llmperf.engines import llamacpp, sglang, vllm
+from pytest_llmperf.engines.flags import sendable
+from pytest_llmperf.engines.openai import aliased_counters, ask, ordinary_ids, served_models, version_of
 from pytest_llmperf.engines.protocol import Command, Description, Runtime
 from pytest_llmperf.errors import EngineError
 
-_COUNTERS = {
-    "vllm:num_requests_running": "running",
-    "vllm:num_requests_waiting": "waiting",
-    "sglang:num_running_reqs": "running",
-    "sglang:num_queue_reqs": "waiting",
-    "llamacpp:requests_processing": "running",
-    "llamacpp:requests_deferred": "waiting",
-    "vllm:prompt_tokens_total": "prompt_tokens",
-    "sglang:prompt_tokens_total": "prompt_tokens",
-    "llamacpp:prompt_tokens_total": "prompt_tokens",
-    "vllm:prefix_cache_hits_total": "cached_prompt_tokens",
-    "sglang:cached_tokens_total": "cached_prompt_tokens",
-    "llamacpp:prompt_tokens_cached_total": "cached_prompt_tokens",
-}
+# Whatever it is, it counts under names of its own.
+_COUNTERS = llamacpp.COUNTERS | vllm.COUNTERS | sglang.COUNTERS
 
 
 class OpenAiServer:
@@ -37,7 +29,7 @@ class OpenAiServer:
     def model(self, model: str | None) -> str:
         return model or ""
 
-    def model_identity(self, model: str) -> str:
+    def model_identity(self, subject: Subject, model: str) -> str:
         return model or "as served"
 
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
@@ -46,13 +38,13 @@ class OpenAiServer:
     def image(self, version: str) -> str | None:
         return None
 
-    def api_key(self, subject: Subject) -> str | None:
-        return None
-
     def gpus(self, subject: Subject) -> int:
         return 0
 
-    def is_ready(self, client: httpx.Client) -> bool:
+    def api_key(self, subject: Subject) -> str | None:
+        return sendable(os.environ.get(API_KEY_VARIABLE, ""), API_KEY_VARIABLE)
+
+    def is_ready(self, client: httpx.Client, subject: Subject) -> bool:
         """Whether anything answers HTTP there; what it answers, :meth:`describe` judges."""
         try:
             ask(client, "GET", "/v1/models", timeout_s=10.0)
@@ -60,7 +52,7 @@ class OpenAiServer:
             return False
         return True
 
-    def describe(self, client: httpx.Client, model: str | None) -> Description:
+    def describe(self, client: httpx.Client, model: str) -> Description:
         served = served_models(client)
         names = [str(entry["id"]) for entry in served]
         if model and model not in names:
@@ -70,7 +62,7 @@ class OpenAiServer:
         vocabulary = meta.get("n_vocab") if isinstance(meta, dict) else None
         return Description(
             model=str(entry["id"]),
-            version=_version(client),
+            version=version_of(client),
             settings={
                 name: str(entry[name])
                 for name in ("owned_by", "max_model_len")
@@ -87,19 +79,3 @@ class OpenAiServer:
 
     def reset_cache(self, client: httpx.Client) -> bool | None:
         return None
-
-
-def _version(client: httpx.Client) -> str | None:
-    """``/version`` as vLLM and others have it; None where there is no such page."""
-    try:
-        answer = ask(client, "GET", "/version")
-        version = answer.json()["version"] if answer.status_code == 200 else None
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        return None
-    return (
-        version
-        if isinstance(version, str) and len(version) < 100
-        else excerpt(str(version))
-        if version
-        else None
-    )

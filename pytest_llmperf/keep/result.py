@@ -21,13 +21,20 @@ from pytest_llmperf.measure.measurement import Measurement
 
 @dataclass(frozen=True)
 class Run:
-    """A load point as it was measured in one launch; a launch that is not ours to repeat has several."""
+    """A load point as it was measured in one launch; a launch that is not ours to repeat has several.
+
+    ``counters`` and ``moments`` are those of the :class:`~pytest_llmperf.load.client.LoadRun`.
+    ``cache_reset``: whether cached prompts were forgotten before the warm-up; None where the engine cannot
+    do it, or does not tell.
+    """
 
     launch: int
     round: int
     measurement: Measurement
     warm_up: Mapping[str, Any]
-    counters: Mapping[str, float]
+    counters: Mapping[str, float] = field(default_factory=dict)
+    moments: Mapping[str, float] = field(default_factory=dict)
+    cache_reset: bool | None = None
     attempts: int = 1
 
 
@@ -171,6 +178,8 @@ def _run_json(run: Run) -> dict[str, Any]:
         },
         "warm_up": dict(run.warm_up),
         "counters": _rounded(run.counters.items()),
+        "moments": _rounded(run.moments.items()),
+        "cache_reset": run.cache_reset,
     }
 
 

@@ -16,7 +16,7 @@ import httpx
 from pytest_llmperf.declare.dataset import Dataset
 from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.workload import Workload
-from pytest_llmperf.engines.protocol import Description, Engine
+from pytest_llmperf.engines.protocol import MOMENTS, TOTALS, Description, Engine
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.capacity import processes_for
 from pytest_llmperf.load.decode import Trace
@@ -35,8 +35,6 @@ _BURST_SEED = 0
 _MOST_STOCK = 20_000
 _FIRST = Workload(input_tokens=16, output_tokens=8)
 _FIRST_CHAT = Workload(input_tokens=512, output_tokens=8, chat=True)  # a template may take hundreds
-# Of the common names of counters, these two are totals; the others are moments.
-_TOTALS = ("prompt_tokens", "cached_prompt_tokens")
 _REFUSALS = ("HTTP 400", "HTTP 422")
 _CLUMSY_REFUSALS = ("HTTP 500", "reset", "truncated")
 _OTHER_ANSWERS = ("no usage", "token count")
@@ -44,13 +42,18 @@ _OTHER_ANSWERS = ("no usage", "token count")
 
 @dataclass(frozen=True)
 class LoadRun:
-    """One load point driven once: what each request did, how the generator did, and by how much the engine's
-    own totals grew (``prompt_tokens``, ``cached_prompt_tokens``; what it does not count is missing)."""
+    """One load point driven once: what each request did, and how the generator did.
+
+    ``counters``: by how much the engine's own totals grew; ``moments``: how busy it was before the first
+    request, by its own word. What it does not count is missing. It is not asked in between: the load is
+    driven by this very process, and asking would take time from it, and from the engine.
+    """
 
     traces: tuple[Trace, ...]
     started_ns: int
     health: Health
     counters: Mapping[str, float]
+    moments: Mapping[str, float]
 
 
 class Client:
@@ -178,10 +181,11 @@ class Client:
         if workload.dataset_file is not None:
             self._used[workload.dataset_file] = 1 + max(trace.request.number for trace in outcome.traces)
         after = self._engine.counters(self._control)
-        grown = {name: after[name] - before.get(name, 0.0) for name in _TOTALS if name in after}
+        grown = {name: after[name] - before.get(name, 0.0) for name in TOTALS if name in after}
+        moments = {name: before[name] for name in MOMENTS if name in before}
         is_open_loop = point.concurrency is None
         health = examine(outcome.account, outcome.traces, is_open_loop=is_open_loop, counted=grown)
-        return LoadRun(outcome.traces, outcome.account.started_ns, health, grown)
+        return LoadRun(outcome.traces, outcome.account.started_ns, health, grown, moments)
 
     def _unused(self, dataset: Dataset | None) -> int:
         """How many prompts of a data set, from its start, this server has surely not seen, but for the runs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import socket
 import ssl
 import time
@@ -13,7 +12,6 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pytest_llmperf.declare.settings import API_KEY_VARIABLE
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.openai import ask
 from pytest_llmperf.engines.protocol import Description, Engine
@@ -27,19 +25,12 @@ _PORT_TRIES = 3
 _PATIENCE_WITH_A_URL_S = 10.0
 
 
-def api_key() -> str | None:
-    """The bearer token for servers at a URL. Raises :class:`EngineError` for one that no header can carry."""
-    key = os.environ.get(API_KEY_VARIABLE, "").strip()
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise EngineError(f"{API_KEY_VARIABLE} has blanks or odd characters in it; it is not shown here")
-    return key or None
-
-
 class Launch:
     """A server that answered once.
 
     ``startup_s`` maps phases to seconds since its start: ``spawned`` (there is a process), ``port`` (it takes
-    connections), ``healthy``, ``first_token``, ``first_answer``; None where the server ran already.
+    connections), ``healthy``, ``first_token``, ``first_answer``; None where the server ran already. The time
+    between ``healthy`` and the first request, in which it is asked about itself, is left out.
     """
 
     def __init__(
@@ -67,7 +58,7 @@ class Launch:
         self.number, self.subject, self.engine = number, subject, engine
         self.place = place
         self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
-        self._api_key = api_key() if subject.url is not None else None
+        self._api_key = engine.api_key(subject)
         argument = engine.model(model)
         self.runtime = place.prepare(engine, subject)
         started = time.monotonic()
@@ -76,8 +67,8 @@ class Launch:
         is_up = False
         try:
             self._wait_until_ready(argument, log, started, phases)
-            self.model = engine.model_identity(argument)
-            self.description = self._describe(model if subject.url is not None else None)
+            self.model = engine.model_identity(subject, argument)
+            self.description = self._describe(argument)
             vantage = self.server.vantage()
             self.client = Client(
                 Target.of(vantage.url if vantage else self.server.url, self._api_key),
@@ -91,11 +82,12 @@ class Launch:
                 watch=self._check,
                 note=note,
             )
+            asked = time.monotonic()
             first = self.client.first_answer(chat)
             self.startup_s: dict[str, float] | None = None
             if subject.url is None:
-                phases["first_token"] = first.token_ns[0] / 1e9 - started
-                phases["first_answer"] = first.token_ns[-1] / 1e9 - started
+                phases["first_token"] = phases["healthy"] + first.token_ns[0] / 1e9 - asked
+                phases["first_answer"] = phases["healthy"] + first.token_ns[-1] / 1e9 - asked
                 self.startup_s = phases
             is_up = True
         except EngineError as error:
@@ -122,7 +114,7 @@ class Launch:
     def check_answering(self) -> None:
         """Raises :class:`EngineError` if the server does not answer any more, whether it runs or not."""
         self.check_alive()
-        if not self.engine.is_ready(self.control):
+        if not self.engine.is_ready(self.control, self.subject):
             why = f"stopped answering while it was measured{self._why_not()}"
             raise EngineError(f"{self.subject} {why}\n{self.server.account()}")
 
@@ -138,7 +130,7 @@ class Launch:
         self.check_alive()
         self._watch(sent, ended)
 
-    def _describe(self, model: str | None) -> Description:
+    def _describe(self, model: str) -> Description:
         """What the engine says of itself; what it does not, its environment knows."""
         told = self.engine.describe(self.control, model)
         return dataclasses.replace(
@@ -150,7 +142,7 @@ class Launch:
     def _begin(self, argument: str, log: Path) -> None:
         self.server = self.place.start(self.engine, self.subject, self.runtime, argument, log)
         headers = {}
-        self._api_key = self._api_key or self.server.api_key
+        self._api_key = self.server.api_key or self._api_key
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
         secure = self.server.url.startswith("https:")
@@ -176,7 +168,7 @@ class Launch:
                 tries += 1
                 self.stop()
                 self._begin(argument, log)
-            elif self._listens(phases, started) and self.engine.is_ready(self.control):
+            elif self._listens(phases, started) and self.engine.is_ready(self.control, self.subject):
                 phases["healthy"] = time.monotonic() - started
                 return
             if time.monotonic() > deadline:

@@ -313,6 +313,8 @@ def _guarded(engine: Engine, subject: Subject) -> tuple[Subject, str | None]:
     # What this machine's environment has does not get into the container.
     if own and own in (*dict(subject.env).values(), *(arg.partition("=")[2] or arg for arg in subject.args)):
         return subject, own
+    if engine.distribution is None:
+        return subject, None  # whatever it is, it may not know the flag
     key = secrets.token_urlsafe(24)
     guarded = dataclasses.replace(subject, args=(*subject.args, "--api-key", key))
     return (guarded, key) if engine.api_key(guarded) == key else (subject, None)

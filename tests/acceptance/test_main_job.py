@@ -166,14 +166,13 @@ def test_a_url_subject_is_measured_and_left_running(project: Project) -> None:
 
         port = free_port()
         engine = LlamaCpp()
-        command = engine.command(
-            parse_subject("llamacpp"), engine.model(None), Runtime(sys.executable), "127.0.0.1", port
-        )
+        subject = parse_subject("llamacpp")
+        command = engine.command(subject, engine.model(None), Runtime(sys.executable), "127.0.0.1", port)
         server = subprocess.Popen(command.argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         url = f"http://127.0.0.1:{port}"
         try:
             with httpx.Client(base_url=url) as client:
-                while not engine.is_ready(client):
+                while not engine.is_ready(client, subject):
                     time.sleep(0.05)
             options = ["--llmperf", "--llmperf-engine", url + "/v1/"]
             code = subprocess.call([sys.executable, "-m", "pytest", *options])

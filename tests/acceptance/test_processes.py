@@ -45,7 +45,7 @@ def test_ctrl_c_while_the_engine_starts(project: Project) -> None:
 
         class NeverReady(LlamaCpp):
             name = "neverready"
-            def is_ready(self, client):
+            def is_ready(self, client, subject):
                 return False
 
         def pytest_llmperf_engines():

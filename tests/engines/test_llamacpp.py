@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.llamacpp import LlamaCpp
-from pytest_llmperf.engines.protocol import Runtime
 from pytest_llmperf.engines.words import WORDS
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.launch import Launch
@@ -76,8 +74,38 @@ def test_its_counters_have_common_names_and_grow(running: Launch) -> None:
     before = running.engine.counters(running.control)
     httpx.post(f"{running.server.url}/v1/completions", json={"prompt": [500] * 40, "max_tokens": 1})
     after = running.engine.counters(running.control)
-    assert set(after) == {"running", "waiting", "prompt_tokens", "cached_prompt_tokens"}
+    assert set(after) == {
+        *("running", "waiting", "prompt_tokens", "cached_prompt_tokens", "draft_tokens", "accepted_tokens")
+    }
     assert after["prompt_tokens"] - before["prompt_tokens"] == 40
+
+
+def cached_of(running: Launch, prompts: list[list[int]]) -> list[int]:
+    """How much of each prompt came from a cache; they are asked one after the other."""
+    cached = []
+    for prompt in prompts:
+        body = {"prompt": prompt, "max_tokens": 1}
+        answer = httpx.post(f"{running.server.url}/v1/completions", json=body).json()
+        cached.append(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+    return cached
+
+
+def test_a_reset_makes_every_slot_forget_its_prompt(running: Launch) -> None:
+    prompts = [[first, *range(400, 480)] for first in (500, 600, 700)]
+    assert running.engine.reset_cache(running.control) is True
+    assert cached_of(running, prompts) == [0, 0, 0]
+    assert cached_of(running, prompts) == [80, 80, 80]
+    assert running.engine.reset_cache(running.control) is True
+    assert cached_of(running, prompts) == [0, 0, 0]
+
+
+def test_with_a_cache_beside_the_slots_it_cannot_be_reset(tmp_path: Path) -> None:
+    started = launch(tmp_path, "llamacpp --parallel 1 --cache-ram 64")
+    answer = started.engine.reset_cache(started.control)
+    started.stop()
+    assert answer is None
+    with httpx.Client(base_url=started.server.url, trust_env=False) as gone:
+        assert started.engine.reset_cache(gone) is False
 
 
 def test_settings_and_flags_reach_it(tmp_path: Path) -> None:
@@ -97,31 +125,9 @@ def test_a_path_is_refused(tmp_path: Path) -> None:
         launch(tmp_path, "llamacpp@/src")
 
 
-@pytest.mark.parametrize(
-    ("flags", "named"),
-    [
-        ("--port 8080", "--port"),
-        ("--host=0.0.0.0", "--host=0.0.0.0"),
-        ("-m other.gguf", "-m"),
-        ("--model=other.gguf --port 1", "--model=other.gguf, --port"),
-    ],
-)
-def test_what_the_run_chooses_is_not_for_a_subject_to_choose(flags: str, named: str) -> None:
-    with pytest.raises(EngineError) as caught:
-        LlamaCpp().command(
-            parse_subject(f"llamacpp {flags}"), "m.gguf", Runtime(sys.executable), "127.0.0.1", 9999
-        )
-    assert str(caught.value) == (
-        f"llamacpp {flags}: {named} is not for a subject to choose; a model is --llmperf-model, and a server "
-        "at an address of your own is a subject by its URL"
-    )
-
-
-def test_flags_that_only_begin_alike_are_a_subjects_to_choose() -> None:
-    subject = parse_subject("llamacpp -mg 0 --model-draft d.gguf")
-    assert {"-mg", "--model-draft"} <= set(
-        LlamaCpp().command(subject, "m.gguf", Runtime(sys.executable), "127.0.0.1", 9999).argv
-    )
+@pytest.mark.parametrize(("flags", "gpus"), [("", 0), ("-ngl 0", 0), ("-ngl 99", 1), ("--n-gpu-layers=1", 1)])
+def test_layers_on_a_gpu_need_one(flags: str, gpus: int) -> None:
+    assert LlamaCpp().gpus(parse_subject(f"llamacpp {flags}")) == gpus
 
 
 def test_nothing_is_started_for_flags_that_are_refused(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ def test_a_server_without_models_is_an_error(content: object) -> None:
         served_models(client({"/v1/models": httpx.Response(200, json=content)}))
 
 
-def test_prometheus_pages_are_summed_over_labels_and_odd_lines_are_skipped() -> None:
+def test_prometheus_pages_have_a_sample_for_each_label_and_odd_lines_are_skipped() -> None:
     page = '# HELP a b\na{x="1 2"} 1\na{x="3"} 2.5\nb 1e3\nnonsense\nc{} soon\n\n'
-    assert prometheus(page) == {"a": 3.5, "b": 1000.0}
+    assert prometheus(page) == {"a": [1, 2.5], "b": [1000.0]}
 
 
 def test_counters_are_renamed_and_a_missing_page_has_none() -> None:
@@ -79,7 +79,7 @@ def test_a_server_at_a_url_describes_itself_as_far_as_it_can() -> None:
     "version", [httpx.Response(404), httpx.Response(200, text="x"), httpx.Response(200, json=["x"])]
 )
 def test_a_version_that_is_none_is_unknown(version: httpx.Response) -> None:
-    assert OpenAiServer().describe(client({**models({"id": "a"}), "/version": version}), None).version is None
+    assert OpenAiServer().describe(client({**models({"id": "a"}), "/version": version}), "").version is None
 
 
 def test_a_model_that_is_not_served_names_those_that_are() -> None:

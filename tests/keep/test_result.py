@@ -31,7 +31,15 @@ def run(launch: int, point: LoadPoint = SLOW, problems: tuple[str, ...] = (), **
         health=dataclasses.replace(HEALTH, dispatch_lag_p99_ms=0.123456789, problems=problems),
         uncertainty=dict.fromkeys(values, 0.2 / 3),
     )
-    return Run(launch, launch, measurement, {"requests": 3, "settled": True}, {"prompt_tokens": 80.0})
+    return Run(
+        launch,
+        launch,
+        measurement,
+        warm_up={"requests": 3, "settled": True},
+        counters={"prompt_tokens": 80.0},
+        moments={"cache_use": 1 / 3},
+        cache_reset=False,
+    )
 
 
 def result(*runs: Run) -> TestResult:
@@ -237,6 +245,8 @@ def test_a_run_of_the_record_is_rounded_to_what_a_measurement_can_know(judged: T
         },
         "warm_up": {"requests": 3, "settled": True},
         "counters": {"prompt_tokens": 80.0},
+        "moments": {"cache_use": 0.333333},
+        "cache_reset": False,
     }
 
 

@@ -13,9 +13,11 @@ import pytest
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.errors import EngineError
-from pytest_llmperf.load.launch import Launch, api_key
+from pytest_llmperf.load.launch import Launch
 from pytest_llmperf.places.url import ExistingServer
 from tests.servers import TruthServer, Wire, dead_url, json_answer, scripted_server
+
+URL = parse_subject("http://127.0.0.1:1")
 
 
 @contextlib.contextmanager
@@ -56,12 +58,12 @@ def test_a_key_is_taken_without_the_blanks_around_it(
     said: str, key: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLMPERF_API_KEY", said)
-    assert api_key() == key
+    assert OpenAiServer().api_key(URL) == key
 
 
 def test_without_the_variable_there_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LLMPERF_API_KEY", raising=False)
-    assert api_key() is None
+    assert OpenAiServer().api_key(URL) is None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(
 ) -> None:
     monkeypatch.setenv("LLMPERF_API_KEY", said)
     with pytest.raises(EngineError) as caught:
-        api_key()
+        OpenAiServer().api_key(URL)
     assert str(caught.value) == "LLMPERF_API_KEY has blanks or odd characters in it; it is not shown here"
     assert caught.value.__cause__ is None
 
@@ -159,7 +161,7 @@ def test_a_start_that_is_broken_off_leaves_no_connection(
         opened.append(client(**options))  # type: ignore[arg-type]
         return opened[-1]
 
-    def broken(self: OpenAiServer, client: httpx.Client, model: str | None) -> None:
+    def broken(self: OpenAiServer, client: httpx.Client, model: str) -> None:
         raise interruption
 
     monkeypatch.setattr(httpx, "Client", kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import ssl
 import threading
 from collections.abc import Coroutine
@@ -70,16 +71,17 @@ class Cloud:
         self._servers = [Server([self.plane]), Server([self.worker])]
         urls = []
         for server in self._servers:
-            await server.start("127.0.0.1", 0)
-            assert server._server is not None
-            urls.append(f"http://127.0.0.1:{server._server.sockets[0].getsockname()[1]}")
+            listening = socket.create_server(("127.0.0.1", 0))
+            await server.start(sock=listening)
+            urls.append(_url(listening))
         self.environment["MODAL_SERVER_URL"], self.plane.worker_url = urls
         store = web.Application(client_max_size=1 << 30)
         store.router.add_put("/{digest}", _put_blob)
         self._store = web.AppRunner(store)
         await self._store.setup()
-        await (site := web.TCPSite(self._store, "127.0.0.1", 0)).start()
-        self.plane.blob_url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+        listening = socket.create_server(("127.0.0.1", 0))
+        await web.SockSite(self._store, listening).start()
+        self.plane.blob_url = _url(listening)
 
     async def _stop(self) -> None:
         for container in self.containers:
@@ -91,6 +93,10 @@ class Cloud:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+
+def _url(listening: socket.socket) -> str:
+    return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 async def _put_blob(request: web.Request) -> web.Response:

@@ -149,9 +149,7 @@ class _forward_to:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(
-            _pipe(reader, inner_writer), _pipe(inner_reader, writer), return_exceptions=True
-        )
+        await asyncio.gather(_pipe(reader, inner_writer), _pipe(inner_reader, writer), return_exceptions=True)
 
 
 async def _pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

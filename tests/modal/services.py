@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from grpclib.server import Stream
 from modal_proto import api_grpc, api_pb2, task_command_router_grpc
@@ -156,18 +155,14 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
         request = await _request(stream)
         digest = base64.b64decode(request.content_sha256_base64).hex()
         urls = api_pb2.UploadUrlList(items=[f"{self.blob_url}/{digest}"])
-        await stream.send_message(
-            api_pb2.BlobCreateResponse(blob_ids=[f"bl-{digest}"], upload_urls=urls)
-        )
+        await stream.send_message(api_pb2.BlobCreateResponse(blob_ids=[f"bl-{digest}"], upload_urls=urls))
 
     async def MountGetOrCreate(self, stream: Stream[Any, Any]) -> None:
         request = await _request(stream)
         self.uploaded |= {file.filename: file.sha256_hex for file in request.files}
         assert {file.sha256_hex for file in request.files} <= self._stored
         metadata = api_pb2.MountHandleMetadata(content_checksum_sha256_hex="0" * 64)
-        await stream.send_message(
-            api_pb2.MountGetOrCreateResponse(mount_id="mo-1", handle_metadata=metadata)
-        )
+        await stream.send_message(api_pb2.MountGetOrCreateResponse(mount_id="mo-1", handle_metadata=metadata))
 
     async def VolumeGetOrCreate(self, stream: Stream[Any, Any]) -> None:
         request = await _request(stream)
@@ -216,9 +211,7 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
         request = await _request(stream)
         env: dict[str, str] = {}
         for source in request.secret_sources:
-            env |= (
-                self._known_secrets[source.secret_id] if source.secret_id else dict(source.env.contents)
-            )
+            env |= self._known_secrets[source.secret_id] if source.secret_id else dict(source.env.contents)
         container = await self._create(request, env)
         await stream.send_message(
             api_pb2.SandboxCreateV2Response(
@@ -271,7 +264,9 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
         fd = 2 if request.file_descriptor == api_pb2.FILE_DESCRIPTOR_STDERR else 1
 
         async def send(data: bytes, offset: int) -> None:
-            item = api_pb2.TaskLogs(data=data.decode(errors="replace"), file_descriptor=request.file_descriptor)
+            item = api_pb2.TaskLogs(
+                data=data.decode(errors="replace"), file_descriptor=request.file_descriptor
+            )
             await stream.send_message(api_pb2.TaskLogsBatch(entry_id=str(offset), items=[item]))
 
         offset = int(request.last_entry_id or 0)
@@ -296,9 +291,7 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
     async def TaskGetCommandRouterAccess(self, stream: Stream[Any, Any]) -> None:
         await _request(stream)
         access = self._access()
-        await stream.send_message(
-            api_pb2.TaskGetCommandRouterAccessResponse(url=access.url, jwt=access.jwt)
-        )
+        await stream.send_message(api_pb2.TaskGetCommandRouterAccessResponse(url=access.url, jwt=access.jwt))
 
     async def SandboxGetCommandRouterAccess(self, stream: Stream[Any, Any]) -> None:
         await _request(stream)
@@ -306,10 +299,6 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
         await stream.send_message(
             api_pb2.SandboxGetCommandRouterAccessResponse(url=access.url, jwt=access.jwt)
         )
-
-    async def AppClientDisconnect(self, stream: Stream[Any, Any]) -> None:
-        await _request(stream)
-        await stream.send_message(Empty())
 
 
 class Worker(_WorkerBase):  # type: ignore[misc]
@@ -366,5 +355,5 @@ class Worker(_WorkerBase):  # type: ignore[misc]
     async def TaskExecPoll(self, stream: Stream[Any, Any]) -> None:
         request = await _request(stream)
         process = self._processes[request.exec_id]
-        code = process.exit_code if process.ended.is_set() else None
-        await stream.send_message(router.TaskExecPollResponse(code=code))
+        ended = {"code": process.exit_code} if process.ended.is_set() else {}
+        await stream.send_message(router.TaskExecPollResponse(**ended))

@@ -1,0 +1,106 @@
+"""TensorRT-LLM, by what it documents: not run on a real GPU yet.
+
+Facts: ``trtllm-serve`` lies beside the interpreter of its environment; it binds its port at once, but listens
+only when the model is loaded. A YAML file of options is ``--config``, ``--extra_llm_api_options`` in older
+versions: it goes through as any flag. The served name cannot be chosen: it is the folder's, or the id.
+``/metrics`` is JSON; Prometheus is at ``/prometheus/metrics``, and only with ``return_perf_metrics: true`` in
+that YAML file. There is no way to reset the prefix cache. It runs a tree of processes under MPI, which takes
+its time to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.engines import flags, models
+from pytest_llmperf.engines.openai import (
+    aliased_counters,
+    answers_200,
+    commit_in,
+    get_answer,
+    served_models,
+    version_of,
+)
+from pytest_llmperf.engines.protocol import Command, Description, Runtime
+from pytest_llmperf.engines.resolved import flat, info_labels
+
+COUNTERS = {
+    "trtllm_num_requests_running": "running",
+    "trtllm_num_requests_waiting": "waiting",
+    "trtllm_kv_cache_utilization": "cache_use",
+    "trtllm_prompt_tokens_total": "prompt_tokens",
+    "trtllm_prompt_cached_tokens_total": "cached_prompt_tokens",
+    "trtllm_spec_decode_num_draft_tokens_total": "draft_tokens",
+    "trtllm_spec_decode_num_accepted_tokens_total": "accepted_tokens",
+}
+_PAGE = "/prometheus/metrics"
+_CONFIGURATIONS = ("model", "parallel", "speculative", "kv_cache")
+
+
+class TensorRtLlm:
+    """See :class:`~pytest_llmperf.engines.protocol.Engine`."""
+
+    name = "tensorrt-llm"
+    distribution: str | None = "tensorrt-llm"
+    stop_grace_s = 30.0
+
+    def model(self, model: str | None) -> str:
+        return models.id_or_folder(self.name, model)
+
+    def model_identity(self, subject: Subject, model: str) -> str:
+        return models.identity(subject, model)
+
+    def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
+        flags.refuse_owned(subject, "--host", "--port")
+        program = str(Path(runtime.python).parent / "trtllm-serve")
+        argv = (program, model, "--host", host, "--port", str(port), *subject.args)
+        return Command(argv, dict(subject.env))
+
+    def image(self, version: str) -> str | None:
+        return f"nvcr.io/nvidia/tensorrt-llm/release:{version}"
+
+    def gpus(self, subject: Subject) -> int:
+        tensor = flags.size(subject, "--tensor-parallel-size", "--tp-size")
+        pipeline = flags.size(subject, "--pipeline-parallel-size", "--pp-size")
+        context = flags.size(subject, "--context-parallel-size", "--cp-size")
+        return tensor * pipeline * context
+
+    def api_key(self, subject: Subject) -> str | None:
+        return None
+
+    def is_ready(self, client: httpx.Client, subject: Subject) -> bool:
+        return answers_200(client, "/health")
+
+    def describe(self, client: httpx.Client, model: str) -> Description:
+        version = version_of(client)
+        return Description(
+            model=str(served_models(client)[0]["id"]),
+            version=version,
+            commit=commit_in(version),
+            settings=_settings(client),
+            token_ids=models.token_ids(model),
+        )
+
+    def exact_length(self, output_tokens: int) -> Mapping[str, object]:
+        return {"max_tokens": output_tokens, "min_tokens": output_tokens, "ignore_eos": True}
+
+    def counters(self, client: httpx.Client) -> Mapping[str, float]:
+        return aliased_counters(client, COUNTERS, _PAGE)
+
+    def reset_cache(self, client: httpx.Client) -> bool | None:
+        return None
+
+
+def _settings(client: httpx.Client) -> dict[str, str]:
+    """What ``/server_info`` has, which is little, and the configurations among the counters."""
+    info = get_answer(client, "/server_info")
+    settings = flat(info.json()) if info is not None else {}
+    if (page := get_answer(client, _PAGE)) is not None:
+        for part in _CONFIGURATIONS:
+            labels = info_labels(page.text, f"trtllm_{part}_config_info")
+            settings |= {f"{part}.{name}": value for name, value in labels.items()}
+    return settings

