@@ -22,6 +22,7 @@ from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.engines.vllm import Vllm
 from pytest_llmperf.keep.files import is_writable
 from pytest_llmperf.measuring import Measuring
+from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.report.progress import Progress
@@ -43,9 +44,13 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(terminal, "llmperf-terminal")
     progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
     engines = _engines(config)
-    session = PerformanceSession(
-        settings, config.rootpath, engines, _place(settings), progress, _command(config)
-    )
+
+    def note(text: str) -> None:
+        if text not in terminal.notes:
+            terminal.notes.append(text)
+
+    place = _place(settings, progress, note)
+    session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config), note)
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
         rounds = Rounds(settings.launches, is_measured, session.begin_round)
@@ -100,10 +105,11 @@ def _engines(config: pytest.Config) -> dict[str, Engine]:
     return {engine.name: engine for engine in (*builtin, *(engine for some in further for engine in some))}
 
 
-def _place(settings: Settings) -> Place:
+def _place(settings: Settings, progress: Progress, note: Callable[[str], None]) -> Place:
     """Where engines are started."""
     if settings.place is None:
-        return LocalProcess()
+        leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)
+        return LocalProcess(leases, settings.gpus, progress, note)
     from pytest_llmperf.places.modal import ModalPlace
 
     return ModalPlace(settings.place, settings.startup_timeout_s)

@@ -88,13 +88,19 @@ class Measuring:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        # The stop comes first, because what came of it is kept too, and keeping comes whatever the stop does.
         try:
-            if self.session.results:
-                self._keep(session, _status(session, exitstatus))
+            self.session.close()
         finally:
-            self.session.stop_launch()
-            if hasattr(session.config, "workeroutput"):
-                session.config.workeroutput["llmperf_notes"] = self.notes
+            try:
+                if self.session.results:
+                    self._keep(session, _status(session, exitstatus))
+            finally:
+                self._hand_on_notes(session.config)
+
+    def _hand_on_notes(self, config: pytest.Config) -> None:
+        if hasattr(config, "workeroutput"):
+            config.workeroutput["llmperf_notes"] = self.notes
 
     def _keep(self, session: pytest.Session, status: str) -> None:
         record = self.session.record
@@ -117,7 +123,7 @@ class Measuring:
     @pytest.hookimpl
     def pytest_unconfigure(self) -> None:
         # Normally stopped by now; this is for a session that ended before it began to finish.
-        self.session.stop_launch()
+        self.session.close()
 
 
 def _status(session: pytest.Session, exitstatus: int) -> str:

@@ -25,7 +25,7 @@ from pytest_llmperf.judge.change import Change, compare
 from pytest_llmperf.judge.objective import Objective, judge_limit
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.baseline import Baseline, Baselines
-from pytest_llmperf.keep.environment import differences, local_environment, url_environment
+from pytest_llmperf.keep.environment import differences, environment
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import PointResult, Run, TestResult
 from pytest_llmperf.keep.subject import subject_fields
@@ -59,11 +59,12 @@ class PerformanceSession:
         place: Place,
         listener: Listener,
         command: Callable[[str], Sequence[str]],
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         """``place`` is where engines are started; ``command`` returns what a person would type to run a test
-        again."""
+        again; ``note`` takes what a person has to know in the end."""
         self.settings = settings
-        self._command = command
+        self._command, self._note = command, note
         self.store = Store(Path(os.path.normpath(root / settings.directory)))
         self.results: dict[str, TestResult] = {}
         self._engines, self._place, self._listener = engines, place, listener
@@ -121,18 +122,37 @@ class PerformanceSession:
         if self._launch is not None:
             launch, self._launch = self._launch, None
             self._listener.phase(f"stopping {launch.subject}")
-            launch.stop()
+            try:
+                launch.stop()
+            finally:
+                self._launched[-1]["hardware"] |= launch.server.hardware()
+
+    def close(self) -> None:
+        """Stop the running engine, and give back what is kept from one to the next."""
+        try:
+            self.stop_launch()
+        finally:
+            self._place.close()
 
     def _note_launch(self, launch: Launch, log: Path) -> None:
-        self._launched.append(
-            {
-                "launch": self._launch_number(launch),
-                "started": now().isoformat(timespec="seconds"),
-                "subject": subject_fields(launch.subject, launch.description),
-                "startup_s": launch.startup_s,
-                "log": str(log) if launch.startup_s else None,
-            }
-        )
+        entry: dict[str, Any] = {
+            "launch": self._launch_number(launch),
+            "started": now().isoformat(timespec="seconds"),
+            "subject": subject_fields(launch.subject, launch.description),
+            "startup_s": launch.startup_s,
+            "log": str(log) if launch.startup_s else None,
+            "hardware": {},
+        }
+        self._launched.append(entry)
+        entry["hardware"] = dict(launch.server.hardware())
+        entry["disturbances"] = self._disturbances(launch)
+
+    def _disturbances(self, launch: Launch) -> list[str]:
+        """What disturbs the measurements of this launch, or did since the last call; the person is told."""
+        found = launch.server.disturbances()
+        for text in found:
+            self._note(f"{launch.subject}: {text}")
+        return found
 
     # -- measuring ----------------------------------------------------------------------------------
 
@@ -144,10 +164,8 @@ class PerformanceSession:
         result.discard_round(self._round + 1)
         result.subject = subject_fields(plan.subject, launch.description)
         result.subject_text = str(plan.subject)
-        if plan.subject.url is not None:
-            result.environment = url_environment(plan.subject.url, launch.description.model)
-        else:
-            result.environment = local_environment(launch.place.name, launch.model)
+        model = launch.model if plan.subject.url is None else launch.description.model
+        result.environment = environment(launch.place.name, model, launch.server.environment())
         self._baselines.find(nodeid, result.environment)
         return launch
 
@@ -180,6 +198,7 @@ class PerformanceSession:
             driven = launch.client.run(workload, point, seed, warmth.latency_s)
             if not driven.health.is_late:
                 break
+        disturbances = self._disturbances(launch)
         timeline = Timeline.of(driven.traces, driven.started_ns, point.scheduled_s)
         if timeline.errors:
             launch.check_answering()
@@ -203,6 +222,7 @@ class PerformanceSession:
             driven.moments,
             is_reset,
             attempt,
+            disturbances,
         )
 
     def _launch_number(self, launch: Launch) -> int:

@@ -100,5 +100,23 @@ OPTIONS = (
         "N",
         "auto",
     ),
+    Option(
+        "gpus",
+        "GPUs that engines may be given: indices or UUIDs, or all (default: those in CUDA_VISIBLE_DEVICES if "
+        "that is set, else all)",
+        "LIST",
+    ),
+    Option(
+        "lease-timeout",
+        "seconds to wait for GPUs, or for the CPU, that another test run has leased",
+        "SECONDS",
+        "3600",
+    ),
+    Option(
+        "lease-dir",
+        "where leases are kept; whoever shares GPUs has to share it",
+        "DIR",
+        "/tmp/llmperf-leases",
+    ),
     Option("update", "accept what is measured as the new baseline of each test that meets its SLO"),
 )

@@ -46,6 +46,12 @@ class ModalPlace:
     memory_mib: int = 32 * 1024
 
     @property
+    def hardware(self) -> str:
+        """In words, what it asks for that makes a difference to a measurement."""
+        asked = {"gpu": self.gpu, "region": self.region, "cpu": self.cpu, "memory": self.memory_mib}
+        return " ".join(f"{name}={value}" for name, value in asked.items() if value is not None)
+
+    @property
     def gpus(self) -> int:
         """How many GPUs it has."""
         if self.gpu is None:

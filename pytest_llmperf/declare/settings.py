@@ -59,6 +59,10 @@ class Settings:
     request_timeout_s: float
     workers: int | None
     """Processes that drive the load; None: as many as the load takes."""
+    gpus: tuple[str, ...] | None
+    """Indices, UUIDs or ``all``; None: what CUDA_VISIBLE_DEVICES says."""
+    lease_timeout_s: float
+    lease_directory: str
     update: bool
 
     @classmethod
@@ -109,6 +113,9 @@ class Settings:
             startup_timeout_s=said["startup-timeout"].read(read_seconds),
             request_timeout_s=said["request-timeout"].read(read_seconds),
             workers=said["workers"].read(parse_workers),
+            gpus=said["gpus"].read(parse_gpus) if "gpus" in said else None,
+            lease_timeout_s=said["lease-timeout"].read(read_seconds),
+            lease_directory=said["lease-dir"].read(_absolute),
             update=update,
         )
 
@@ -201,6 +208,26 @@ def parse_workers(text: str) -> int | None:
         return read_whole(text)
     except DeclarationError:
         raise DeclarationError(f"{text!r}: auto, or a number of processes") from None
+
+
+def parse_gpus(text: str) -> tuple[str, ...]:
+    """Indices and UUIDs of GPUs, or ``all``; whether they exist is not asked here.
+
+    Raises :class:`DeclarationError`.
+    """
+    words = tuple(text.replace(",", " ").split())
+    for word in words:
+        if not (word.isdecimal() or word.startswith(("GPU-", "MIG-")) or words == ("all",)):
+            raise DeclarationError(f"{word!r}: all, or indices and UUIDs of GPUs as in 0,1 or GPU-8932f937")
+    if not words:
+        raise DeclarationError("names no GPU")
+    return words
+
+
+def _absolute(text: str) -> str:
+    if not text.startswith("/"):
+        raise DeclarationError(f"{text!r}: an absolute path, since it is the same for every project")
+    return text
 
 
 def _numbers(text: str) -> list[float]:

@@ -25,7 +25,7 @@ class Run:
 
     ``counters`` and ``moments`` are those of the :class:`~pytest_llmperf.load.client.LoadRun`.
     ``cache_reset``: whether cached prompts were forgotten before the warm-up; None where the engine cannot
-    do it, or does not tell.
+    do it, or does not tell. ``disturbances`` say in words what the machine did to it.
     """
 
     launch: int
@@ -36,6 +36,7 @@ class Run:
     moments: Mapping[str, float] = field(default_factory=dict)
     cache_reset: bool | None = None
     attempts: int = 1
+    disturbances: Sequence[str] = ()
 
 
 @dataclass
@@ -180,6 +181,7 @@ def _run_json(run: Run) -> dict[str, Any]:
         "counters": _rounded(run.counters.items()),
         "moments": _rounded(run.moments.items()),
         "cache_reset": run.cache_reset,
+        "disturbances": list(run.disturbances),
     }
 
 

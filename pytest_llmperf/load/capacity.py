@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import selectors
 import socket
 import time
@@ -12,6 +11,7 @@ from functools import cache
 from pytest_llmperf.load.connection import Connection
 from pytest_llmperf.load.request import Request
 from pytest_llmperf.load.target import Target
+from pytest_llmperf.places.machine import usable_cores
 
 TARGET_SHARE = 0.5
 LOOP_FACTOR = 1.5
@@ -33,11 +33,6 @@ def processes_for(
     per_request = TOKENS_PER_REQUEST + (TOKENS_PER_HANDSHAKE if is_secure else 0)
     share = (tokens_per_s + per_request * requests_per_s) * LOOP_FACTOR * read_cost_s()
     return max(1, min(math.ceil(share / TARGET_SHARE), (cores or usable_cores()) - 1))
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -3,7 +3,8 @@
 Runs as a program of its own, from the standard library alone. The test run holds its standard input open;
 when that closes, because the run said so or because it is gone (a crash, ``kill -9``), the guardian stops
 the engine: SIGTERM to the engine's own process, a bounded wait, SIGKILL to all that is left of its process
-group and to whatever left the group (on Linux such orphans are handed to the guardian).
+group and to whatever left the group (on Linux such orphans are handed to the guardian). Descriptors that it
+inherited stay open until then, so that what they lock is not free while an engine still uses it.
 
 Standard input: one line, a JSON object with ``argv``, ``env``, ``log``, ``grace_s``; then nothing until
 end of file. Standard output: JSON lines, ``{"pid": …}`` or ``{"error": …}``, and ``{"exit": code}`` when

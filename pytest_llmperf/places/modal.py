@@ -1,14 +1,13 @@
 """A Modal sandbox for each start of an engine.
 
-The sandbox belongs to a guardian process (:mod:`~pytest_llmperf.places.modal_guardian`), which this process only
-listens to. Its tunnel is open to the world, so the server gets an API key, unless the subject has one.
+The sandbox belongs to a guardian process (:mod:`~pytest_llmperf.places.modal_guardian`), which this process
+only listens to. Its tunnel is open to the world, so the server gets an API key, unless the subject has one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import random
@@ -19,7 +18,8 @@ import subprocess
 import sys
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ from pytest_llmperf.declare import place as declared
 from pytest_llmperf.declare.subject import REDACTED, Subject, is_secret
 from pytest_llmperf.engines.protocol import Command, Engine, Runtime
 from pytest_llmperf.errors import EngineError
+from pytest_llmperf.places.gpus import Gpu, GpuState, Nvidia, throttling
+from pytest_llmperf.places.machine import NoProgram, ProgramError, facts
 from pytest_llmperf.places.modal_guardian import SandboxOrder
 from pytest_llmperf.places.modal_image import ImageRecipe, check_size
 from pytest_llmperf.places.modal_process import SandboxProcess
@@ -43,6 +45,7 @@ _GUARDIAN = (
     "import sys; sys.path[:] = {path!r}; from pytest_llmperf.places.modal_guardian import main; main()"
 )
 _STOP_S = 90.0
+_EXECUTION_S = 60.0
 _CAN_DRIVE = (
     "import sys; print(sys.version.split()[0]); sys.version_info < (3, 11) and sys.exit(1); import numpy"
 )
@@ -52,10 +55,9 @@ _OURS = ("numpy", "httpx")
 class ModalPlace:
     """See :class:`~pytest_llmperf.places.protocol.Place`."""
 
-    name = "modal"
-
     def __init__(self, place: declared.ModalPlace, startup_timeout_s: float) -> None:
         self._place, self._startup_timeout_s = place, startup_timeout_s
+        self.name = f"modal {place.hardware}"
 
     def prepare(self, engine: Engine, subject: Subject) -> Runtime:
         """Have the image built."""
@@ -67,7 +69,7 @@ class ModalPlace:
                 f"--llmperf-place 'modal gpu=H100!{f':{needed}' if needed > 1 else ''} …'"
             )
         recipe = self._recipe(engine, subject)
-        with _told():
+        with told():
             import modal
 
             app = modal.App.lookup(self._place.app, create_if_missing=True)
@@ -103,13 +105,16 @@ class ModalPlace:
         )
         return ModalServer(place, order, command, api_key, self._startup_timeout_s)
 
+    def close(self) -> None:
+        """Nothing is held from one sandbox to the next."""
+
     def _recipe(self, engine: Engine, subject: Subject) -> ImageRecipe:
         if self._place.image is not None:
             return ImageRecipe(self._place.image)
         if subject.path is not None or subject.version is None:
             raise EngineError(
-                f"{subject}: on Modal an engine comes from an image: name a version ({engine.name}==…), or an "
-                "image of your own (--llmperf-place 'modal image=…')"
+                f"{subject}: on Modal an engine comes from an image: name a version ({engine.name}==…), or "
+                "an image of your own (--llmperf-place 'modal image=…')"
             )
         if (image := engine.image(subject.version)) is not None:
             return ImageRecipe(image)
@@ -137,12 +142,15 @@ class ModalServer:
         self.api_key = api_key
         self.sandbox_id: str | None = None
         self._place, self._order, self._command = place, order, command
+        self._machine = SandboxMachine(self)
+        self._nvidia = Nvidia(self._machine)
+        self._states: Mapping[str, GpuState] = {}
         self._exit: dict[str, Any] | None = None
         self._is_stopped = False
         code = _GUARDIAN.format(path=[os.path.abspath(entry) for entry in sys.path])
         try:
             with Path(order.log).open("ab") as log:
-                # In a session of its own, so that a Ctrl-C does not reach it: the run decides what that means.
+                # Its own session keeps the terminal's Ctrl-C from it; the run decides what that means.
                 self._guardian = subprocess.Popen(
                     [sys.executable, "-c", code],
                     stdin=subprocess.PIPE,
@@ -158,8 +166,8 @@ class ModalServer:
             created = self._read(startup_timeout_s)
             if created is None:
                 raise EngineError(
-                    f"Modal had no sandbox for us within {startup_timeout_s:g} s (--llmperf-startup-timeout): "
-                    f"{self._what()}"
+                    f"Modal had no sandbox for us within {startup_timeout_s:g} s "
+                    f"(--llmperf-startup-timeout): {self._what()}"
                 )
             if "url" not in created:
                 raise EngineError(_explained(created.get("kind", ""), created.get("error", "it ended")))
@@ -213,11 +221,11 @@ class ModalServer:
         import modal
 
         try:
-            self._sandbox().terminate()
+            self._sandbox.terminate()
         except (modal.exception.Error, OSError) as error:
             warnings.warn(
-                f"the Modal sandbox {self.sandbox_id} could not be terminated ({error}); if it still runs, end it "
-                f"with `modal container list` and `modal container stop`, or Modal does within "
+                f"the Modal sandbox {self.sandbox_id} could not be terminated ({error}); if it still runs, "
+                "end it with `modal container list` and `modal container stop`, or Modal does within "
                 f"{self._place.timeout_s} s",
                 stacklevel=2,
             )
@@ -239,26 +247,71 @@ class ModalServer:
 
     def run(self, program: str) -> Process:
         """Start a Python program in the engine's container."""
-        with _told():
-            return SandboxProcess(self._sandbox(), ("python3", "-c", program))
+        with told():
+            return SandboxProcess(self._sandbox, ("python3", "-c", program))
+
+    def execute(self, *argv: str, timeout_s: float) -> tuple[int, str, str]:
+        """Run a program in the container: its exit code, standard output and standard error."""
+        with told():
+            process: Any = self._sandbox.exec(*argv, timeout=max(1, round(timeout_s)), text=False)
+            output, complaint = (
+                stream.read().decode(errors="replace").strip() for stream in (process.stdout, process.stderr)
+            )
+            return process.wait(), output, complaint
 
     def _check_python(self) -> None:
-        with _told():
-            process: Any = self._sandbox().exec("python3", "-c", _CAN_DRIVE)
-            version, complaint = process.stdout.read().strip(), process.stderr.read().strip()
-            code = process.wait()
+        code, output, complaint = self.execute("python3", "-c", _CAN_DRIVE, timeout_s=_EXECUTION_S)
         if code:
-            why = complaint.splitlines()[-1] if complaint else f"its python3 is {version}"
+            why = complaint.splitlines()[-1] if complaint else f"its python3 is {output or 'missing'}"
             raise EngineError(
-                f"the load cannot be driven in the engine's container, which needs Python 3.11 and numpy: {why}; "
-                "say load=here in --llmperf-place to drive it from this machine"
+                "the load cannot be driven in the engine's container, which needs Python 3.11 and numpy: "
+                f"{why}; say load=here in --llmperf-place to drive it from this machine"
             )
 
-    @functools.cache  # noqa: B019 (a server lives as long as the session at most)
+    @cached_property
     def _sandbox(self) -> modal.Sandbox:
         import modal
 
         return modal.Sandbox.from_id(str(self.sandbox_id))
+
+    # -- the machine ----------------------------------------------------------------------------------
+
+    def environment(self) -> Mapping[str, str]:
+        side = "in the engine's container" if self._place.load == "there" else "from this machine"
+        return {**self._facts, "cpus": f"{self._place.cpu} reserved", "load": side}
+
+    @cached_property
+    def _facts(self) -> Mapping[str, str]:
+        gpus = self._gpus
+        return facts(self._machine, gpus, self._nvidia.cuda() if gpus else None)
+
+    @cached_property
+    def _gpus(self) -> Sequence[Gpu]:
+        """Those that the container really has."""
+        try:
+            return self._nvidia.gpus() if self._place.gpu else []
+        except ProgramError:
+            return []
+
+    def disturbances(self) -> list[str]:
+        try:
+            states = self._nvidia.states(self._gpus) if self._gpus else {}
+        except ProgramError as error:
+            return [str(error)]
+        told = [
+            f"GPU {gpu.label} was throttled: {why}"
+            for gpu in self._gpus
+            if (state := states.get(gpu.uuid)) and (why := throttling(self._states.get(gpu.uuid), state))
+        ]
+        self._states = states
+        return told
+
+    def hardware(self) -> Mapping[str, Any]:
+        gpus = [
+            {"index": gpu.index, "uuid": gpu.uuid, "name": gpu.model, "memory_mib": gpu.memory_mib}
+            for gpu in self._gpus
+        ]
+        return {"sandbox": self.sandbox_id, "image": self._image, "gpus": gpus}
 
     # -- what it says ---------------------------------------------------------------------------------
 
@@ -278,18 +331,24 @@ class ModalServer:
         return "".join(self._log_tail(1))
 
     def _what(self) -> str:
-        parts = (ImageRecipe(**self._order.recipe), self._place.gpu, self._place.region)
-        return ", ".join(str(part) for part in parts if part is not None)
+        return f"modal {self._place.hardware}, {self._image}"
+
+    @property
+    def _image(self) -> str:
+        return str(ImageRecipe(**self._order.recipe))
 
     def _how_it_ended(self) -> str:
         ended = self._exit or {}
         if ended.get("why") == "timeout":
             limit = self._place.timeout_s
-            return f"was ended by Modal after {limit} s, its time-out: say timeout={2 * limit} in --llmperf-place"
+            more = min(2 * limit, declared.MAX_TIMEOUT_S)
+            return f"was ended by Modal after {limit} s, its time-out: say timeout={more} in --llmperf-place"
+        if self._is_stopped:
+            return "was terminated"
         if ended.get("why") != "ended":
             return "ended, nobody knows how"
         if ended.get("exit") == 137:
-            return "was terminated (or killed for want of memory: memory= in --llmperf-place)"
+            return "was terminated by somebody, or killed for want of memory (memory= in --llmperf-place)"
         return f"exited with code {ended.get('exit')}"
 
     def _command_line(self) -> str:
@@ -305,6 +364,29 @@ class ModalServer:
         except OSError as error:
             return [f"(the log cannot be read: {error})"]
         return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+
+
+class SandboxMachine:
+    """See :class:`~pytest_llmperf.places.machine.Machine`."""
+
+    def __init__(self, server: ModalServer) -> None:
+        self._server = server
+
+    def run(self, *argv: str, timeout_s: float = 20.0) -> str:
+        try:
+            code, output, complaint = self._server.execute(*argv, timeout_s=timeout_s)
+        except EngineError as error:
+            raise NoProgram(f"there is no {argv[0]} in the container ({error})") from None
+        if code:
+            said = "\n".join(filter(None, (output, complaint)))
+            raise ProgramError(f"{argv[0]} failed: {said[:300] or f'exit code {code}, without a word'}", said)
+        return output
+
+    def read(self, path: str) -> str:
+        try:
+            return self.run("cat", path)
+        except ProgramError:
+            return ""
 
 
 def _guarded(engine: Engine, subject: Subject) -> tuple[Subject, str | None]:
@@ -329,7 +411,7 @@ def _secret_values(command: Command) -> list[str]:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Raise what Modal's client raises as :class:`EngineError` with the way out."""
     try:
         import modal
@@ -351,9 +433,7 @@ def _explained(kind: str, message: str) -> str:
             "MODAL_TOKEN_SECRET"
         )
     if kind == "ImageBuildError":
-        return (
-            f"{first}\nThe image could not be built: does it exist? (image= in --llmperf-place names another)"
-        )
+        return f"{first}\nDoes the image exist? (image= in --llmperf-place names another)"
     if kind == "ResourceExhaustedError":
         return f"{first}\nModal has none free now: leave out region=, or name another gpu="
     return first

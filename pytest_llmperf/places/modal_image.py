@@ -51,6 +51,7 @@ def check_size(path: Path) -> None:
     mib = sum(file.stat().st_size for file in files if file.is_file()) / 2**20
     if mib > MAX_FILES_MIB:
         raise EngineError(
-            f"--llmperf-model {path}: {mib:.0f} MiB are too much to send to Modal at a start; put it on a volume "
-            f"(modal volume put NAME {path}), name it with volume=NAME:/models, and say --llmperf-model /models/…"
+            f"--llmperf-model {path}: {mib:.0f} MiB are too much to send to Modal at a start; put it on a "
+            f"volume (modal volume put NAME {path}), and say volume=NAME:/models in --llmperf-place and "
+            f"--llmperf-model /models/{path.name}"
         )

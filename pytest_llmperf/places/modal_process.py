@@ -21,8 +21,8 @@ _POLL_S = 0.1
 class SandboxProcess:
     """See :class:`~pytest_llmperf.places.protocol.Process`.
 
-    It cannot be signalled from here: :meth:`kill` closes its input, with which it has to end. What it writes to
-    its standard error goes to ours.
+    It cannot be signalled from here: :meth:`kill` closes its input, with which it has to end. What it writes
+    to its standard error goes to ours.
     """
 
     stdin: IO[bytes] | None

@@ -20,8 +20,18 @@ from pytest_llmperf.places import guardian
 class EngineProcess:
     """A process in a session of its own that ends with :meth:`stop`, or with this process."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path, grace_s: float) -> None:
-        """Start it. Raises :class:`EngineError` if there is no such program or the log cannot be written."""
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        grace_s: float,
+        held: Sequence[int] = (),
+    ) -> None:
+        """Start it. Raises :class:`EngineError` if there is no such program or the log cannot be written.
+
+        ``held`` are descriptors that stay open until it has ended, also if this process ends before.
+        """
         self.log = log
         self.exit_code: int | None = None
         self.pid: int | None = None
@@ -35,6 +45,7 @@ class EngineProcess:
                 stdout=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
+                pass_fds=held,
             )
         except OSError as error:
             raise EngineError(f"its guardian process cannot be started: {error}") from None
@@ -112,3 +123,16 @@ def describe_exit(code: int | None) -> str:
         except ValueError:
             return f"was killed by signal {-code}"
     return f"exited with code {code}"
+
+
+def lineage_of(pid: int) -> set[int]:
+    """A process and its ancestors, as far as ``/proc`` tells."""
+    found: set[int] = set()
+    while pid > 1 and pid not in found:
+        found.add(pid)
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            break
+        pid = int(text.rpartition(")")[2].split()[1])
+    return found

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
@@ -70,6 +70,24 @@ class Server(Protocol):
         """Whether it ended because another process took its port meanwhile, so that a retry may help."""
         ...
 
+    def environment(self) -> Mapping[str, str]:
+        """What of the machine it runs on has to be equal in a comparison, read from that machine.
+
+        See :func:`~pytest_llmperf.places.machine.facts`; empty where nothing can be known.
+        """
+        ...
+
+    def disturbances(self) -> list[str]:
+        """What disturbs its measurements now, or did since the last call: a throttled GPU, a shared one.
+
+        Looks at the machine, which takes it some time: not to be called during a run.
+        """
+        ...
+
+    def hardware(self) -> Mapping[str, Any]:
+        """What a record keeps of the machine, as JSON has it; after :meth:`stop`, also what came of that."""
+        ...
+
     def stop(self) -> None:
         """End it and leave nothing behind. May be called again."""
         ...
@@ -83,7 +101,9 @@ class Place(Protocol):
     def prepare(self, engine: Engine, subject: Subject) -> Runtime:
         """Have everything there that a start needs, so that the start alone is timed; may take minutes.
 
-        Raises :class:`~pytest_llmperf.errors.EngineError` if that is impossible.
+        That includes the right to use the place, which may have to be waited for and is kept from one server
+        to the next, until :meth:`close`. Raises :class:`~pytest_llmperf.errors.EngineError` if that is
+        impossible.
         """
         ...
 
@@ -92,4 +112,8 @@ class Place(Protocol):
 
         Raises :class:`~pytest_llmperf.errors.EngineError` if that is impossible.
         """
+        ...
+
+    def close(self) -> None:
+        """Give back what is held from one server to the next. May be called again."""
         ...

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import ipaddress
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
+from pytest_llmperf.places.gpus import Nvidia
+from pytest_llmperf.places.machine import ProgramError, ThisMachine, facts
 from pytest_llmperf.places.protocol import Vantage
 
 
 class ExistingServer:
     """Both a :class:`~pytest_llmperf.places.protocol.Place` and its one server."""
 
-    name = "url"
-    url: str
     api_key: str | None = None
+
+    def __init__(self) -> None:
+        self.name = "url"
+        self.url = ""
 
     def prepare(self, engine: Engine, subject: Subject) -> Runtime:
         """Nothing is needed."""
@@ -26,6 +34,9 @@ class ExistingServer:
     ) -> ExistingServer:
         assert subject.url is not None
         self.url = subject.url
+        parts = urlsplit(self.url)
+        self._is_here = _is_loopback(parts.hostname or "")
+        self.name = "a server that runs on this machine" if self._is_here else f"url {parts.netloc}"
         return self
 
     def vantage(self) -> Vantage | None:
@@ -44,5 +55,35 @@ class ExistingServer:
     def port_was_taken(self) -> bool:
         return False
 
+    def environment(self) -> Mapping[str, str]:
+        """On this machine, it is this machine's, with all its GPUs; elsewhere nothing is known."""
+        if not self._is_here:
+            return {}
+        machine = ThisMachine()
+        nvidia = Nvidia(machine)
+        try:
+            gpus = nvidia.gpus()
+            return facts(machine, gpus, nvidia.cuda() if gpus else None)
+        except ProgramError:
+            return facts(machine, [])
+
+    def disturbances(self) -> list[str]:
+        """Which GPUs it uses is not known."""
+        return []
+
+    def hardware(self) -> Mapping[str, Any]:
+        """Likewise."""
+        return {}
+
     def stop(self) -> None:
         """Nothing was started."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -70,6 +70,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Itera
     (scratch := pytester.path.parent / f"{pytester.path.name}-tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setenv(MARK, mark)
+    # Tests that run at the same time are not to wait for each other.
+    monkeypatch.setenv("LLMPERF_LEASE_DIR", str(pytester.path.parent / f"{pytester.path.name}-leases"))
     made = Project(pytester, mark)
     yield made
     assert made.nothing_is_left()

@@ -162,7 +162,7 @@ def test_a_url_subject_is_measured_and_left_running(project: Project) -> None:
         from pytest_llmperf.declare.subject import parse_subject
         from pytest_llmperf.engines.llamacpp import LlamaCpp
         from pytest_llmperf.engines.protocol import Runtime
-        from pytest_llmperf.places.local import free_port
+        from pytest_llmperf.places.ports import free_port
 
         port = free_port()
         engine = LlamaCpp()

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from pytest_llmperf.load import capacity
-from pytest_llmperf.load.capacity import processes_for, read_cost_s, usable_cores
+from pytest_llmperf.load.capacity import processes_for, read_cost_s
+from pytest_llmperf.places.machine import usable_cores
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import ssl
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from modal_proto import api_pb2
 
@@ -100,7 +99,7 @@ class Container:
 
     async def start(self, env: Mapping[str, str], tls: ssl.SSLContext, lifetime_s: float) -> None:
         for port in self.definition.open_ports.ports:
-            server = await asyncio.start_server(_forward_to(port.port), "127.0.0.1", 0, ssl=tls)
+            server = await asyncio.start_server(_Tunnel(port.port), "127.0.0.1", 0, ssl=tls)
             self._servers.append(server)
             self.tunnels[port.port] = server.sockets[0].getsockname()[1]
         await self.main.start(self.definition.entrypoint_args, env)
@@ -137,7 +136,7 @@ class Container:
         await self.stop(api_pb2.GenericResult.GENERIC_STATUS_TIMEOUT)
 
 
-class _forward_to:
+class _Tunnel:
     """A tunnel: takes connections whether anybody listens behind it or not."""
 
     def __init__(self, port: int) -> None:
@@ -159,10 +158,3 @@ async def _pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
             await sink.drain()
     finally:
         sink.close()
-
-
-def is_file_of(path: Path, uploaded: Mapping[str, str]) -> bool:
-    """Whether a file of this machine was uploaded as it is, to the same path."""
-    import hashlib
-
-    return uploaded.get(str(path)) == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -13,7 +13,7 @@ import pytest
 from pytest_llmperf.declare.subject import Subject, parse_subject
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Command, Runtime
-from pytest_llmperf.places.local import LocalProcess, LocalServer, free_port
+from pytest_llmperf.places.local import LocalProcess, LocalServer
 
 
 class Script(LlamaCpp):
@@ -99,8 +99,3 @@ def test_a_taken_port_is_recognised(tmp_path: Path) -> None:
     other.process.log.write_text("out of memory")
     assert not other.port_was_taken()
     other.stop()
-
-
-def test_a_free_port_can_be_bound() -> None:
-    with socket.create_server(("127.0.0.1", free_port())):
-        pass
