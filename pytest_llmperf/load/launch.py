@@ -59,7 +59,7 @@ class Launch:
         self.place = place
         self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
         self._api_key = engine.api_key(subject)
-        argument = engine.model(model)
+        argument = place.model(engine, model)
         self.runtime = place.prepare(engine, subject)
         started = time.monotonic()
         self._begin(argument, log)
@@ -67,7 +67,9 @@ class Launch:
         is_up = False
         try:
             self._wait_until_ready(argument, log, started, phases)
-            self.model = engine.model_identity(subject, argument)
+            # What is not here is known by its path alone.
+            is_elsewhere = Path(argument).is_absolute() and not Path(argument).exists()
+            self.model = argument if is_elsewhere else engine.model_identity(subject, argument)
             self.description = self._describe(argument)
             vantage = self.server.vantage()
             self.client = Client(

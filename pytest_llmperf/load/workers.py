@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import pytest_llmperf
 from pytest_llmperf.errors import InvalidRun
@@ -22,16 +22,15 @@ from pytest_llmperf.places.protocol import Process, Vantage
 
 _LEAD_NS = 150_000_000
 _LISTEN_S = 0.2
+_NEWS_S = 10.0
 _CODE = "import sys; sys.path[:] = {path!r}; from pytest_llmperf.load.worker import main; main()"
 _CODE_ELSEWHERE = (
     "import sys; sys.path.insert(0, {path!r}); from pytest_llmperf.load.worker import main; main()"
 )
 
 
-class Perform(Protocol):
-    """How a job is driven, by as many processes."""
-
-    def __call__(self, job: Job, processes: int, watch: Watch) -> Outcome: ...
+class _WorkerDied(InvalidRun):
+    """A worker ended before its work."""
 
 
 def perform(job: Job, processes: int, watch: Watch) -> Outcome:
@@ -55,7 +54,15 @@ def perform_at(vantage: Vantage, job: Job, processes: int, watch: Watch) -> Outc
     """
     path = str(Path(pytest_llmperf.__file__).parent.parent)
     start = functools.partial(vantage.run, _CODE_ELSEWHERE.format(path=path))
-    outcome, ahead_ns = _divided(job, [start] * min(processes, job.width), watch)
+    try:
+        outcome, ahead_ns = _divided(job, [start] * min(processes, job.width), watch)
+    except _WorkerDied:
+        # A worker ends with its container; then whoever watches has more to say about it, if not at once.
+        until = time.monotonic() + _NEWS_S
+        while time.monotonic() < until:
+            watch(0, 0)
+            time.sleep(_LISTEN_S)
+        raise
     return outcome.moved(-ahead_ns)
 
 
@@ -151,9 +158,9 @@ class _Worker:
         elif kind == "failed":
             raise content[0]
 
-    def _death(self) -> InvalidRun:
+    def _death(self) -> _WorkerDied:
         code = self._process.wait()
-        return InvalidRun(f"a worker process of the load generator ended with exit code {code}")
+        return _WorkerDied(f"a worker process of the load generator ended with exit code {code}")
 
 
 def _listen(workers: Sequence[_Worker], watch: Watch, has_come_far: Callable[[_Worker], bool]) -> None:

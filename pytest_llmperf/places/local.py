@@ -52,6 +52,9 @@ class LocalProcess:
         self._next = self._allot(engine, subject)
         return runtime
 
+    def model(self, engine: Engine, model: str | None) -> str:
+        return engine.model(model)
+
     def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> LocalServer:
         allotment, watch = self._next or self._allot(engine, subject)
         port, lease = (

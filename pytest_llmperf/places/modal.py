@@ -76,6 +76,12 @@ class ModalPlace:
             recipe.image().build(app)
         return Runtime("python3", subject.version)
 
+    def model(self, engine: Engine, model: str | None) -> str:
+        """What is on a volume is taken as it is; it is not seen from here."""
+        if model is not None and any(Path(model).is_relative_to(path) for _, path in self._place.volumes):
+            return model
+        return engine.model(model)
+
     def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> ModalServer:
         guarded, api_key = _guarded(engine, subject)
         port = random.choice(_PORTS)

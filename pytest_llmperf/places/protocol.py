@@ -107,6 +107,13 @@ class Place(Protocol):
         """
         ...
 
+    def model(self, engine: Engine, model: str | None) -> str:
+        """What to pass to the engine for ``--llmperf-model``.
+
+        Raises :class:`~pytest_llmperf.errors.EngineError` if it cannot be had.
+        """
+        ...
+
     def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> Server:
         """Start one; it need not be ready yet.
 

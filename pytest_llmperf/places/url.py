@@ -29,6 +29,9 @@ class ExistingServer:
         """Nothing is needed."""
         return Runtime(sys.executable)
 
+    def model(self, engine: Engine, model: str | None) -> str:
+        return engine.model(model)
+
     def start(
         self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path
     ) -> ExistingServer:

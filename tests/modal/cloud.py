@@ -33,7 +33,8 @@ class Cloud:
         authority.cert_pem.write_to_path(str(certificate))
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(tls)
-        self.plane = ControlPlane(tls)
+        (programs := directory / "programs").mkdir()
+        self.plane = ControlPlane(tls, programs)
         self.worker = Worker(self.plane)
         self.environment = {
             "MODAL_TOKEN_ID": "ak-stand-in",
@@ -89,10 +90,12 @@ class Cloud:
         await self._store.cleanup()
         for server in self._servers:
             server.close()
+            await server.wait_closed()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.1)  # what was closed just now is let go in the loop's next rounds
 
 
 def _url(listening: socket.socket) -> str:

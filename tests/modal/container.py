@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import ssl
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from modal_proto import api_pb2
 
@@ -16,7 +18,7 @@ from tests.leftovers import MARK
 
 _GRACE_S = 5.0
 # All that a container has of this machine's environment; the mark is how tests find what was left behind.
-_INHERITED = ("PATH", "HOME", "TMPDIR", MARK)
+_INHERITED = ("HOME", "TMPDIR", MARK)
 
 
 class ContainerProcess:
@@ -28,13 +30,17 @@ class ContainerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._reaping: asyncio.Task[None] | None = None
 
-    async def start(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    async def start(self, argv: Sequence[str], env: Mapping[str, str], path: str) -> None:
         """``python3`` is this interpreter: an image has what an engine needs."""
-        program = sys.executable if argv[0] == "python3" else argv[0]
+        program = sys.executable if argv[0] == "python3" else shutil.which(argv[0], path=path) or argv[0]
         self._process = await asyncio.create_subprocess_exec(
             program,
             *argv[1:],
-            env={**{name: os.environ[name] for name in _INHERITED if name in os.environ}, **env},
+            env={
+                **{name: os.environ[name] for name in _INHERITED if name in os.environ},
+                "PATH": path,
+                **env,
+            },
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -87,7 +93,10 @@ async def _keep(stream: asyncio.StreamReader, kept: bytearray) -> None:
 class Container:
     """A sandbox: its main process, those that were started beside it, and its tunnels."""
 
-    def __init__(self, number: int, definition: api_pb2.Sandbox, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self, number: int, definition: api_pb2.Sandbox, tags: Mapping[str, str], programs: Path
+    ) -> None:
+        self.path = f"{programs}:{os.environ['PATH']}"
         self.sandbox_id, self.task_id = f"sb-{number}", f"ta-{number}"
         self.definition, self.tags = definition, dict(tags)
         self.main = ContainerProcess()
@@ -102,7 +111,7 @@ class Container:
             server = await asyncio.start_server(_Tunnel(port.port), "127.0.0.1", 0, ssl=tls)
             self._servers.append(server)
             self.tunnels[port.port] = server.sockets[0].getsockname()[1]
-        await self.main.start(self.definition.entrypoint_args, env)
+        await self.main.start(self.definition.entrypoint_args, env, self.path)
         self._expiry = asyncio.create_task(self._expire(lifetime_s))
 
     async def stop(self, status: api_pb2.GenericResult.GenericStatus.ValueType) -> None:
@@ -148,7 +157,13 @@ class _Tunnel:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_pipe(reader, inner_writer), _pipe(inner_reader, writer), return_exceptions=True)
+        try:
+            await asyncio.gather(
+                _pipe(reader, inner_writer), _pipe(inner_reader, writer), return_exceptions=True
+            )
+        finally:
+            inner_writer.close()
+            writer.close()
 
 
 async def _pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

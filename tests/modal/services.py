@@ -14,6 +14,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from grpclib import GRPCError, Status
@@ -67,14 +68,18 @@ async def _send_output(process: ContainerProcess, fd: int, offset: int, send: An
 class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
     """``lifetime_s`` cuts short what a sandbox was promised; ``secrets`` are the workspace's, by name.
 
+    ``programs`` is a directory of programs that every image has.
+
     An image whose Dockerfile has ``unbuildable`` in it cannot be built, and ``capacity`` says for how many
-    sandboxes there is room.
+    sandboxes there is room. The answer to a creation takes ``delay_s``, the sandbox runs meanwhile.
     """
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, programs: Path) -> None:
+        self.programs = programs
         self.unimplemented: Counter[str] = Counter()
         self.lifetime_s: float | None = None
         self.capacity = 100
+        self.delay_s = 0.0
         self.accepts_tokens = True
         self.secrets: dict[str, dict[str, str]] = {}
         self.containers: dict[str, Container] = {}
@@ -190,10 +195,11 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
             raise GRPCError(Status.RESOURCE_EXHAUSTED, "no capacity")
         definition = request.definition
         tags = {tag.tag_name: tag.tag_value for tag in request.tags}
-        container = Container(len(self.containers), definition, tags)
+        container = Container(len(self.containers), definition, tags, self.programs)
         self.containers[container.sandbox_id] = container
         lifetime_s = self.lifetime_s or definition.timeout_secs
         await container.start(env, self._tls, lifetime_s)
+        await asyncio.sleep(self.delay_s)
         return container
 
     async def SandboxCreate(self, stream: Stream[Any, Any]) -> None:
@@ -328,8 +334,11 @@ class Worker(_WorkerBase):  # type: ignore[misc]
         if container.main.ended.is_set():
             raise GRPCError(Status.NOT_FOUND, "the container is gone")
         process = ContainerProcess()
+        try:
+            await process.start(request.command_args, {}, container.path)
+        except OSError as error:
+            raise GRPCError(Status.INVALID_ARGUMENT, f"exec: {request.command_args[0]}: {error}") from None
         self._processes[request.exec_id] = container.beside[request.exec_id] = process
-        await process.start(request.command_args, {})
         await stream.send_message(router.TaskExecStartResponse())
 
     async def TaskExecStdinWrite(self, stream: Stream[Any, Any]) -> None:
