@@ -183,6 +183,10 @@ class ModalServer:
             self.stop()
             raise
 
+    @property
+    def guardian_pid(self) -> int:
+        return self._guardian.pid
+
     def _pipe(self) -> Any:
         assert self._guardian.stdin is not None
         return self._guardian.stdin
@@ -222,6 +226,8 @@ class ModalServer:
         self._guardian.stdout.close()
         if self.sandbox_id is not None and self._exit is None:
             self._terminate()  # somebody killed the guardian, or it could not reach Modal
+        if "_sandbox" in self.__dict__:
+            self._sandbox.detach()
 
     def _terminate(self) -> None:
         import modal

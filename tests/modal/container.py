@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import ssl
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,10 +30,8 @@ class ContainerProcess:
         self._reaping: asyncio.Task[None] | None = None
 
     async def start(self, argv: Sequence[str], env: Mapping[str, str], path: str) -> None:
-        """``python3`` is this interpreter: an image has what an engine needs."""
-        program = sys.executable if argv[0] == "python3" else shutil.which(argv[0], path=path) or argv[0]
         self._process = await asyncio.create_subprocess_exec(
-            program,
+            shutil.which(argv[0], path=path) or argv[0],
             *argv[1:],
             env={
                 **{name: os.environ[name] for name in _INHERITED if name in os.environ},
@@ -106,12 +103,14 @@ class Container:
         self._servers: list[asyncio.Server] = []
         self._expiry: asyncio.Task[None] | None = None
 
-    async def start(self, env: Mapping[str, str], tls: ssl.SSLContext, lifetime_s: float) -> None:
+    async def start(
+        self, argv: Sequence[str], env: Mapping[str, str], tls: ssl.SSLContext, lifetime_s: float
+    ) -> None:
         for port in self.definition.open_ports.ports:
             server = await asyncio.start_server(_Tunnel(port.port), "127.0.0.1", 0, ssl=tls)
             self._servers.append(server)
             self.tunnels[port.port] = server.sockets[0].getsockname()[1]
-        await self.main.start(self.definition.entrypoint_args, env, self.path)
+        await self.main.start(argv, env, self.path)
         self._expiry = asyncio.create_task(self._expire(lifetime_s))
 
     async def stop(self, status: api_pb2.GenericResult.GenericStatus.ValueType) -> None:

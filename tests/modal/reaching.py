@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import modal
 import pytest
 
 from tests.modal.cloud import Cloud
@@ -37,5 +38,6 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
         smi.write_text(_NVIDIA_SMI)
         smi.chmod(0o755)
         yield made
+        modal.Client.from_env().close()  # or this process would go on with a cloud that is gone
         assert made.running() == []
         assert made.plane.unimplemented + made.worker.unimplemented == {}

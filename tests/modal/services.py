@@ -11,9 +11,10 @@ import contextlib
 import hashlib
 import json
 import ssl
+import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ async def _send_output(process: ContainerProcess, fd: int, offset: int, send: An
 class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
     """``lifetime_s`` cuts short what a sandbox was promised; ``secrets`` are the workspace's, by name.
 
-    ``programs`` is a directory of programs that every image has.
+    ``programs`` is a directory of programs that every image has, ``python`` is its ``python3``.
 
     An image whose Dockerfile has ``unbuildable`` in it cannot be built, and ``capacity`` says for how many
     sandboxes there is room. The answer to a creation takes ``delay_s``, the sandbox runs meanwhile.
@@ -79,6 +80,7 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
         self.unimplemented: Counter[str] = Counter()
         self.lifetime_s: float | None = None
         self.capacity = 100
+        self.python = sys.executable
         self.delay_s = 0.0
         self.accepts_tokens = True
         self.secrets: dict[str, dict[str, str]] = {}
@@ -190,6 +192,9 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
 
     # -- sandboxes: the calls of those with a GPU, and (V2) of those without ----------------------------
 
+    def argv(self, asked: Sequence[str]) -> list[str]:
+        return [self.python if asked[0] == "python3" else asked[0], *asked[1:]]
+
     async def _create(self, request: Any, env: Mapping[str, str]) -> Container:
         if len(self.containers) >= self.capacity:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, "no capacity")
@@ -198,7 +203,7 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
         container = Container(len(self.containers), definition, tags, self.programs)
         self.containers[container.sandbox_id] = container
         lifetime_s = self.lifetime_s or definition.timeout_secs
-        await container.start(env, self._tls, lifetime_s)
+        await container.start(self.argv(definition.entrypoint_args), env, self._tls, lifetime_s)
         await asyncio.sleep(self.delay_s)
         return container
 
@@ -335,7 +340,7 @@ class Worker(_WorkerBase):  # type: ignore[misc]
             raise GRPCError(Status.NOT_FOUND, "the container is gone")
         process = ContainerProcess()
         try:
-            await process.start(request.command_args, {}, container.path)
+            await process.start(self._plane.argv(request.command_args), {}, container.path)
         except OSError as error:
             raise GRPCError(Status.INVALID_ARGUMENT, f"exec: {request.command_args[0]}: {error}") from None
         self._processes[request.exec_id] = container.beside[request.exec_id] = process
