@@ -20,8 +20,11 @@ from pytest_llmperf.engines.sglang import Sglang
 from pytest_llmperf.engines.tensorrt_llm import TensorRtLlm
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.engines.vllm import Vllm
+from pytest_llmperf.engines.vllm_cpu import VllmCpu
 from pytest_llmperf.keep.files import is_writable
+from pytest_llmperf.keep.record import Store
 from pytest_llmperf.measuring import Measuring
+from pytest_llmperf.places.environments import Environments
 from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.places.protocol import Place
@@ -49,7 +52,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         if text not in terminal.notes:
             terminal.notes.append(text)
 
-    place = _place(settings, progress, note)
+    place = _place(settings, config, progress, note)
     session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config), note)
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
@@ -98,21 +101,25 @@ def _silent(text: str, transient: bool) -> None:
 
 def _engines(config: pytest.Config) -> dict[str, Engine]:
     builtin: list[Engine] = [
-        *(LlamaCpp(), Vllm(), Vllm("vllm-cpu"), Sglang(), TensorRtLlm()),
+        *(LlamaCpp(), Vllm(), VllmCpu(), Sglang(), TensorRtLlm()),
         *(AnyCommand(), OpenAiServer()),
     ]
     further = config.hook.pytest_llmperf_engines()
     return {engine.name: engine for engine in (*builtin, *(engine for some in further for engine in some))}
 
 
-def _place(settings: Settings, progress: Progress, note: Callable[[str], None]) -> Place:
+def _place(
+    settings: Settings, config: pytest.Config, progress: Progress, note: Callable[[str], None]
+) -> Place:
     """Where engines are started."""
-    if settings.place is None:
-        leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)
-        return LocalProcess(leases, settings.gpus, progress, note)
-    from pytest_llmperf.places.modal import ModalPlace
+    if settings.place is not None:
+        from pytest_llmperf.places.modal import ModalPlace
 
-    return ModalPlace(settings.place, settings.startup_timeout_s)
+        return ModalPlace(settings.place, settings.startup_timeout_s)
+    store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
+    environments = Environments(store.locks, store.logs, progress, note)
+    leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)
+    return LocalProcess(environments, leases, settings.gpus, progress, note)
 
 
 def _check_destinations(config: pytest.Config, settings: Settings) -> None:

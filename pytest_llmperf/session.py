@@ -255,12 +255,7 @@ class PerformanceSession:
         if baseline is not None:
             self._compare(result, baseline)
         else:
-            others = self._baselines.elsewhere(nodeid, result.environment)
-            result.baseline = (
-                f"not compared: the baseline is from another environment ({'; '.join(others)})"
-                if others
-                else "no baseline yet (--llmperf-update accepts one)"
-            )
+            result.baseline = _not_compared(self._baselines.elsewhere(nodeid, result.environment))
         result.verdict = _overall(result, ignoring_changes=self.settings.update)
         must_compare = self.settings.inconclusive == "fail" and not self.settings.update
         if must_compare and not result.is_compared and result.verdict in (Verdict.PASS, Verdict.IMPROVED):
@@ -356,6 +351,16 @@ class PerformanceSession:
     def write_record(self, status: str) -> None:
         """Keep what is known so far. Raises :class:`~pytest_llmperf.errors.StoreError`."""
         self.record.write(self.as_json(status))
+
+
+def _not_compared(others: Sequence[Sequence[str]]) -> str:
+    """Why there is nothing to compare with; ``others`` are the differences from baselines elsewhere."""
+    if not others:
+        return "no baseline yet (--llmperf-update accepts one)"
+    closest = "; ".join(others[0])
+    if len(others) == 1:
+        return f"not compared: the baseline is from another environment ({closest})"
+    return f"not compared: all {len(others)} baselines are from other environments (the closest: {closest})"
 
 
 def _objectives(point: PointResult, result: TestResult) -> list[Objective]:

@@ -18,8 +18,8 @@ import httpx
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines import flags, models
-from pytest_llmperf.engines.openai import answers_200
-from pytest_llmperf.engines.protocol import Command, Runtime
+from pytest_llmperf.engines.openai import answers_200, served_models
+from pytest_llmperf.engines.protocol import Command, Description, Runtime
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.errors import EngineError
 
@@ -78,6 +78,11 @@ class AnyCommand(OpenAiServer):
 
     def is_ready(self, client: httpx.Client, subject: Subject) -> bool:
         return answers_200(client, _ready(_halves(subject)[0]) or "/v1/models")
+
+    def describe(self, client: httpx.Client, model: str) -> Description:
+        """Under what name the command serves its model is the command's own business."""
+        is_served = any(entry["id"] == model for entry in served_models(client))
+        return super().describe(client, model if is_served else "")
 
 
 def _halves(subject: Subject) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -7,20 +7,14 @@ The server closes the connection after every stream although it advertises keep-
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import functools
-import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 
 from pytest_llmperf.declare.subject import Subject
-from pytest_llmperf.engines import flags, llamacpp_server
+from pytest_llmperf.engines import flags, llamacpp_server, models
+from pytest_llmperf.engines.cache import cache_directory
 from pytest_llmperf.engines.openai import (
     aliased_counters,
     answers_200,
@@ -52,7 +46,7 @@ class LlamaCpp:
 
     def model(self, model: str | None) -> str:
         if model is None:
-            return str(TinyModel().write(_cache_directory()))
+            return str(TinyModel().write(cache_directory("models")))
         path = Path(model).expanduser()
         if not path.is_file():
             raise EngineError(f"--llmperf-model {model}: no such file; llamacpp needs a GGUF file")
@@ -62,9 +56,7 @@ class LlamaCpp:
         return str(path.resolve())
 
     def model_identity(self, subject: Subject, model: str) -> str:
-        path = Path(model)
-        with path.open("rb") as file:
-            return f"{path.name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+        return models.identity(subject, model)
 
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         flags.refuse_owned(subject, "--host", "--port", "--model", "-m")
@@ -120,18 +112,3 @@ class LlamaCpp:
         if any(answer.status_code == 501 for answer in answers):
             return None  # prompts are kept elsewhere as well, see llamacpp_server
         return all(answer.status_code == 200 for answer in answers)
-
-
-def _cache_directory() -> Path:
-    """Where generated models are kept; where the home cannot be written to, a directory for this process."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmperf" / "models"
-    with contextlib.suppress(OSError):
-        base.mkdir(parents=True, exist_ok=True)
-    return base if os.access(base, os.W_OK) else _temporary_directory()
-
-
-@functools.cache
-def _temporary_directory() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="llmperf-models-"))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
-    return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -43,10 +42,11 @@ def served_name(model: str) -> str:
 
 
 def identity(subject: Subject, model: str) -> str:
-    """What makes two models the same: a folder's name with a hash of its ``config.json`` and of the names and
-    sizes of its weights; an id with its commit, as far as the local cache of the hub knows it."""
+    """What makes two models the same: a file's name with a hash of it; a folder's with a hash of its
+    ``config.json`` and of the names and sizes of its weights; an id with its commit, as far as the local
+    cache of the hub knows it."""
     if Path(model).is_absolute():
-        return f"{Path(model).name} sha256:{_digest(Path(model))}"
+        return f"{Path(model).name} sha256:{_digest(Path(model))[:16]}"
     commit = _commit(subject, model)
     return f"{model}@{commit}" if commit else model
 
@@ -66,14 +66,17 @@ def token_ids(model: str) -> range:
     return ids if ids.stop < TOKEN_IDS.stop else TOKEN_IDS
 
 
-def _digest(folder: Path) -> str:
+def _digest(path: Path) -> str:
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     found = hashlib.sha256()
-    with contextlib.suppress(OSError):
-        found.update((folder / "config.json").read_bytes())
-        weights = [path for path in folder.iterdir() if path.suffix in _WEIGHTS]
-        for path in sorted(weights):
-            found.update(f"{path.name} {path.stat().st_size}\n".encode())
-    return found.hexdigest()[:16]
+    for part in sorted(path.iterdir()):
+        if part.name == "config.json":
+            found.update(part.read_bytes())
+        elif part.suffix in _WEIGHTS:
+            found.update(f"{part.name} {part.stat().st_size}\n".encode())
+    return found.hexdigest()
 
 
 def _commit(subject: Subject, model: str) -> str | None:

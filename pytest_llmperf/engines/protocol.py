@@ -35,12 +35,14 @@ class Runtime:
     """The Python environment that an engine is run in.
 
     ``python`` is its interpreter, ``version`` that of the engine's distribution in it, ``commit`` that of the
-    source it was built from, if it was.
+    source it was built from, if it was. ``packages`` is a short name of the set of packages that the
+    distribution needs: where two differ, so do the packages.
     """
 
     python: str
     version: str | None = None
     commit: str | None = None
+    packages: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ class Description:
     """What a running engine says of itself.
 
     ``settings`` are its resolved ones, as far as it tells them: two subjects are compared by them.
+    ``packages`` is that of the :class:`Runtime`, for an engine that was started from one.
     ``token_ids`` are ids that every prompt may contain; None where the engine takes no token ids.
     """
 
     model: str
     version: str | None
     commit: str | None = None
+    packages: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     token_ids: range | None = None
 

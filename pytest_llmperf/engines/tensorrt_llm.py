@@ -102,5 +102,5 @@ def _settings(client: httpx.Client) -> dict[str, str]:
     if (page := get_answer(client, _PAGE)) is not None:
         for part in _CONFIGURATIONS:
             labels = info_labels(page.text, f"trtllm_{part}_config_info")
-            settings |= {f"{part}.{name}": value for name, value in labels.items()}
+            settings |= {f"{part}.{name}": value for name, value in labels.items() if name != "engine_type"}
     return settings

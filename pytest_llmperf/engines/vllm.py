@@ -136,7 +136,8 @@ def _settings(client: httpx.Client) -> dict[str, str]:
 
 def _cache_settings(client: httpx.Client) -> dict[str, str]:
     page = get_answer(client, "/metrics")
-    return info_labels(page.text, "vllm:cache_config_info") if page is not None else {}
+    labels = info_labels(page.text, "vllm:cache_config_info") if page is not None else {}
+    return {f"cache.{name}": value for name, value in labels.items() if name != "engine"}
 
 
 def _is_loopback(host: str) -> bool:

@@ -114,10 +114,10 @@ class Baselines:
             return Baseline.read(path)
         return next((b for b in self._others(test) if b.environment == environment), None)
 
-    def elsewhere(self, test: str, environment: Mapping[str, str]) -> list[str]:
-        """How this environment differs from the closest one that has a readable baseline of the test."""
+    def elsewhere(self, test: str, environment: Mapping[str, str]) -> list[list[str]]:
+        """How this environment differs from each that has a readable baseline of the test, closest first."""
         found = [differences(other.environment, environment) for other in self._others(test)]
-        return min(found, key=len, default=[])
+        return sorted(found, key=len)
 
     def _others(self, test: str) -> Iterator[Baseline]:
         for path in sorted(self.directory.glob(f"{_slug(test)}.*.json")):

@@ -16,7 +16,10 @@ from pytest_llmperf.errors import StoreError
 from pytest_llmperf.keep.files import write_json
 
 KIND, VERSION = "llmperf_record", 1
-IGNORED = "# Written by pytest-llmperf: baselines are meant to be committed, the rest is not.\nruns/\nlogs/\n"
+IGNORED = (
+    "# Written by pytest-llmperf: baselines and locks are meant to be committed, the rest is not.\n"
+    "runs/\nlogs/\n"
+)
 
 
 def now() -> datetime:
@@ -32,6 +35,10 @@ class Store:
     @property
     def baselines(self) -> Path:
         return self.directory / "baselines"
+
+    @property
+    def locks(self) -> Path:
+        return self.directory / "locks"
 
     def logs(self) -> Path:
         """A directory for engine logs that can be written to; made."""

@@ -25,7 +25,8 @@ class Run:
 
     ``counters`` and ``moments`` are those of the :class:`~pytest_llmperf.load.client.LoadRun`.
     ``cache_reset``: whether cached prompts were forgotten before the warm-up; None where the engine cannot
-    do it, or does not tell. ``disturbances`` say in words what the machine did to it.
+    do it, or does not tell.
+    ``disturbances`` say in words what the machine did to it.
     """
 
     launch: int

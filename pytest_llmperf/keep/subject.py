@@ -7,10 +7,12 @@ from pytest_llmperf.engines.protocol import Description
 
 
 def subject_fields(subject: Subject, description: Description) -> dict[str, str]:
-    """Engine, version, flags, environment variables and resolved settings, flat, without secrets."""
+    """Engine, version, packages, flags, variables and resolved settings, flat, without secrets."""
     fields = {"engine": subject.url or subject.engine, "version": description.version or "unknown"}
     if description.commit:
         fields["commit"] = description.commit
+    if description.packages:
+        fields["packages"] = description.packages
     if subject.path:
         fields["path"] = subject.path
     fields |= {f"flag {name}": value for name, value in flags(subject.shown_args).items()}

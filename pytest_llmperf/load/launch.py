@@ -139,6 +139,7 @@ class Launch:
             told,
             version=told.version or self.runtime.version,
             commit=told.commit or self.runtime.commit,
+            packages=self.runtime.packages,
         )
 
     def _begin(self, argument: str, log: Path) -> None:

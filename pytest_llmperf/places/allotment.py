@@ -138,7 +138,11 @@ class Allotter:
         if held is None or held.gpus:
             self.close()
             shared = self._leases.own(_CPU) if self._leases is not None else None
-            leases = {_CPU: shared} if shared else self._take(subject, {_CPU: "it"}, 1, "the machine's CPU")
+            leases = (
+                {_CPU: shared.share()}
+                if shared
+                else self._take(subject, {_CPU: "it"}, 1, "the machine's CPU")
+            )
             held = Allotment((), tuple((leases or {}).values()))
         self._current = Allotment((), held.leases, note)
         return self._current

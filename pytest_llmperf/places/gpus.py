@@ -1,9 +1,8 @@
 """The NVIDIA GPUs of a machine, as ``nvidia-smi`` tells them: NVML's own command, in every driver.
 
-In place of what it cannot tell it prints ``[N/A]``, ``[Not Supported]``, ``[Unknown Error]`` or ``[Insufficient
-Permissions]``; of a field that this driver does not know it says ``Field "x" is not a valid field to query.``
-on its standard output and exits with 2. It costs 0.05 to 1 s of CPU and driver locks, so it is never asked while
-a measurement runs.
+In place of what it cannot tell it prints ``[N/A]``, ``[Not Supported]``, ``[Unknown Error]`` and the like.
+A field that this driver does not know makes it say ``Field "x" is not a valid field to query.`` on its
+standard output and exit with 2. It costs 0.05 to 1 s of CPU and driver locks: nothing is measured meanwhile.
 """
 
 from __future__ import annotations

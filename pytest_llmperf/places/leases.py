@@ -1,8 +1,8 @@
 """Who may use what of this machine: exclusive leases, across processes, test runs and users.
 
 A lease is a file that is locked (``flock``) in a directory that all users share. The kernel gives it back
-when the last process that holds its descriptor has ended, so it needs no cleaning up, and an engine's guardian
-that holds it too keeps it for as long as the engine takes to end, whatever became of the test run. What is
+when the last process that holds its descriptor has ended, so it needs no cleaning up. An engine's guardian
+holds it too, and so keeps it for as long as the engine takes to end, whatever became of the test run. What is
 written in the file only tells others who holds it, and is believed in nothing else.
 
 Anybody may write into the directory, so what is found there is opened without following links, and has to be
@@ -41,12 +41,19 @@ class Lease:
 
     def __init__(self, path: str, fd: int) -> None:
         self.fd = fd
+        self._users = 1
         self._close = weakref.finalize(self, os.close, fd)
         _mine[path] = self
 
+    def share(self) -> Lease:
+        """The same for another user in this process, who is to release it too."""
+        self._users += 1
+        return self
+
     def release(self) -> None:
-        """Give it back, as far as this process holds it. May be called again."""
-        if self.is_held:
+        """Give it back, as far as this process holds it, with its last user. May be called again then."""
+        self._users -= 1
+        if self.is_held and self._users <= 0:
             with contextlib.suppress(OSError):  # the name of who held it is a courtesy
                 os.ftruncate(self.fd, 0)
             self._close()
@@ -259,7 +266,7 @@ def _sign(fd: int, engine: str) -> None:
         "pid": os.getpid(),
         "user": user,
         "engine": engine,
-        "since": round(time.time()),
+        "since": int(time.time()),
     }
     # Without it (a full disk, a file that may only be read) the lock is as good.
     with contextlib.suppress(OSError):

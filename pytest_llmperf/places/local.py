@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -15,7 +14,7 @@ from pytest_llmperf.declare.subject import REDACTED, Subject, is_secret
 from pytest_llmperf.engines.protocol import Command, Engine, Runtime
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.allotment import Allotment, Allotter, Listener
-from pytest_llmperf.places.environments import runtime_of
+from pytest_llmperf.places.environments import Environments, engine_environment
 from pytest_llmperf.places.gpus import Nvidia
 from pytest_llmperf.places.leases import Lease, Leases
 from pytest_llmperf.places.machine import ThisMachine, facts, uname
@@ -37,18 +36,20 @@ class LocalProcess:
 
     def __init__(
         self,
+        environments: Environments | None = None,
         leases: Leases | None = None,
         gpus: Sequence[str] | None = None,
         listener: Listener | None = None,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
+        self._environments = environments or Environments()
         self._nvidia = Nvidia(ThisMachine())
         self._allotter = Allotter(self._nvidia, leases, gpus, listener)
         self._leases, self._note = leases, note
         self._next: tuple[Allotment, GpuWatch] | None = None
 
     def prepare(self, engine: Engine, subject: Subject) -> Runtime:
-        runtime = runtime_of(engine, subject)
+        runtime = self._environments.runtime_of(engine, subject)
         self._next = self._allot(engine, subject)
         return runtime
 
@@ -62,7 +63,7 @@ class LocalProcess:
         )
         command = engine.command(subject, model, runtime, "127.0.0.1", port)
         command = dataclasses.replace(command, env=allotment.env | dict(command.env))
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("LLMPERF_")}
+        inherited = engine_environment(runtime)
         try:
             process = EngineProcess(
                 command.argv, inherited | dict(command.env), log, engine.stop_grace_s, allotment.held

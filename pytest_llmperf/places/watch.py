@@ -14,7 +14,8 @@ from pytest_llmperf.places.process import lineage_of
 
 FREE_MIB = 256
 """What a GPU without work may have in use: more than a driver keeps, less than a CUDA context takes."""
-_RELEASE_S = 15.0
+PATIENCE_BEFORE_S, PATIENCE_AFTER_S = 5.0, 15.0
+"""How long memory may take to come back: a driver needs some seconds for tens of GiB."""
 _POLL_S = 0.5
 
 
@@ -32,11 +33,11 @@ class GpuWatch:
         self._last: Mapping[str, GpuState] = {}
         self._at_start: list[str] = []
 
-    def begin(self, patience_s: float = _RELEASE_S) -> None:
+    def begin(self) -> None:
         """Before the start: wait a little for what an earlier process still has to give back."""
         self._at_start = [_limited(gpu) for gpu in self.gpus if _is_limited(gpu)]
         try:
-            self.before = self._settled(lambda gpu, state: _used(state) <= FREE_MIB, patience_s)
+            self.before = self._settled(lambda gpu, state: _used(state) <= FREE_MIB, PATIENCE_BEFORE_S)
             processes = self._nvidia.processes(self.gpus) if self.gpus else []
         except ProgramError as error:
             self._at_start.append(str(error))
@@ -68,19 +69,20 @@ class GpuWatch:
         self._last = states
         return found
 
-    def end(self, patience_s: float = _RELEASE_S) -> str:
+    def end(self) -> str:
         """After the stop: wait until the memory is back; in words what is not, empty if all is."""
         if not self.before:
             return ""
         try:
-            self.after = self._settled(self._is_back, patience_s)
+            self.after = self._settled(self._is_back, PATIENCE_AFTER_S)
             kept = [gpu for gpu in self.gpus if not self._is_back(gpu, self.after.get(gpu.uuid))]
             processes = self._nvidia.processes(kept) if kept else []
         except ProgramError as error:
             return f"whether {self._engine} gave its GPU memory back is not known: {error}"
         return "; ".join(
-            f"GPU {gpu.label} still has {_used(self.after.get(gpu.uuid)):g} MiB in use {patience_s:g} s "
-            f"after {self._engine} ended, and had {_used(self.before.get(gpu.uuid)):g} MiB before it started"
+            f"GPU {gpu.label} still has {_used(self.after.get(gpu.uuid)):g} MiB in use "
+            f"{PATIENCE_AFTER_S:g} s after {self._engine} ended, "
+            f"and had {_used(self.before.get(gpu.uuid)):g} MiB before it started"
             + _named([one for one in processes if one.gpu_uuid == gpu.uuid])
             for gpu in kept
         )

@@ -11,6 +11,8 @@ from pytest_llmperf.judge.change import CONFIDENCE, Change, launches_to_decide
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.report.table import percent
 
+_MOST_NEW = 6
+
 
 def explain(entry: Mapping[str, Any]) -> str:
     """Plain words for an entry whose verdict is not a pass."""
@@ -93,7 +95,18 @@ def _changes(entry: Mapping[str, Any], verdict: str) -> list[str]:
 def _what_differs(entry: Mapping[str, Any]) -> list[str]:
     if not entry["subject_differences"]:
         return ["  What differs: nothing that is known of; version, flags, variables and settings are equal"]
-    return ["  What differs:", *(f"    {difference}" for difference in entry["subject_differences"])]
+    lines = list(entry["subject_differences"])
+    # Another version knows other settings; a list of these would hide what matters.
+    new = [line for line in lines if line.startswith("setting ") and _is_of_one_side(line)]
+    if len(new) > _MOST_NEW:
+        names = ", ".join(line.removeprefix("setting ").partition(":")[0] for line in new[:_MOST_NEW])
+        lines = [line for line in lines if line not in new]
+        lines.append(f"{len(new)} settings that only one of them tells, all in the record: {names}, …")
+    return ["  What differs:", *(f"    {line}" for line in lines)]
+
+
+def _is_of_one_side(difference: str) -> bool:
+    return ": (none) → " in difference or difference.endswith(" → (none)")
 
 
 def _next_steps(entry: Mapping[str, Any], broken: bool, worse: bool) -> list[str]:

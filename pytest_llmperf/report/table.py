@@ -33,7 +33,7 @@ def table(entry: Mapping[str, Any]) -> list[str]:
     columns = _columns(points)
     rows: list[list[str]] = [["load", *(title for title, _ in columns), "errors"]]
     for point in points:
-        rows.append([_load(point, points), *(_cell(point, name) for _, name in columns), _errors(point)])
+        rows.append([load_label(point, points), *(_cell(point, name) for _, name in columns), _errors(point)])
         if point["changes"]:
             rows.append(["", *(_change_cell(point, name) for _, name in columns), ""])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -46,7 +46,8 @@ def table(entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _load(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
+def load_label(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
+    """How a load point is called among those of its test."""
     several = len({other["workload"] for other in points}) > 1
     return f"{point['load']}, {point['workload']}" if several else str(point["load"])
 

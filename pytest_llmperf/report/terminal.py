@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.report.explain import explain
+from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.table import LEGEND, table
 
 MARKUP = {
@@ -112,6 +113,8 @@ class Terminal:
         terminal.write_line(f"\n  {_headline(entry)}")
         for line in table(entry):
             terminal.write_line(f"  {line}")
+        for note in notes(entry):
+            terminal.write_line(f"  note: {note}")
         if entry["baseline"]:
             terminal.write_line(f"  baseline: {entry['baseline']}")
         if entry["verdict"] == "inconclusive":

@@ -120,11 +120,6 @@ def test_it_stops_when_asked_politely(tmp_path: Path) -> None:
     assert "exited with code 0" in started.server.account()
 
 
-def test_a_path_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="not from a path"):
-        launch(tmp_path, "llamacpp@/src")
-
-
 @pytest.mark.parametrize(("flags", "gpus"), [("", 0), ("-ngl 0", 0), ("-ngl 99", 1), ("--n-gpu-layers=1", 1)])
 def test_layers_on_a_gpu_need_one(flags: str, gpus: int) -> None:
     assert LlamaCpp().gpus(parse_subject(f"llamacpp {flags}")) == gpus

@@ -310,14 +310,17 @@ def test_a_directory_in_its_place_is_not_taken_for_none(baselines: Baselines) ->
 
 def test_a_baseline_from_elsewhere_is_told_by_the_fields_that_differ(baselines: Baselines) -> None:
     keep(baselines, environment={**HERE, "cpus": "8", "driver": "570"})
-    assert baselines.elsewhere(TEST, HERE) == ["cpus: 8 → 16", "driver: 570 → (none)"]
+    assert baselines.elsewhere(TEST, HERE) == [["cpus: 8 → 16", "driver: 570 → (none)"]]
 
 
 def test_of_several_environments_the_closest_one_is_told(baselines: Baselines) -> None:
     keep(baselines, environment={**HERE, "cpus": "8", "cpu": "Zen 4"})
     keep(baselines, environment={**HERE, "model": "large"})
     keep(baselines, environment={})
-    assert baselines.elsewhere(TEST, HERE) == ["model: large → tiny"]
+    closest, further, furthest = baselines.elsewhere(TEST, HERE)
+    assert closest == ["model: large → tiny"]
+    assert len(further) == 2
+    assert len(furthest) == len(HERE)
 
 
 def test_the_baselines_of_other_tests_are_no_matter(baselines: Baselines) -> None:
@@ -328,4 +331,4 @@ def test_the_baselines_of_other_tests_are_no_matter(baselines: Baselines) -> Non
 def test_a_damaged_baseline_of_another_environment_spoils_nothing_here(baselines: Baselines) -> None:
     keep(baselines, environment={}).write_text("{")
     keep(baselines, environment={**HERE, "cpus": "8"})
-    assert baselines.elsewhere(TEST, HERE) == ["cpus: 8 → 16"]
+    assert baselines.elsewhere(TEST, HERE) == [["cpus: 8 → 16"]]

@@ -247,6 +247,7 @@ def test_a_run_of_the_record_is_rounded_to_what_a_measurement_can_know(judged: T
         "counters": {"prompt_tokens": 80.0},
         "moments": {"cache_use": 0.333333},
         "cache_reset": False,
+        "disturbances": [],
     }
 
 

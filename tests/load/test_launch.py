@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.declare.subject import Subject, parse_subject
+from pytest_llmperf.engines.command import AnyCommand
+from pytest_llmperf.engines.protocol import Description, Engine, Runtime
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.launch import Launch
+from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
 from tests.servers import TruthServer, Wire, dead_url, json_answer, scripted_server
 
@@ -21,13 +25,15 @@ URL = parse_subject("http://127.0.0.1:1")
 
 
 @contextlib.contextmanager
-def launched(url: str) -> Iterator[Launch]:
+def launched(
+    url: str, subject: Subject | None = None, engine: Engine | None = None, place: Place | None = None
+) -> Iterator[Launch]:
     started = Launch(
         0,
-        parse_subject(url),
-        OpenAiServer(),
+        subject or parse_subject(url),
+        engine or OpenAiServer(),
         None,
-        place=ExistingServer(),
+        place=place or ExistingServer(),
         log=Path("/nowhere"),
         startup_timeout_s=0.3,
         request_timeout_s=10,
@@ -113,6 +119,53 @@ def test_the_key_goes_into_every_request(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {path for path, _ in seen} >= {"/v1/models", "/v1/completions"}
     assert {key for _, key in seen} == {"Bearer sk-abc"}
     assert "sk-abc" not in str(caught.value)
+
+
+class Beside(ExistingServer):
+    """A place whose server another one has started."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> Beside:
+        return self
+
+
+def test_the_key_in_the_flags_of_an_engine_goes_into_every_request_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LLMPERF_API_KEY", "sk-of-another")
+    seen = []
+
+    def refuse(wire: Wire) -> None:
+        seen.append((wire.request.path, wire.request.headers.get("authorization")))
+        status = "200 OK" if wire.request.method == "GET" else "403 Forbidden"
+        wire.send(json_answer(status, {"data": [{"id": "m"}]}, "Connection: close"))
+
+    subject = parse_subject("command --ready /up -- ./serve {port} --api-key sk-own")
+    with (
+        scripted_server(refuse, everything=True) as url,
+        pytest.raises(EngineError, match="HTTP 403") as caught,
+        launched(url, subject, AnyCommand(), Beside(url)),
+    ):
+        raise AssertionError
+    assert {path for path, _ in seen} >= {"/up", "/v1/models", "/v1/completions"}
+    assert {key for _, key in seen} == {"Bearer sk-own"}
+    assert "sk-own" not in str(caught.value)
+
+
+def test_the_time_in_which_an_engine_describes_itself_is_not_its_start() -> None:
+    class Slow(AnyCommand):
+        def describe(self, client: httpx.Client, model: str) -> Description:
+            time.sleep(0.5)
+            return super().describe(client, model)
+
+    subject = parse_subject("command -- ./serve {port}")
+    started = time.monotonic()
+    with TruthServer() as server, launched(server.url, subject, Slow(), Beside(server.url)) as launch:
+        took_s = time.monotonic() - started
+        assert launch.startup_s is not None
+        assert launch.startup_s["healthy"] < launch.startup_s["first_token"] < took_s - 0.5
 
 
 # --- up, and gone -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -39,6 +40,9 @@ class Writer:
         workload: Workload = CHAT,
         requests: int = 1000,
         errors: Mapping[str, tuple[int, str]] = MappingProxyType({}),
+        counters: Mapping[str, float] = MappingProxyType({}),
+        cache_reset: bool | None = None,
+        cached_prompt_share: float = 0.0,
     ) -> None:
         """What launch ``number`` measured at a point."""
         failed = sum(count for count, _ in errors.values())
@@ -48,9 +52,10 @@ class Writer:
             requests=requests,
             values={"error_rate": failed / requests, **values},
             errors=errors,
-            health=HEALTH,
+            health=dataclasses.replace(HEALTH, cached_prompt_share=cached_prompt_share),
         )
-        self.result.add(workload, point, Run(number, number, measurement, {}, {}))
+        run = Run(number, number, measurement, {}, counters, cache_reset=cache_reset)
+        self.result.add(workload, point, run)
 
     def judge(self, **base: Sequence[float]) -> None:
         """Judge all points by the limits, and the metrics named by what the baseline's launches had."""

@@ -74,6 +74,26 @@ TTFT p50 at 1/s: 100 ms → 130 ms, +30%: test_chat is worse than its baseline (
     assert text_block(explain(writer.entry())) == expected
 
 
+def test_settings_that_only_another_version_has_do_not_hide_those_that_changed() -> None:
+    writer = Writer()
+    writer.launch(1, values=latencies(2))
+    writer.judge(ttft_p50_ms=[100])
+    changed = ["version: 0.22.1 → 0.24.0", "setting max_num_seqs: 128 → 256", "flag -x: (none) → on"]
+    new = [f"setting new.{number}: (none) → 1" for number in range(4)]
+    gone = [f"setting gone.{number}: 1 → (none)" for number in range(3)]
+    writer.result.subject_differences = [*changed[:1], *new, *gone, *changed[1:]]
+    lines = explain(writer.entry()).splitlines()
+    start = lines.index("  What differs:") + 1
+    assert [line.strip() for line in lines[start : start + 5]] == [
+        *changed,
+        "7 settings that only one of them tells, all in the record: "
+        "new.0, new.1, new.2, new.3, gone.0, gone.1, …",
+        "",
+    ]
+    writer.result.subject_differences = new
+    assert all(f"    {line}" in explain(writer.entry()).splitlines() for line in new)
+
+
 def test_what_broke_the_slo_cannot_be_accepted_and_no_one_is_told_to_try() -> None:
     writer = Writer(ttft_ms=160)
     for launch in (1, 2, 3, 4):
