@@ -115,7 +115,7 @@ def _place(
     if settings.place is not None:
         from pytest_llmperf.places.modal import ModalPlace
 
-        return ModalPlace(settings.place, settings.startup_timeout_s)
+        return ModalPlace(settings.place, settings.startup_timeout_s, progress, note)
     store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
     environments = Environments(store.locks, store.logs, progress, note)
     leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)

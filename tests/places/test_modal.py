@@ -15,7 +15,9 @@ from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Runtime
 from pytest_llmperf.engines.vllm import Vllm
 from pytest_llmperf.errors import EngineError
-from pytest_llmperf.places.modal import ModalPlace, ModalServer
+from pytest_llmperf.places.modal import ModalPlace
+from pytest_llmperf.places.modal_server import ModalServer
+from pytest_llmperf.report.progress import Progress
 from tests.modal.cloud import Cloud
 from tests.modal.reaching import ENGINE, cloud
 
@@ -28,7 +30,7 @@ H100 = "modal gpu=H100"
 def place(words: str = H100, startup_timeout_s: float = PATIENCE_S) -> ModalPlace:
     parsed = parse_place(words)
     assert parsed is not None
-    return ModalPlace(parsed, startup_timeout_s)
+    return ModalPlace(parsed, startup_timeout_s, Progress(lambda text, transient: None), lambda text: None)
 
 
 Start = Callable[..., ModalServer]
@@ -178,7 +180,7 @@ def test_a_stopped_server_leaves_nothing_and_may_be_stopped_again(start: Start, 
 
 def test_even_when_its_guardian_is_killed(start: Start, cloud: Cloud) -> None:
     server = start()
-    os.kill(server.guardian_pid, signal.SIGKILL)
+    os.kill(server.sandbox.guardian_pid, signal.SIGKILL)
     wait_until(lambda: not server.is_alive())
     assert len(cloud.running()) == 1
     server.stop()
@@ -211,9 +213,9 @@ def test_no_room_in_the_cloud_is_an_error_with_a_way_out(start: Start, cloud: Cl
 def test_a_sandbox_that_does_not_come_in_time_is_given_up_and_terminated(start: Start, cloud: Cloud) -> None:
     cloud.plane.delay_s = 60.0
     with pytest.raises(
-        EngineError, match=r"Modal had no sandbox for us within 2 s \(--llmperf-startup-timeout\)"
+        EngineError, match=r"Modal had no sandbox for us within 8 s \(--llmperf-startup-timeout\)"
     ):
-        start(startup_timeout_s=2.0)
+        start(startup_timeout_s=8.0)
     assert len(cloud.containers) == 1
     assert cloud.running() == []
 
@@ -239,8 +241,10 @@ def test_the_machine_is_the_container(start: Start) -> None:
 
 
 def test_a_process_beside_the_engine_has_streams_and_ends_with_its_input(start: Start) -> None:
-    process = start().run(
-        "import sys; print(sys.stdin.readline().upper(), end='', flush=True); sys.stdin.read()"
+    process = start().sandbox.start(
+        "python3",
+        "-c",
+        "import sys; print(sys.stdin.readline().upper(), end='', flush=True); sys.stdin.read()",
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -255,7 +259,9 @@ def test_a_process_beside_the_engine_has_streams_and_ends_with_its_input(start: 
 
 
 def test_more_than_one_message_can_carry_reaches_the_process(start: Start) -> None:
-    process = start().run("import sys; print(len(sys.stdin.buffer.read()), flush=True)")
+    process = start().sandbox.start(
+        "python3", "-c", "import sys; print(len(sys.stdin.buffer.read()), flush=True)"
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(b"x" * 3_000_001)
