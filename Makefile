@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check bench bench-clients clean
+.PHONY: demo test test-vllm check bench bench-clients clean
 
 demo: $(VENV)/.ready  ## a real engine, an SLO, a baseline, and a build that fails for a real reason
 	@$(BIN)/python examples/demo.py
 
 test: check  ## lint, types, tests
 	$(BIN)/python -m pytest
+
+test-vllm: $(VENV)/.ready  ## the same with real vLLM on the CPU; the first time it installs two of them (docs/engines.md)
+	$(BIN)/python -m pytest tests/vllm
 
 check: $(VENV)/.ready
 	$(BIN)/python -m ruff check .

@@ -33,6 +33,12 @@ from pytest_llmperf.report.terminal import Terminal
 from pytest_llmperf.rounds import Rounds
 from pytest_llmperf.session import PerformanceSession
 
+_ENGINES: tuple[Engine, ...] = (
+    *(LlamaCpp(), Vllm(), VllmCpu(), Sglang(), TensorRtLlm()),
+    *(AnyCommand(), OpenAiServer()),
+)
+BUILTIN = {engine.name: engine for engine in _ENGINES}
+
 
 def activate(config: pytest.Config, settings: Settings) -> None:
     """Register the hooks that measure and report; in an xdist controller only those that report.
@@ -100,12 +106,8 @@ def _silent(text: str, transient: bool) -> None:
 
 
 def _engines(config: pytest.Config) -> dict[str, Engine]:
-    builtin: list[Engine] = [
-        *(LlamaCpp(), Vllm(), VllmCpu(), Sglang(), TensorRtLlm()),
-        *(AnyCommand(), OpenAiServer()),
-    ]
     further = config.hook.pytest_llmperf_engines()
-    return {engine.name: engine for engine in (*builtin, *(engine for some in further for engine in some))}
+    return {**BUILTIN, **{engine.name: engine for some in further for engine in some}}
 
 
 def _place(

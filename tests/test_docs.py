@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_llmperf.activate import BUILTIN
 from pytest_llmperf.cli import main
 from pytest_llmperf.declare.metrics import METRICS, metric_names
 from pytest_llmperf.declare.options import OPTIONS, Option
 from pytest_llmperf.declare.order import Exit
+from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.engines.protocol import Engine, Runtime
 from tests.commanding import FIELDS
+from tests.engines.contract import MODELS, answering, tiny_model
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
 COMMAND = (ROOT / "docs/command.md").read_text()
+ENGINES = (ROOT / "docs/engines.md").read_text()
 MEASURING = (ROOT / "docs/measuring.md").read_text()
 
 
@@ -52,6 +59,42 @@ def test_the_example_counts_as_the_table_does(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     ran = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=True)
     assert ran.stdout == "[2. 2. 2.] 3.0\n"
+
+
+def test_the_example_of_an_engine_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", ENGINES, re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(example, namespace)
+    (engine,) = namespace["pytest_llmperf_engines"]()
+    for name, asked in vars(Engine).items():
+        if inspect.isfunction(asked) and not name.startswith("_"):
+            assert list(inspect.signature(getattr(engine, name)).parameters) == [
+                parameter for parameter in inspect.signature(asked).parameters if parameter != "self"
+            ]
+    assert not [name for name in Engine.__annotations__ if not hasattr(engine, name)]
+    answers = {
+        "GET /health": 200,
+        "GET /version": {"version": "1.2.dev3+g0a1b2c3"},
+        "GET /v1/models": MODELS,
+        "GET /config": {"batch": {"most": 8}},
+        "GET /metrics": "fastserve_prompt_tokens_total 3\n",
+        "POST /cache/reset": 200,
+    }
+    subject = parse_subject("fastserve -tp 2 --api-key k")
+    model = engine.model(tiny_model(tmp_path / "tiny"))
+    command = engine.command(subject, model, Runtime("python"), "127.0.0.1", 8000)
+    assert command.argv[-4:] == ("-tp", "2", "--api-key", "k")
+    assert (engine.gpus(subject), engine.api_key(subject)) == (2, "k")
+    with answering(answers) as client:
+        assert engine.is_ready(client, subject)
+        assert engine.reset_cache(client) is True
+        assert engine.counters(client) == {"prompt_tokens": 3}
+        described = engine.describe(client, model)
+    assert (described.model, described.commit, described.settings) == ("tiny", "0a1b2c3", {"batch.most": "8"})
+
+
+def test_every_engine_is_documented() -> None:
+    assert [name for name in BUILTIN if f"| `{name}` |" not in ENGINES and name != "url"] == []
 
 
 def test_every_metric_is_documented() -> None:

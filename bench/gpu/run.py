@@ -52,7 +52,10 @@ def main() -> None:
             "PEER_MODEL": str(model),
             "BESIDE_RESULT": str(result),
         }
+        result.unlink(missing_ok=True)
         measure(out, model, subject, "test_beside.py", variables=peer)
+        if not result.exists():
+            sys.exit("the peer has no result; its output is above")
         table = beside_table(json.loads(result.read_text()))
         (out / "beside.md").write_text(table)
         print(table)

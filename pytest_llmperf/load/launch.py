@@ -14,7 +14,7 @@ import httpx
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.openai import ask
-from pytest_llmperf.engines.protocol import Description, Engine
+from pytest_llmperf.engines.protocol import Description, Engine, Runtime
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.client import Client
 from pytest_llmperf.load.target import Target
@@ -60,6 +60,9 @@ class Launch:
         self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
         self._api_key = engine.api_key(subject)
         argument = place.model(engine, model)
+        if subject.url is None:
+            # What it refuses, it refuses before an environment is built for it.
+            engine.command(subject, argument, Runtime("python"), "127.0.0.1", 0)
         self.runtime = place.prepare(engine, subject)
         started = time.monotonic()
         self._begin(argument, log)

@@ -53,13 +53,17 @@ class Silent:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """An isolated environment: ``name`` for people, ``target`` for the installer, ``label`` for files."""
+    """An isolated environment: ``target`` is what the installer is asked for, ``label`` is for files."""
 
-    name: str
+    subject: Subject
     distribution: str
     target: str
     label: str
     source: Source | None = None
+
+    @property
+    def name(self) -> str:
+        return self.subject.target
 
     @property
     def is_reproducible(self) -> bool:
@@ -71,7 +75,7 @@ class _Wanted:
         if self.source is not None:
             knowing += [str(self.source.path), self.source.identity]
             knowing += [f"{k}={v}" for k, v in _variables(_BUILDING)] if self.source.is_checkout else []
-        key = f"{self.label}-{_platform()}-{digest(sorted(knowing))[:12]}"
+        key = f"{self.label}-{platform_tag()}-{digest(sorted(knowing))[:12]}"
         return Slot(cache_directory("environments") / key, self.distribution)
 
     def installs(self, lock: LockFile | None) -> list[list[str]]:
@@ -132,7 +136,7 @@ class Environments:
             return _runtime(sys.executable, installed)
         requirement = f"{engine.distribution}=={subject.version}"
         label = f"{canonical(engine.distribution)}-{subject.version}"
-        return self._isolated(_Wanted(subject.target, engine.distribution, requirement, label))
+        return self._isolated(_Wanted(subject, engine.distribution, requirement, label))
 
     def _at_path(self, distribution: str, subject: Subject) -> Runtime:
         assert subject.path is not None
@@ -158,11 +162,11 @@ class Environments:
 
     def _from_source(self, distribution: str, subject: Subject, found: Source) -> Runtime:
         label = f"{canonical(distribution)}-{re.sub('[^A-Za-z0-9.+]+', '_', found.identity)}"
-        wanted = _Wanted(subject.target, distribution, str(found.path), label, found)
+        wanted = _Wanted(subject, distribution, str(found.path), label, found)
         return self._isolated(wanted)
 
     def _isolated(self, wanted: _Wanted) -> Runtime:
-        path = self._locks / f"{wanted.label}-{_platform()}.txt"
+        path = self._locks / f"{wanted.label}-{platform_tag()}.txt"
         lock = LockFile.read(path)
         slot = wanted.slot(lock)
         built = slot.find() or self._build(slot, wanted, lock)
@@ -217,7 +221,7 @@ class Environments:
             raise EngineError(f"{wanted.name} has no environment to run in: {error}") from None
         except OSError as error:
             raise EngineError(f"{wanted.name} has no environment to run in: {error}") from None
-        self._listener.phase(f"starting {wanted.name}")
+        self._listener.phase(f"starting {wanted.subject}")
         return built
 
 
@@ -259,7 +263,8 @@ def _variables(pattern: re.Pattern[str]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in os.environ.items() if pattern.fullmatch(name)]
 
 
-def _platform() -> str:
+def platform_tag() -> str:
+    """Python and platform of the environments that are built here, as they are called in lock files."""
     python = f"{'cp' if sys.implementation.name == 'cpython' else sys.implementation.name}"
     version = f"{sys.version_info.major}{sys.version_info.minor}"
     return f"{python}{version}-{re.sub('[^A-Za-z0-9]+', '_', sysconfig.get_platform())}"

@@ -112,11 +112,18 @@ def without_credentials(text: str) -> str:
 _NO_VERSION = re.compile(r"satisfies the requirement (\S+)(?:.*?)\(from versions: (.*)\)")
 _UV_NO_VERSION = re.compile(r"there (?:is|are) no versions? of ([\w.\[\]-]+==[\w.+!]+)")
 _UV_ABSENT = re.compile(r"(?:Because )?(\S+) was not found in the package registry")
-_NO_NETWORK = re.compile(
-    r"(?:NewConnectionError|Temporary failure in name resolution|Name or service not known|"
-    r"Network is unreachable|ConnectTimeout|dns error|tcp connect error|Failed to fetch: |"
-    r"error sending request|No route to host|ProxyError|SSLError|certificate verify failed|"
-    r"40[13] (?:Client Error|Unauthorized|Forbidden))[^\n]*"
+# The one that says most comes first.
+_NO_NETWORK = (
+    *("Temporary failure in name resolution", "Name or service not known", "Network is unreachable"),
+    *("No route to host", "Connection refused", "certificate verify failed", r"40[137] [A-Z][A-Za-z ]+"),
+    *(
+        r"Failed to fetch: \S+",
+        "ProxyError",
+        "SSLError",
+        "ConnectTimeout",
+        "ReadTimeout",
+        "NewConnectionError",
+    ),
 )
 _WRONG_PYTHON = re.compile(
     r"(?:requires a different Python: .*|current Python version \([^)]*\) does not satisfy Python\S+)"
@@ -138,8 +145,8 @@ def cause(lines: Sequence[str]) -> str | None:
         return f"it is not made for the Python of this test run: {found[0][:200]}"
     if (found := _NO_VERSION.search(text)) and found[2] != "none":
         return _no_version(found[1], found[2].split(", "))
-    if found := _NO_NETWORK.search(text):
-        return f"the package index cannot be reached: {found[0][:200].strip()}"
+    if found := next(filter(None, (re.search(sign, text) for sign in _NO_NETWORK)), None):
+        return f"the package index cannot be reached: {found[0]}"
     if found := _NO_VERSION.search(text) or _UV_NO_VERSION.search(unwrapped) or _UV_ABSENT.search(unwrapped):
         return _no_version(found[1], [])
     if found := _BUILD.search(text):
@@ -148,8 +155,10 @@ def cause(lines: Sequence[str]) -> str | None:
         return f"{begun[-1]} cannot be built from source{_last_error(lines)}"
     if "ensurepip is not available" in text or "No module named ensurepip" in text:
         return "this Python cannot make virtual environments: install its venv package (python3-venv), or uv"
+    if found := re.search(r"No solution found.*?(Because .*?)(?=, we can conclude|$)", unwrapped):
+        return found[1][:300]
     errors = [line for line in lines if re.match(r"\s*(ERROR|error)\b:?", line)]
-    return errors[-1].strip()[:300] if errors else None
+    return errors[0].strip()[:300] if errors else None
 
 
 def _no_version(requirement: str, known: Sequence[str]) -> str:

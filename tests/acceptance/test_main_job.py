@@ -38,6 +38,7 @@ def test_a_sweep_within_its_slo_passes_and_leaves_a_record(project: Project) -> 
     assert run["values"]["requests_per_s"] > 0
     assert run["health"]["problems"] == []
     assert run["counters"]["prompt_tokens"] == 6 * 64
+    assert run["cache_reset"] is True
     assert record["launches"][0]["startup_s"]["healthy"] > 0
 
 

