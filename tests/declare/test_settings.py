@@ -27,7 +27,7 @@ def test_without_a_word_the_documented_defaults_hold() -> None:
     assert settings.below.sweep == Sweep(arrivals="poisson")
     assert settings.below.slo == Slo()
     assert (settings.above.engine, settings.above.sweep, settings.above.slo) == (None, Sweep(), Slo())
-    assert (settings.model, settings.json_path) == (None, None)
+    assert (settings.model, settings.place, settings.json_path) == (None, None, None)
     assert (settings.percentile, settings.launches, settings.tolerance) == ("p95", 1, 0.05)
     assert settings.gate == (
         MetricKey("ttft", "p50"),
