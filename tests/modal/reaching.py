@@ -11,6 +11,7 @@ from pathlib import Path
 import modal
 import pytest
 
+from tests.leftovers import MARK, gone
 from tests.modal.cloud import Cloud
 
 ENGINE = f"llamacpp=={importlib.metadata.version('xllamacpp')}"
@@ -39,6 +40,7 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
         smi.write_text(_NVIDIA_SMI)
         smi.chmod(0o755)
         yield made
+        assert MARK not in os.environ or gone(os.environ[MARK])
         with contextlib.suppress(modal.exception.AuthError):  # a test may have had no credentials
             modal.Client.from_env().close()  # or this process would go on with a cloud that is gone
         assert made.running() == []
