@@ -38,7 +38,7 @@ COUNTERS = {
     "trtllm_spec_decode_num_accepted_tokens_total": "accepted_tokens",
 }
 _PAGE = "/prometheus/metrics"
-_CONFIGURATIONS = ("model", "parallel", "speculative", "kv_cache")
+_CONFIGURATIONS = ("model", "parallel", "speculative", "cache", "kv_cache")
 
 
 class TensorRtLlm:

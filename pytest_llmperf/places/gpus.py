@@ -74,8 +74,8 @@ class Gpu:
     def visible(self) -> str:
         """What stands for it in CUDA_VISIBLE_DEVICES.
 
-        Its index in the order of the PCI bus: vLLM takes every entry for a number and falls over a UUID. An
-        instance has no other name than its UUID.
+        Its index in the order of the PCI bus: vLLM before 0.24 takes every entry for a number and falls over
+        a UUID. An instance has no other name than its UUID.
         """
         return self.uuid if self.profile else str(self.index)
 

@@ -37,6 +37,7 @@ def test_without_a_word_the_documented_defaults_hold() -> None:
     )
     assert (settings.inconclusive, settings.directory, settings.update) == ("warn", ".llmperf", False)
     assert (settings.startup_timeout_s, settings.request_timeout_s) == (600, 120)
+    assert (settings.gpus, settings.lease_timeout_s) == (None, 3600)
 
 
 def test_every_setting_has_the_same_spelling_everywhere() -> None:
@@ -71,8 +72,13 @@ PLAIN = {
     "json": ("j1", "j2", "j3"),
     "startup-timeout": ("1", "2", "3"),
     "request-timeout": ("1", "2", "3.5"),
+    "gpus": ("0", "0, 1", "all"),
+    "lease-timeout": ("1", "2", "3.5"),
+    "lease-dir": ("/a", "/b", "/c"),
 }
 FIELDS = {
+    "lease-timeout": "lease_timeout_s",
+    "lease-dir": "lease_directory",
     "dir": "directory",
     "json": "json_path",
     "startup-timeout": "startup_timeout_s",
@@ -187,6 +193,12 @@ BAD = [
     ("inconclusive", "ignore", "'ignore': valid: warn, fail"),
     ("startup-timeout", "inf", "'inf': a number greater than 0"),
     ("request-timeout", "-1", "'-1': a number greater than 0"),
+    ("gpus", " , ", "names no GPU"),
+    ("gpus", "0, first", "'first': all, or indices and UUIDs of GPUs as in 0,1 or GPU-8932f937"),
+    ("gpus", "all, 1", "'all': all, or indices"),
+    ("gpus", "-1", "'-1': all, or indices"),
+    ("lease-timeout", "0", "'0': a number greater than 0"),
+    ("lease-dir", "leases", "'leases': an absolute path"),
 ]
 
 
