@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import secrets
@@ -26,7 +27,8 @@ from pytest_llmperf.load.loop import Watch
 from pytest_llmperf.load.requests import Requests, path_of
 from pytest_llmperf.load.schedule import arrival_offsets, peak_rate
 from pytest_llmperf.load.target import Target
-from pytest_llmperf.load.workers import perform
+from pytest_llmperf.load.workers import perform, perform_at
+from pytest_llmperf.places.protocol import Vantage
 
 # The same lengths in every burst, or their medians would differ for no reason of the server's.
 _BURST_SEED = 0
@@ -57,7 +59,8 @@ class LoadRun:
 class Client:
     """Drives load against one ready server.
 
-    ``workers`` processes share a run (None: as many as the load takes). ``is_fresh``: nobody has asked this
+    ``workers`` processes share a run (None: as many as the load takes), on this machine or at ``vantage``;
+    ``target`` is the server as seen from there. ``is_fresh``: nobody has asked this
     server anything before. ``watch(sent, ended)`` is called while a run is under way; what it raises ends the
     run. ``note`` is told what cannot be had here and the client then does without; with None, that is an
     error.
@@ -72,6 +75,7 @@ class Client:
         *,
         timeout_s: float,
         workers: int | None = None,
+        vantage: Vantage | None = None,
         is_fresh: bool = True,
         watch: Watch = lambda sent, ended: None,
         note: Note | None = None,
@@ -79,6 +83,8 @@ class Client:
         self._target, self._control = target, control
         self._engine, self._description = engine, description
         self._timeout_s, self._workers, self._watch, self._note = timeout_s, workers, watch, note
+        self._cores = vantage.cores if vantage else None
+        self._perform = functools.partial(perform_at, vantage) if vantage else perform
         self._is_fresh = is_fresh
         self._used: Counter[Dataset | None] = Counter()
         self._used_to_warm_up: Counter[Dataset | None] = Counter()
@@ -152,7 +158,7 @@ class Client:
             step=-1,
             is_single=True,
         )
-        return list(perform(job, 1, self._watch).traces)
+        return list(self._perform(job, 1, self._watch).traces)
 
     def run(self, workload: Workload, point: LoadPoint, seed: int, latency_s: float | None = None) -> LoadRun:
         """Drive one load point, its arrivals and lengths from ``seed``, the contents of its prompts from
@@ -175,7 +181,7 @@ class Client:
             offsets = arrival_offsets(point, seed, [request.at_s for request in traced]).tolist()
             job = self._job(workload, seed, offsets_s=offsets, first=self._used[workload.dataset_file])
             rate = peak_rate(offsets) * workload.turns
-        outcome = perform(job, self._workers or self._processes(workload, rate), self._watch)
+        outcome = self._perform(job, self._workers or self._processes(workload, rate), self._watch)
         if workload.dataset_file is not None:
             self._used[workload.dataset_file] = 1 + max(trace.request.number for trace in outcome.traces)
         after = self._engine.counters(self._control)
@@ -194,7 +200,8 @@ class Client:
 
     def _processes(self, workload: Workload, rate: float) -> int:
         tokens_per_s = rate * workload.mean_output_tokens
-        return processes_for(tokens_per_s, rate, is_secure=self._target.tls is not None)
+        is_secure = self._target.tls is not None
+        return processes_for(tokens_per_s, rate, is_secure=is_secure, cores=self._cores)
 
     def _job(self, workload: Workload, seed: int, **load: Any) -> Job:
         """One run of its own, with prompts that no other has."""

@@ -64,7 +64,7 @@ class Launch:
         self.place = place
         self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
         self._api_key = engine.api_key(subject)
-        argument = engine.model(model)
+        argument = place.model(engine, model)
         if subject.url is None:
             # What it refuses, it refuses before an environment is built for it.
             engine.command(subject, argument, Runtime("python"), "127.0.0.1", 0)
@@ -75,15 +75,19 @@ class Launch:
         self._is_up = False
         try:
             self._wait_until_ready(argument, log, started)
-            self.model = engine.model_identity(subject, argument)
+            # What is not here is known by its path alone.
+            is_elsewhere = Path(argument).is_absolute() and not Path(argument).exists()
+            self.model = argument if is_elsewhere else engine.model_identity(subject, argument)
             self.description = self._describe(argument)
+            vantage = self.server.vantage()
             self.client = Client(
-                Target.of(self.server.url, self._api_key),
+                Target.of(vantage.url if vantage else self.server.url, self._api_key),
                 self.control,
                 engine,
                 self.description,
                 timeout_s=request_timeout_s,
                 workers=workers,
+                vantage=vantage,
                 is_fresh=subject.url is None,
                 watch=self._check,
                 note=note,
@@ -168,6 +172,7 @@ class Launch:
     def _begin(self, argument: str, log: Path) -> None:
         self.server = self.place.start(self.engine, self.subject, self.runtime, argument, log)
         headers = {}
+        self._api_key = self.server.api_key or self._api_key
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
         secure = self.server.url.startswith("https:")
@@ -222,7 +227,9 @@ class Launch:
 
     def _listens(self, started: float) -> bool:
         """Whether anything takes connections at the server's port."""
-        if "port" not in self._phases and self.subject.url is None:
+        # A tunnel, which speaks TLS, takes connections before there is anybody to hand them to.
+        is_tunnel = self.server.url.startswith("https:")
+        if "port" not in self._phases and self.subject.url is None and not is_tunnel:
             parts = urlsplit(self.server.url)
             try:
                 socket.create_connection((parts.hostname or "", parts.port or 443), timeout=5.0).close()

@@ -21,6 +21,7 @@ from pytest_llmperf.places.machine import ThisMachine, facts, uname
 from pytest_llmperf.places.ports import free_port, holder_of, lease_port
 from pytest_llmperf.places.postmortem import Postmortem, command_line, examine, hider
 from pytest_llmperf.places.process import EngineProcess, describe_exit
+from pytest_llmperf.places.protocol import Vantage
 from pytest_llmperf.places.watch import GpuWatch
 
 
@@ -52,6 +53,9 @@ class LocalProcess:
         runtime = self._environments.runtime_of(engine, subject)
         self._next = self._allot(engine, subject)
         return runtime
+
+    def model(self, engine: Engine, model: str | None) -> str:
+        return engine.model(model)
 
     def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> LocalServer:
         allotment, watch = self._next or self._allot(engine, subject)
@@ -87,6 +91,8 @@ class LocalProcess:
 class LocalServer:
     """See :class:`~pytest_llmperf.places.protocol.Server`."""
 
+    api_key: str | None = None
+
     def __init__(
         self,
         port: int,
@@ -105,6 +111,9 @@ class LocalServer:
         self._public = hider(command)
         self._left = ""
         self._is_stopped = False
+
+    def vantage(self) -> Vantage | None:
+        return None
 
     def is_alive(self) -> bool:
         return self.process.is_alive()
