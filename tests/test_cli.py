@@ -435,7 +435,7 @@ def test_a_server_that_answers_no_more_after_its_last_good_answer_failed(tmp_pat
     ended = end(process)
     assert ended.code in (Exit.SERVER_FAILED, Exit.INVALID)
     if ended.code == Exit.SERVER_FAILED:
-        assert f"{server.url} stopped answering while it was measured" in ended.notes[0]
+        assert f"{server.url}: it stopped answering while it was measured" in ended.notes[0]
     assert "failed: " in ended.out
 
 

@@ -55,7 +55,7 @@ def test_a_version_that_is_not_installed_says_how_to_get_it(project: Project) ->
     result = project.run("--llmperf", "--llmperf-engine", "llamacpp==2020.1.1")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["*llamacpp==2020.1.1 was asked for, but xllamacpp * pip install xllamacpp==2020.1.1"]
+        ["llamacpp==2020.1.1 has no environment to run in: *", "to repeat it by hand: * xllamacpp==2020.1.1"]
     )
 
 
