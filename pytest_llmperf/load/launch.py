@@ -27,6 +27,7 @@ _RETRY_S = 0.25
 _DYING_S = 1.0
 _PORT_TRIES = 3
 _SILENCE_S = 20.0
+_LONG = 80
 _PATIENCE_WITH_A_URL_S = 10.0
 
 
@@ -145,7 +146,9 @@ class Launch:
         return True
 
     def _tell(self, event: str) -> str:
-        return self.server.account().tell(self.subject, event)
+        # A long one would push the cause off the line; the account has the whole command.
+        shown = str(self.subject)
+        return self.server.account().tell(shown if len(shown) <= _LONG else self.subject.target, event)
 
     def _why_not(self) -> str:
         """What the connection itself says, as a clause."""

@@ -142,7 +142,8 @@ def error_of(result: pytest.RunResult) -> list[str]:
 )
 def test_an_engine_that_ends_says_why(faults: Faults, log: str, code: int, cause: str, line: str) -> None:
     first, said, advice, command, *_ = error_of(faults.run(f"ends {LOGS}/{log}.log {code}"))
-    assert first.startswith(f"faulty ends {LOGS}/{log}.log {code}: {cause}")
+    assert first.startswith("faulty")  # alone, where its flags would push the cause off the line
+    assert f": {cause}" in first
     assert first.endswith("(the engine ended before it was ready)")
     assert said.startswith(f"it said: {line}")
     if code != -11:
@@ -314,7 +315,7 @@ def test_a_disk_that_is_full_is_named(faults: Faults) -> None:
         timeout=60,
     )
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED
-    assert f"faulty ends {big} 1: the disk is full" in ended.stdout
+    assert re.search(r"^faulty.*: the disk is full", ended.stdout, re.MULTILINE)
     assert "INTERNALERROR" not in ended.stdout + ended.stderr
 
 
@@ -330,7 +331,7 @@ def test_a_limit_of_the_size_of_files_is_named(faults: Faults) -> None:
         timeout=60,
     )
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED
-    said = r"ends \S+ 1: .*(File too large|beyond the limit of a file's size|ended before)"
+    said = r"faulty.*: .*(File too large|beyond the limit of a file's size|ended before)"
     assert re.search(said, ended.stdout)
 
 
