@@ -132,7 +132,8 @@ process = EngineProcess(argv, os.environ, Path({str(tmp_path / "log")!r}), 5.0)
 print(process._guardian.pid, flush=True)
 time.sleep(60)
 """
-    environment = {**os.environ, MARK: mark, "PYTHONPATH": os.getcwd()}
+    # With both gone there is nobody to remove the engine's directory for temporary files.
+    environment = {**os.environ, MARK: mark, "PYTHONPATH": os.getcwd(), "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
     ) as parent:
