@@ -66,7 +66,8 @@ class LlamaCpp:
             *("--model", model, "--host", host, "--port", str(port)),
             *subject.args,
         )
-        return Command(argv, dict(subject.env))
+        # Else a failed assertion starts a debugger, which halts the process and buries what it said.
+        return Command(argv, {"GGML_NO_BACKTRACE": "1"} | dict(subject.env))
 
     def image(self, version: str) -> str | None:
         return None

@@ -17,7 +17,7 @@ from pytest_llmperf.declare.dataset import Dataset
 from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import MOMENTS, TOTALS, Description, Engine
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineDied, EngineError, NotReadyYet
 from pytest_llmperf.load.capacity import processes_for
 from pytest_llmperf.load.decode import Trace
 from pytest_llmperf.load.dialect import Dialect, Note
@@ -95,7 +95,8 @@ class Client:
 
         Token ids and the fields for an exact length are given up, in this order, if the server rejects a
         request over them; a server without completions is asked for a chat, unless ``chat`` says which of
-        the two it has to be. Raises :class:`EngineError` if no answer is as asked.
+        the two it has to be. Raises :class:`EngineError` if no answer is as asked, and as
+        :class:`NotReadyYet` if that may change by itself.
         """
         refusals = _REFUSALS if self._note is None else (*_REFUSALS, *_CLUMSY_REFUSALS)
         tried: list[str] = []
@@ -112,6 +113,8 @@ class Client:
                 )
                 try:
                     trace = self.burst(workload, count=1)[0]
+                except EngineDied:
+                    raise
                 except EngineError as error:
                     tried.append(f"{', '.join(how)}: {error}")
                     continue  # words of one token may not be had where token ids are taken
@@ -123,7 +126,8 @@ class Client:
                     break
             if kind not in (None, "HTTP 404", "HTTP 405"):
                 break
-        raise EngineError("\n  ".join(("the first streamed answer was not as asked", *tried)))
+        problem = NotReadyYet if kind == "HTTP 503" else EngineError
+        raise problem("\n  ".join(("the first streamed answer was not as asked", *tried)))
 
     def _will_do(self, trace: Trace) -> bool:
         """Whether to go on after this first answer."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.declare.place import MAX_TIMEOUT_S, ModalPlace
-from pytest_llmperf.declare.subject import REDACTED, is_secret
+from pytest_llmperf.engines.log_line import what_it_says
 from pytest_llmperf.engines.protocol import Command
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.gpus import Gpu, GpuState, Nvidia, throttling
 from pytest_llmperf.places.machine import ProgramError, facts
 from pytest_llmperf.places.modal_sandbox import Sandbox
+from pytest_llmperf.places.postmortem import Postmortem, examine, hider
+from pytest_llmperf.places.process import log_tail
 from pytest_llmperf.places.protocol import Process, Vantage
 
 _EXECUTION_S = 60.0
@@ -128,22 +128,15 @@ class ModalServer:
 
     # -- what it says ---------------------------------------------------------------------------------
 
-    def account(self) -> str:
+    def account(self) -> Postmortem:
         state = "still runs" if self.is_alive() else self._how_it_ended()
-        env = self._command.env.items()
-        shown = [f"{name}={REDACTED if is_secret(name) else value}" for name, value in env]
-        return "\n".join(
-            (
-                f"command: {shlex.join([*shown, *self._command.shown])}",
-                f"sandbox: {self.sandbox.id} {state}",
-                f"place: modal {self._place.hardware}, {self._image}",
-                f"log: {self._log}",
-                *(f"  | {line}" for line in self._log_tail(15) or ["(empty)"]),
-            )
-        )
+        place = f"place: modal {self._place.hardware}, {self._image}"
+        ended_by_itself = self.sandbox.why == "ended" and not self._is_stopped
+        exit_code = self.sandbox.exit_code if ended_by_itself else None
+        return examine(self._command, f"sandbox: {self.sandbox.id} {state}\n{place}", exit_code, self._log)
 
     def last_line(self) -> str:
-        return "".join(self._log_tail(1))
+        return what_it_says(hider(self._command)("".join(log_tail(self._log, 1))))
 
     def _how_it_ended(self) -> str:
         if self.sandbox.why == "timeout":
@@ -157,12 +150,3 @@ class ModalServer:
         if self.sandbox.exit_code == 137:
             return "was terminated by somebody, or killed for want of memory (memory= in --llmperf-place)"
         return f"exited with code {self.sandbox.exit_code}"
-
-    def _log_tail(self, lines: int) -> list[str]:
-        try:
-            with self._log.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 64 * 1024))
-                text = file.read().decode(errors="replace")
-        except OSError as error:
-            return [f"(the log cannot be read: {error})"]
-        return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]

@@ -9,6 +9,7 @@ from typing import IO, Any, Protocol
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
+from pytest_llmperf.places.postmortem import Postmortem
 
 
 class Process(Protocol):
@@ -58,12 +59,12 @@ class Server(Protocol):
         """Whether its process still runs, as far as this place can know."""
         ...
 
-    def account(self) -> str:
-        """What a person needs to understand a failure: command line, exit code, last log lines."""
+    def account(self) -> Postmortem:
+        """What a person needs to understand a failure: its cause, the command, exit code, last log lines."""
         ...
 
     def last_line(self) -> str:
-        """What it last logged, without secrets; empty if nothing or unknown."""
+        """What it last logged, without time stamps and secrets; empty if nothing or unknown."""
         ...
 
     def port_was_taken(self) -> bool:

@@ -13,6 +13,7 @@ from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
 from pytest_llmperf.places.gpus import Nvidia
 from pytest_llmperf.places.machine import ProgramError, ThisMachine, facts
+from pytest_llmperf.places.postmortem import Postmortem
 from pytest_llmperf.places.protocol import Vantage
 
 
@@ -49,8 +50,8 @@ class ExistingServer:
         """As far as can be known from here: whether it answers shows in the requests."""
         return True
 
-    def account(self) -> str:
-        return f"server: {self.url}, which was not started from here"
+    def account(self) -> Postmortem:
+        return Postmortem(None, (f"server: {self.url}, which was not started from here",))
 
     def last_line(self) -> str:
         return ""

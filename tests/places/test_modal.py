@@ -63,6 +63,10 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def told(server: ModalServer) -> str:
+    return server.account().tell("it", "ended")
+
+
 def get(server: ModalServer, path: str, key: str | None = None) -> int:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx.get(server.url + path, headers=headers, trust_env=True).status_code
@@ -175,7 +179,7 @@ def test_a_stopped_server_leaves_nothing_and_may_be_stopped_again(start: Start, 
     server.stop()
     assert not server.is_alive()
     assert cloud.running() == []
-    assert "was terminated" in server.account()
+    assert "was terminated" in told(server)
 
 
 def test_even_when_its_guardian_is_killed(start: Start, cloud: Cloud) -> None:
@@ -190,7 +194,7 @@ def test_even_when_its_guardian_is_killed(start: Start, cloud: Cloud) -> None:
 def test_an_engine_that_ended_is_accounted_for(start: Start) -> None:
     server = start(subject=f"{ENGINE} --no-such-flag")
     wait_until(lambda: not server.is_alive())
-    account = server.account()
+    account = told(server)
     assert "exited with code 2" in account
     assert "unrecognized arguments: --no-such-flag" in account
     assert "unrecognized arguments: --no-such-flag" in server.last_line()
@@ -201,7 +205,7 @@ def test_a_time_out_names_the_word_to_raise(start: Start, cloud: Cloud) -> None:
     cloud.plane.lifetime_s = 0.5
     server = start(f"{H100} timeout=3600")
     wait_until(lambda: not server.is_alive())
-    assert "was ended by Modal after 3600 s, its time-out: say timeout=7200" in server.account()
+    assert "was ended by Modal after 3600 s, its time-out: say timeout=7200" in told(server)
 
 
 def test_no_room_in_the_cloud_is_an_error_with_a_way_out(start: Start, cloud: Cloud) -> None:
