@@ -140,9 +140,8 @@ class Environments:
 
     def _at_path(self, distribution: str, subject: Subject) -> Runtime:
         assert subject.path is not None
-        path = Path(
-            os.path.abspath(Path(subject.path).expanduser())
-        )  # a link to Python is not to be resolved
+        # Links are not resolved: that of a virtual environment to its Python is what makes it one.
+        path = Path(os.path.abspath(Path(subject.path).expanduser()))
         if path.suffix == ".whl" and path.is_file():
             return self._from_source(distribution, subject, source.wheel(path, distribution))
         if (path / "pyvenv.cfg").is_file():
@@ -217,9 +216,7 @@ class Environments:
                     )
                 built = Isolated(directory, packages)
                 slot.publish(built)
-        except EngineError as error:
-            raise EngineError(f"{wanted.name} has no environment to run in: {error}") from None
-        except OSError as error:
+        except (EngineError, OSError) as error:
             raise EngineError(f"{wanted.name} has no environment to run in: {error}") from None
         self._listener.phase(f"starting {wanted.subject}")
         return built
@@ -265,6 +262,6 @@ def _variables(pattern: re.Pattern[str]) -> list[tuple[str, str]]:
 
 def platform_tag() -> str:
     """Python and platform of the environments that are built here, as they are called in lock files."""
-    python = f"{'cp' if sys.implementation.name == 'cpython' else sys.implementation.name}"
-    version = f"{sys.version_info.major}{sys.version_info.minor}"
-    return f"{python}{version}-{re.sub('[^A-Za-z0-9]+', '_', sysconfig.get_platform())}"
+    python = "cp" if sys.implementation.name == "cpython" else sys.implementation.name
+    platform = re.sub("[^A-Za-z0-9]+", "_", sysconfig.get_platform())
+    return f"{python}{sys.version_info.major}{sys.version_info.minor}-{platform}"

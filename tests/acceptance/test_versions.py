@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.conftest import CHAT, Project
+from tests.acceptance.test_processes import until
 from tests.wheels import make_wheel
 
 OLD, NEW = "2026.4.8672", importlib.metadata.version("xllamacpp")
@@ -55,6 +57,22 @@ def test_a_version_that_cannot_be_had_is_an_error_with_its_neighbours_and_leaves
         ]
     )
     assert not list(versions.path.glob(".llmperf/locks/*"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_session_that_ends_while_it_builds_leaves_nothing_that_counts(
+    how: signal.Signals, project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    project.write(test_it=CHAT)
+    process = project.start("--llmperf", "--llmperf-engine", f"llamacpp=={OLD}")
+    until(process, "building the environment")
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    assert process.returncode == (pytest.ExitCode.INTERRUPTED if how is signal.SIGINT else -how)
+    assert project.nothing_is_left()
+    assert not list(tmp_path.rglob("ready.json"))
+    assert how is signal.SIGKILL or not list(tmp_path.rglob("pyvenv.cfg"))
 
 
 def test_a_wheel_of_another_package_is_refused_before_anything_is_built(

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.gpu.model import LLAMA_8B, write_model
 from pytest_llmperf.places.environments import platform_tag
 from tests.acceptance.conftest import Project, project
-from tests.vllm.tiny_llama import write_tiny_llama
 
 __all__ = ["project"]
 
@@ -28,6 +28,19 @@ VARIABLES = (
     "VLLM_NO_USAGE_STATS=1"
 )
 FLAGS = "--load-format dummy --distributed-executor-backend uni --enforce-eager --max-model-len 2048"
+# A token takes some milliseconds: less, and a busy machine makes two of one event.
+SHAPE = {
+    **LLAMA_8B,
+    "vocab_size": 2048,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "hidden_size": 512,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+}
 _HOME, _CACHE = os.environ.get("HOME", ""), os.environ.get("XDG_CACHE_HOME")
 _TORCH_INDEX = ("download.pytorch.org", "https://download.pytorch.org/whl/cpu")
 
@@ -51,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+    return write_model(tmp_path_factory.mktemp("models") / "small-llama", SHAPE)
 
 
 @pytest.fixture(scope="session")
