@@ -27,17 +27,25 @@ PATIENCE_S = 30.0
 H100 = "modal gpu=H100"
 
 
-def place(words: str = H100, startup_timeout_s: float = PATIENCE_S) -> ModalPlace:
+def place(
+    words: str = H100, startup_timeout_s: float = PATIENCE_S, note: Callable[[str], None] = lambda text: None
+) -> ModalPlace:
     parsed = parse_place(words)
     assert parsed is not None
-    return ModalPlace(parsed, startup_timeout_s, Progress(lambda text, transient: None), lambda text: None)
+    return ModalPlace(parsed, startup_timeout_s, Progress(lambda text, transient: None), note)
 
 
 Start = Callable[..., ModalServer]
 
 
 @pytest.fixture
-def start(tmp_path: Path, cloud: Cloud) -> Iterator[Start]:
+def notes() -> list[str]:
+    """What a person has to know in the end."""
+    return []
+
+
+@pytest.fixture
+def start(tmp_path: Path, cloud: Cloud, notes: list[str]) -> Iterator[Start]:
     """Starts llama.cpp, and stops it after the test."""
     servers: list[ModalServer] = []
 
@@ -45,7 +53,7 @@ def start(tmp_path: Path, cloud: Cloud) -> Iterator[Start]:
         words: str = H100, subject: str = ENGINE, startup_timeout_s: float = PATIENCE_S
     ) -> ModalServer:
         engine, asked = LlamaCpp(), parse_subject(subject)
-        where = place(words, startup_timeout_s)
+        where = place(words, startup_timeout_s, notes.append)
         model = where.model(engine, None)
         runtime = Runtime("python3", asked.version)
         servers.append(where.start(engine, asked, runtime, model, tmp_path / "engine.log"))
@@ -189,6 +197,26 @@ def test_even_when_its_guardian_is_killed(start: Start, cloud: Cloud) -> None:
     assert len(cloud.running()) == 1
     server.stop()
     wait_until(lambda: cloud.running() == [])
+
+
+def test_a_sandbox_that_cannot_be_terminated_is_named_with_what_to_do(
+    start: Start, cloud: Cloud, notes: list[str]
+) -> None:
+    server = start()
+    cloud.plane.may_terminate = False
+    server.stop()
+    (note,) = notes
+    assert note.startswith(
+        "the Modal sandbox sb-0 could not be terminated (not allowed to); if it still runs"
+    )
+    assert note.endswith("or Modal does within 3600 s")
+    cloud.end_all()
+
+
+def test_a_sandbox_is_not_idle_as_long_as_somebody_sees_to_it(start: Start, cloud: Cloud) -> None:
+    start()
+    (container,) = cloud.containers
+    wait_until(lambda: any(process.argv[0] == "sleep" for process in container.beside.values()))
 
 
 def test_an_engine_that_ended_is_accounted_for(start: Start) -> None:
