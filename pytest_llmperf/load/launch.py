@@ -226,13 +226,18 @@ class Launch:
             return "ready, waiting for its first token"
         if "port" in self._phases:
             return "its port is open, it is not ready yet"
+        if self._is_behind_a_tunnel:
+            return "it is not ready yet"
         return "its port is not open yet"
+
+    @property
+    def _is_behind_a_tunnel(self) -> bool:
+        """Whether something, which speaks TLS, takes connections before there is anybody to hand them to."""
+        return self.server.url.startswith("https:")
 
     def _listens(self, started: float) -> bool:
         """Whether anything takes connections at the server's port."""
-        # A tunnel, which speaks TLS, takes connections before there is anybody to hand them to.
-        is_tunnel = self.server.url.startswith("https:")
-        if "port" not in self._phases and self.subject.url is None and not is_tunnel:
+        if "port" not in self._phases and self.subject.url is None and not self._is_behind_a_tunnel:
             parts = urlsplit(self.server.url)
             try:
                 socket.create_connection((parts.hostname or "", parts.port or 443), timeout=5.0).close()

@@ -16,13 +16,14 @@ from typing import Protocol
 
 import pytest_llmperf
 from pytest_llmperf.declare import place as declared
-from pytest_llmperf.declare.subject import Subject, is_secret
+from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.protocol import Command, Engine, Runtime
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.modal_guardian import SandboxOrder
 from pytest_llmperf.places.modal_image import ImageRecipe, check_size
 from pytest_llmperf.places.modal_sandbox import Sandbox, told
 from pytest_llmperf.places.modal_server import ModalServer
+from pytest_llmperf.places.postmortem import secrets_of
 
 # In a container of its own any will do; by chance, so that those that share a machine get on as well.
 _PORTS = range(10_000, 30_000)
@@ -135,7 +136,7 @@ class ModalPlace:
             memory_mib=place.memory_mib,
             port=port,
             log=str(log),
-            hidden=_secret_values(command),
+            hidden=secrets_of(command),
         )
 
 
@@ -150,11 +151,3 @@ def _guarded(engine: Engine, subject: Subject) -> tuple[Subject, str | None]:
     key = secrets.token_urlsafe(24)
     guarded = dataclasses.replace(subject, args=(*subject.args, "--api-key", key))
     return (guarded, key) if engine.api_key(guarded) == key else (subject, None)
-
-
-def _secret_values(command: Command) -> list[str]:
-    """What of a command must not be shown; what is shorter is no secret, and found in every other word."""
-    found = [value for name, value in command.env.items() if is_secret(name)]
-    shown = zip(command.argv, command.shown, strict=True)
-    found += [real.partition("=")[2] or real for real, public in shown if real != public]
-    return [value for value in found if len(value) >= 6]

@@ -10,12 +10,12 @@ from typing import Any
 from pytest_llmperf.declare.place import MAX_TIMEOUT_S, ModalPlace
 from pytest_llmperf.engines.log_line import what_it_says
 from pytest_llmperf.engines.protocol import Command
-from pytest_llmperf.engines.trouble import last_words
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.gpus import Gpu, GpuState, Nvidia, throttling
 from pytest_llmperf.places.machine import ProgramError, facts
 from pytest_llmperf.places.modal_sandbox import Sandbox
-from pytest_llmperf.places.postmortem import Postmortem, examine, read_ends
+from pytest_llmperf.places.postmortem import Postmortem, examine, hider
+from pytest_llmperf.places.process import log_tail
 from pytest_llmperf.places.protocol import Process, Vantage
 
 _EXECUTION_S = 60.0
@@ -130,16 +130,13 @@ class ModalServer:
 
     def account(self) -> Postmortem:
         state = "still runs" if self.is_alive() else self._how_it_ended()
-        place = f"sandbox: {self.sandbox.id} {state}\nplace: modal {self._place.hardware}, {self._image}"
-        by_itself = self.sandbox.why == "ended" and not self._is_stopped
-        return examine(self._command, place, self.sandbox.exit_code if by_itself else None, self._log)
+        place = f"place: modal {self._place.hardware}, {self._image}"
+        ended_by_itself = self.sandbox.why == "ended" and not self._is_stopped
+        exit_code = self.sandbox.exit_code if ended_by_itself else None
+        return examine(self._command, f"sandbox: {self.sandbox.id} {state}\n{place}", exit_code, self._log)
 
     def last_line(self) -> str:
-        try:
-            words = last_words(read_ends(self._log, 16 * 1024), 1)
-        except OSError:
-            return ""
-        return what_it_says("".join(words))
+        return what_it_says(hider(self._command)("".join(log_tail(self._log, 1))))
 
     def _how_it_ended(self) -> str:
         if self.sandbox.why == "timeout":

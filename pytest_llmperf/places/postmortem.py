@@ -107,19 +107,25 @@ def _by_name(secret: str, variables: dict[str, str]) -> str:
 
 def hider(command: Command) -> Callable[[str], str]:
     """A function that takes the command's secrets out of a text."""
+    secrets = secrets_of(command)
+
+    def hide(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, REDACTED)
+        return text
+
+    return hide
+
+
+def secrets_of(command: Command) -> list[str]:
+    """What must not be shown of a command and of the environment that it may have inherited."""
     said = [value for name, value in command.env.items() if is_secret(name)]
     shown = zip(command.argv, command.shown, strict=True)
     said += [real.partition("=")[2] or real for real, public in shown if real != public]
     inherited = [value for name, value in os.environ.items() if is_secret(name) and not value.startswith("/")]
     # What is shorter is no secret, and would be found in every other word.
     secrets = {secret for secret in said if len(secret) >= 6} | {each for each in inherited if len(each) >= 8}
-
-    def hide(text: str) -> str:
-        for secret in sorted(secrets, key=len, reverse=True):
-            text = text.replace(secret, REDACTED)
-        return text
-
-    return hide
+    return sorted(secrets, key=len, reverse=True)
 
 
 def _is_full(log: Path) -> bool:

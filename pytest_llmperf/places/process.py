@@ -147,13 +147,18 @@ class EngineProcess:
 
     def log_tail(self, lines: int = 15) -> list[str]:
         """The last lines of the log that are not blank."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 64 * 1024))
-                text = file.read().decode(errors="replace")
-        except OSError as error:
-            return [f"(the log cannot be read: {error})"]
-        return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+        return log_tail(self.log, lines)
+
+
+def log_tail(log: Path, lines: int) -> list[str]:
+    """The last lines of a log that are not blank."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 64 * 1024))
+            text = file.read().decode(errors="replace")
+    except OSError as error:
+        return [f"(the log cannot be read: {error})"]
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
 
 
 def _kill_marked(mark: str) -> None:

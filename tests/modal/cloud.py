@@ -52,6 +52,11 @@ class Cloud:
     def running(self) -> list[Container]:
         return [container for container in self.containers if container.result() is None]
 
+    def end_all(self) -> None:
+        """End what runs, as Modal itself may."""
+        for container in self.containers:
+            self._do(container.stop(api_pb2.GenericResult.GENERIC_STATUS_TERMINATED))
+
     def __enter__(self) -> Self:
         self._thread.start()
         self._do(self._start())

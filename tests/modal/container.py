@@ -26,10 +26,12 @@ class ContainerProcess:
     def __init__(self) -> None:
         self.output: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
         self.ended = asyncio.Event()
+        self.argv: tuple[str, ...] = ()
         self._process: asyncio.subprocess.Process | None = None
         self._reaping: asyncio.Task[None] | None = None
 
     async def start(self, argv: Sequence[str], env: Mapping[str, str], path: str) -> None:
+        self.argv = tuple(argv)
         self._process = await asyncio.create_subprocess_exec(
             shutil.which(argv[0], path=path) or argv[0],
             *argv[1:],

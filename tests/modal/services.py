@@ -82,6 +82,7 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
         self.capacity = 100
         self.python = sys.executable
         self.delay_s = 0.0
+        self.may_terminate = True
         self.accepts_tokens = True
         self.secrets: dict[str, dict[str, str]] = {}
         self.containers: dict[str, Container] = {}
@@ -265,6 +266,8 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
 
     async def SandboxTerminate(self, stream: Stream[Any, Any]) -> None:
         request = await _request(stream)
+        if not self.may_terminate:
+            raise GRPCError(Status.PERMISSION_DENIED, "not allowed to")
         await self.containers[request.sandbox_id].stop(api_pb2.GenericResult.GENERIC_STATUS_TERMINATED)
         await stream.send_message(api_pb2.SandboxTerminateResponse())
 

@@ -27,17 +27,25 @@ PATIENCE_S = 30.0
 H100 = "modal gpu=H100"
 
 
-def place(words: str = H100, startup_timeout_s: float = PATIENCE_S) -> ModalPlace:
+def place(
+    words: str = H100, startup_timeout_s: float = PATIENCE_S, note: Callable[[str], None] = lambda text: None
+) -> ModalPlace:
     parsed = parse_place(words)
     assert parsed is not None
-    return ModalPlace(parsed, startup_timeout_s, Progress(lambda text, transient: None), lambda text: None)
+    return ModalPlace(parsed, startup_timeout_s, Progress(lambda text, transient: None), note)
 
 
 Start = Callable[..., ModalServer]
 
 
 @pytest.fixture
-def start(tmp_path: Path, cloud: Cloud) -> Iterator[Start]:
+def notes() -> list[str]:
+    """What a person has to know in the end."""
+    return []
+
+
+@pytest.fixture
+def start(tmp_path: Path, cloud: Cloud, notes: list[str]) -> Iterator[Start]:
     """Starts llama.cpp, and stops it after the test."""
     servers: list[ModalServer] = []
 
@@ -45,7 +53,7 @@ def start(tmp_path: Path, cloud: Cloud) -> Iterator[Start]:
         words: str = H100, subject: str = ENGINE, startup_timeout_s: float = PATIENCE_S
     ) -> ModalServer:
         engine, asked = LlamaCpp(), parse_subject(subject)
-        where = place(words, startup_timeout_s)
+        where = place(words, startup_timeout_s, notes.append)
         model = where.model(engine, None)
         runtime = Runtime("python3", asked.version)
         servers.append(where.start(engine, asked, runtime, model, tmp_path / "engine.log"))
@@ -61,6 +69,10 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def told(server: ModalServer) -> str:
+    return server.account().tell("it", "ended")
 
 
 def get(server: ModalServer, path: str, key: str | None = None) -> int:
@@ -175,7 +187,7 @@ def test_a_stopped_server_leaves_nothing_and_may_be_stopped_again(start: Start, 
     server.stop()
     assert not server.is_alive()
     assert cloud.running() == []
-    assert "was terminated" in server.account().tell("it", "ended")
+    assert "was terminated" in told(server)
 
 
 def test_even_when_its_guardian_is_killed(start: Start, cloud: Cloud) -> None:
@@ -187,10 +199,30 @@ def test_even_when_its_guardian_is_killed(start: Start, cloud: Cloud) -> None:
     wait_until(lambda: cloud.running() == [])
 
 
+def test_a_sandbox_that_cannot_be_terminated_is_named_with_what_to_do(
+    start: Start, cloud: Cloud, notes: list[str]
+) -> None:
+    server = start()
+    cloud.plane.may_terminate = False
+    server.stop()
+    (note,) = notes
+    assert note.startswith(
+        "the Modal sandbox sb-0 could not be terminated (not allowed to); if it still runs"
+    )
+    assert note.endswith("or Modal does within 3600 s")
+    cloud.end_all()
+
+
+def test_a_sandbox_is_not_idle_as_long_as_somebody_sees_to_it(start: Start, cloud: Cloud) -> None:
+    start()
+    (container,) = cloud.containers
+    wait_until(lambda: any(process.argv[0] == "sleep" for process in container.beside.values()))
+
+
 def test_an_engine_that_ended_is_accounted_for(start: Start) -> None:
     server = start(subject=f"{ENGINE} --no-such-flag")
     wait_until(lambda: not server.is_alive())
-    account = server.account().tell("it", "ended")
+    account = told(server)
     assert "exited with code 2" in account
     assert "unrecognized arguments: --no-such-flag" in account
     assert "unrecognized arguments: --no-such-flag" in server.last_line()
@@ -201,9 +233,7 @@ def test_a_time_out_names_the_word_to_raise(start: Start, cloud: Cloud) -> None:
     cloud.plane.lifetime_s = 0.5
     server = start(f"{H100} timeout=3600")
     wait_until(lambda: not server.is_alive())
-    assert "was ended by Modal after 3600 s, its time-out: say timeout=7200" in server.account().tell(
-        "it", "ended"
-    )
+    assert "was ended by Modal after 3600 s, its time-out: say timeout=7200" in told(server)
 
 
 def test_no_room_in_the_cloud_is_an_error_with_a_way_out(start: Start, cloud: Cloud) -> None:
