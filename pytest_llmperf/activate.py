@@ -27,6 +27,7 @@ from pytest_llmperf.measuring import Measuring
 from pytest_llmperf.places.environments import Environments
 from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
+from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.report.terminal import Terminal
 from pytest_llmperf.rounds import Rounds
@@ -57,10 +58,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         if text not in terminal.notes:
             terminal.notes.append(text)
 
-    store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
-    environments = Environments(store.locks, store.logs, progress, note)
-    leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)
-    place = LocalProcess(environments, leases, settings.gpus, progress, note)
+    place = _place(settings, config, progress, note)
     session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config), note)
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
@@ -110,6 +108,20 @@ def _silent(text: str, transient: bool) -> None:
 def _engines(config: pytest.Config) -> dict[str, Engine]:
     further = config.hook.pytest_llmperf_engines()
     return {**BUILTIN, **{engine.name: engine for some in further for engine in some}}
+
+
+def _place(
+    settings: Settings, config: pytest.Config, progress: Progress, note: Callable[[str], None]
+) -> Place:
+    """Where engines are started."""
+    if settings.place is not None:
+        from pytest_llmperf.places.modal import ModalPlace
+
+        return ModalPlace(settings.place, settings.startup_timeout_s, progress, note)
+    store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
+    environments = Environments(store.locks, store.logs, progress, note)
+    leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)
+    return LocalProcess(environments, leases, settings.gpus, progress, note)
 
 
 def _check_destinations(config: pytest.Config, settings: Settings) -> None:

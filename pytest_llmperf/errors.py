@@ -15,6 +15,14 @@ class EngineError(LlmperfError):
     """The engine did not start, died, or does not answer as an OpenAI-compatible server."""
 
 
+class EngineDied(EngineError):
+    """The engine ended while it was used; the message is complete."""
+
+
+class NotReadyYet(EngineError):
+    """The engine says that it is ready and refuses to work, for now (HTTP 503)."""
+
+
 class InvalidRun(LlmperfError):
     """A run happened but says nothing about the engine (the load generator was the bottleneck, say)."""
 

@@ -14,6 +14,7 @@ from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.files import write_json
 from pytest_llmperf.report.explain import explain
 from pytest_llmperf.report.progress import Progress
+from pytest_llmperf.report.startup import startup_lines
 from pytest_llmperf.rounds import Rounds
 from pytest_llmperf.session import PerformanceSession
 
@@ -112,6 +113,7 @@ class Measuring:
         except Exception as error:
             self.notes.append(f"pytest_llmperf_record: {type(error).__name__}: {error}; recorded without it")
             content = self.session.as_json(status)
+        self.notes += startup_lines(content["launches"])
         self.notes.append(f"record: {record.path}" + (f" ({record.failure})" if record.failure else ""))
         if self.session.settings.json_path is not None:
             try:

@@ -139,6 +139,7 @@ class PerformanceSession:
             "launch": self._launch_number(launch),
             "started": now().isoformat(timespec="seconds"),
             "subject": subject_fields(launch.subject, launch.description),
+            "text": str(launch.subject),
             "startup_s": launch.startup_s,
             "log": str(log) if launch.startup_s else None,
             "hardware": {},
@@ -191,6 +192,8 @@ class PerformanceSession:
         self._listener.phase(f"{name}: {of}warming up at {point.label}")
         is_reset = launch.engine.reset_cache(launch.control)
         warmth = warm_up(launch.client, workload, point)
+        if not warmth.medians_ms:
+            launch.check_answering()
         seed = seed_of(nodeid, str(workload), point.key)
         for attempt in (1, 2):
             again = " (again: the load generator was late)" if attempt == 2 else ""

@@ -1,16 +1,17 @@
 """Real engines on one GPU, through the plugin's own fixtures.
 
     python -m bench.gpu.run sweep   --engine 'vllm==0.24.0' --engine 'sglang==0.5.16'
-    python -m bench.gpu.run beside  --engine 'vllm==0.24.0'
+    python -m bench.gpu.run sweep   --engine 'vllm==0.24.0' --peer-python PYTHON
     python -m bench.gpu.run upgrade --from 'vllm==0.22.1' --to 'vllm==0.24.0'
     python -m bench.gpu.run upgrade --from 'vllm==0.24.0' --to 'vllm==0.24.0 --max-num-batched-tokens 512'
     python -m bench.gpu.run kill    --engine 'vllm==0.24.0'
 
 Run it from the root of the repository, with the project installed, on a machine with a GPU of 40 GB or
 more. The model is Llama-3.1-8B's shape with dummy weights, so nothing is downloaded but the engines.
-``sweep`` drives rates up to beyond what one H100 serves and judges an SLO. ``beside`` has the peer measure
-the same server. ``upgrade`` accepts a baseline of the one and judges the other against it. ``kill`` kills the
-test run while it measures and waits for the GPU to be free. Records and tables go to ``--out``.
+``sweep`` drives rates up to beyond what one H100 serves and judges an SLO; with an interpreter that has vLLM,
+``vllm bench serve`` measures the same launch in turn with us. ``upgrade`` accepts a baseline of the one and
+judges the other against it. ``kill`` kills the test run while it measures and waits for the GPU to be free.
+Records and tables go to ``--out``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.gpu.kill import kill_and_watch
@@ -29,6 +30,7 @@ from bench.gpu.model import write_model
 from bench.gpu.tables import beside_table, record_tables
 
 HERE = Path(__file__).resolve().parent
+TESTS = ("test_chat.py", "test_beside.py")
 # The flags without which dummy weights cannot be served; the same for vLLM and SGLang but for one spelling.
 FLAGS = {
     "vllm": "--load-format dummy --max-model-len 4096",
@@ -43,40 +45,43 @@ def main() -> None:
     model = arguments.model or write_model(out / "model")
     if arguments.step == "sweep":
         for subject in arguments.engine:
-            measure(out, model, subject, "test_chat.py", "--llmperf-rates", arguments.rates)
-    elif arguments.step == "beside":
-        (subject,) = arguments.engine
-        result = out / "beside.json"
-        peer = {
-            "PEER_PYTHON": arguments.peer_python,
-            "PEER_MODEL": str(model),
-            "BESIDE_RESULT": str(result),
-        }
-        result.unlink(missing_ok=True)
-        measure(out, model, subject, "test_beside.py", variables=peer)
-        if not result.exists():
-            sys.exit("the peer has no result; its output is above")
-        table = beside_table(json.loads(result.read_text()))
-        (out / "beside.md").write_text(table)
-        print(table)
+            sweep(out, model, subject, arguments.rates, arguments.peer_python)
     elif arguments.step == "upgrade":
         baselines = out / ".llmperf" / "baselines"
         shutil.rmtree(baselines, ignore_errors=True)
         options = ("--llmperf-rates", arguments.rates, "--llmperf-launches", str(arguments.launches))
-        measure(out, model, arguments.before, "test_chat.py", *options, "--llmperf-update")
-        measure(out, model, arguments.after, "test_chat.py", *options)
+        measure(out, model, arguments.before, TESTS[:1], *options, "--llmperf-update")
+        measure(out, model, arguments.after, TESTS[:1], *options)
     else:
         (subject,) = arguments.engine
-        report = kill_and_watch(command(out, model, subject, "test_chat.py"), out)
+        report = kill_and_watch(command(out, model, subject, TESTS[:1]), out)
         (out / "kill.json").write_text(json.dumps(report, indent=1))
         print(json.dumps(report, indent=1))
 
 
-def command(out: Path, model: Path, subject: str, test: str, *options: str) -> list[str]:
+def sweep(out: Path, model: Path, subject: str, rates: str, peer_python: str | None) -> None:
+    """One launch under several rates, and beside the peer if there is one."""
+    options = ("--llmperf-rates", rates)
+    if peer_python is None:
+        measure(out, model, subject, TESTS[:1], *options)
+        return
+    result = out / "beside.json"
+    result.unlink(missing_ok=True)
+    peer = {"PEER_PYTHON": peer_python, "PEER_MODEL": str(model), "BESIDE_RESULT": str(result)}
+    measure(out, model, subject, TESTS, *options, variables=peer)
+    if not result.exists():
+        sys.exit("the peer has no result; its output is above")
+    table = beside_table(json.loads(result.read_text()))
+    (out / "beside.md").write_text(table)
+    print(table)
+
+
+def command(out: Path, model: Path, subject: str, tests: Sequence[str], *options: str) -> list[str]:
     """The test run that a user would type."""
     engine = next(name for name in FLAGS if name in subject)
     return [
-        *(sys.executable, "-m", "pytest", "-c", str(HERE / "pytest.ini"), str(HERE / test)),
+        *(sys.executable, "-m", "pytest", "-c", str(HERE / "pytest.ini")),
+        *(str(HERE / test) for test in tests),
         *("-s", "-p", "no:cacheprovider", "--llmperf", "--llmperf-engine", f"{subject} {FLAGS[engine]}"),
         *("--llmperf-model", str(model), "--llmperf-dir", str(out / ".llmperf"), *options),
     ]
@@ -86,13 +91,13 @@ def measure(
     out: Path,
     model: Path,
     subject: str,
-    test: str,
+    tests: Sequence[str],
     *options: str,
     variables: Mapping[str, str] | None = None,
 ) -> None:
     """Run it, and add what its record says to the tables. A failed test is a result, too."""
     record = out / f"record-{len(list(out.glob('record-*.json'))) + 1}.json"
-    line = command(out, model, subject, test, "--llmperf-json", str(record), *options)
+    line = command(out, model, subject, tests, "--llmperf-json", str(record), *options)
     code = subprocess.run(line, env={**os.environ, **(variables or {})}, check=False).returncode
     print(f"pytest ended with exit code {code}", flush=True)
     if code not in (0, 1) or not record.exists():
@@ -110,13 +115,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("gpu-results"))
     parser.add_argument("--model", type=Path, help="a model folder of your own")
     steps = parser.add_subparsers(dest="step", required=True)
-    for name in ("sweep", "beside", "kill"):
+    for name in ("sweep", "kill"):
         step = steps.add_parser(name)
         step.add_argument("--engine", action="append", required=True, metavar="SUBJECT")
         if name == "sweep":
             step.add_argument("--rates", default="2,8,14,20")
-        if name == "beside":
-            step.add_argument("--peer-python", default=sys.executable, help="an interpreter that has vLLM")
+            step.add_argument("--peer-python", help="an interpreter that has vLLM")
     upgrade = steps.add_parser("upgrade")
     upgrade.add_argument("--from", dest="before", required=True, metavar="SUBJECT")
     upgrade.add_argument("--to", dest="after", required=True, metavar="SUBJECT")

@@ -52,6 +52,12 @@ OPTIONS = (
         "small random model that it writes itself",
         "MODEL",
     ),
+    Option(
+        "place",
+        "where engines are started: local, or 'modal gpu=H100! region=us-east' for Modal sandboxes",
+        "PLACE",
+        "local",
+    ),
     Option("rates", "open loop at these requests/s, as in 1,2,4; 1..10 is a ramp", "LIST"),
     Option("concurrency", "closed loop with this many requests at once, as in 1,8", "LIST"),
     Option("replay", "arrivals of the workload's trace at these speeds, as in 1,2", "LIST"),

@@ -20,6 +20,7 @@ from typing import Literal, TypeVar, cast
 from pytest_llmperf.declare.load import MAX_SECONDS, Sweep
 from pytest_llmperf.declare.metrics import STATISTICS, MetricKey, parse_metric
 from pytest_llmperf.declare.options import OPTIONS
+from pytest_llmperf.declare.place import ModalPlace, parse_place
 from pytest_llmperf.declare.slo import Slo, parse_slo
 from pytest_llmperf.declare.subject import Subject, parse_subject
 from pytest_llmperf.errors import DeclarationError
@@ -45,6 +46,8 @@ class Settings:
     above: Layer
     below: Layer
     model: str | None
+    place: ModalPlace | None
+    """Where engines are started; None: on this machine."""
     percentile: str
     launches: int
     tolerance: float
@@ -99,6 +102,7 @@ class Settings:
             above=_layer(above, percentile),
             below=_layer(below, percentile),
             model=said["model"].text if "model" in said else None,
+            place=said["place"].read(parse_place),
             percentile=percentile,
             launches=said["launches"].read(read_whole),
             tolerance=said["tolerance"].read(_percent),

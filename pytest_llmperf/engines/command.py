@@ -64,6 +64,9 @@ class AnyCommand(OpenAiServer):
             {name: _PLACE.sub(lambda found: filling[found[1]], value) for name, value in subject.env},
         )
 
+    def image(self, version: str) -> str | None:
+        return None
+
     def gpus(self, subject: Subject) -> int:
         given = flags.values(_halves(subject)[0], "--gpus")
         if given and not given[-1].isdecimal():

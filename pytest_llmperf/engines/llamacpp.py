@@ -66,14 +66,18 @@ class LlamaCpp:
             *("--model", model, "--host", host, "--port", str(port)),
             *subject.args,
         )
-        return Command(argv, dict(subject.env))
+        # Else a failed assertion starts a debugger, which halts the process and buries what it said.
+        return Command(argv, {"GGML_NO_BACKTRACE": "1"} | dict(subject.env))
+
+    def image(self, version: str) -> str | None:
+        return None
 
     def gpus(self, subject: Subject) -> int:
         layers = (flags.values(subject.args, "--n-gpu-layers", "-ngl") or ["0"])[-1]
         return 0 if layers == "0" else 1
 
     def api_key(self, subject: Subject) -> str | None:
-        return None
+        return flags.api_key(subject)
 
     def is_ready(self, client: httpx.Client, subject: Subject) -> bool:
         return answers_200(client, "/health")

@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--threads-http", type=int, default=64, help="connections served at once")
     flags.add_argument("-ngl", "--n-gpu-layers", type=int, default=0)
     flags.add_argument("--cache-prompt", action=argparse.BooleanOptionalAction, default=True)
+    flags.add_argument("--api-key", help="bearer token that requests have to bring")
     flags.add_argument(
         "-cram", "--cache-ram", type=int, default=0, help="MiB for prompts whose slot was taken"
     )
@@ -66,6 +67,8 @@ def common_params(flags: argparse.Namespace, params: Any) -> Any:
     params.endpoint_metrics = params.endpoint_slots = params.endpoint_props = True
     params.fit_params = False
     params.offline = True
+    if flags.api_key:
+        params.api_keys = [flags.api_key]
     if flags.verbosity is not None:
         params.verbosity = flags.verbosity
     return params

@@ -89,6 +89,10 @@ class Engine(Protocol):
         """
         ...
 
+    def image(self, version: str) -> str | None:
+        """The public container image of a version; None where there is none with this engine's Python."""
+        ...
+
     def gpus(self, subject: Subject) -> int:
         """How many GPUs the subject's flags ask for; 0 for a CPU engine."""
         ...

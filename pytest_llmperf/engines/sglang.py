@@ -62,6 +62,9 @@ class Sglang:
         # Or a folder `sglang` in the working directory would be imported.
         return Command(argv, {"PYTHONSAFEPATH": "1"} | dict(subject.env))
 
+    def image(self, version: str) -> str | None:
+        return f"lmsysorg/sglang:v{version}"
+
     def gpus(self, subject: Subject) -> int:
         if flags.values(subject.args, "--device")[-1:] == ["cpu"]:
             return 0

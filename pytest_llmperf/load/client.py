@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import secrets
@@ -16,7 +17,7 @@ from pytest_llmperf.declare.dataset import Dataset
 from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import MOMENTS, TOTALS, Description, Engine
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineDied, EngineError, NotReadyYet
 from pytest_llmperf.load.capacity import processes_for
 from pytest_llmperf.load.decode import Trace
 from pytest_llmperf.load.dialect import Dialect, Note
@@ -26,7 +27,8 @@ from pytest_llmperf.load.loop import Watch
 from pytest_llmperf.load.requests import Requests, path_of
 from pytest_llmperf.load.schedule import arrival_offsets, peak_rate
 from pytest_llmperf.load.target import Target
-from pytest_llmperf.load.workers import perform
+from pytest_llmperf.load.workers import perform, perform_at
+from pytest_llmperf.places.protocol import Vantage
 
 # The same lengths in every burst, or their medians would differ for no reason of the server's.
 _BURST_SEED = 0
@@ -57,7 +59,8 @@ class LoadRun:
 class Client:
     """Drives load against one ready server.
 
-    ``workers`` processes share a run (None: as many as the load takes). ``is_fresh``: nobody has asked this
+    ``workers`` processes share a run (None: as many as the load takes), on this machine or at ``vantage``;
+    ``target`` is the server as seen from there. ``is_fresh``: nobody has asked this
     server anything before. ``watch(sent, ended)`` is called while a run is under way; what it raises ends the
     run. ``note`` is told what cannot be had here and the client then does without; with None, that is an
     error.
@@ -72,6 +75,7 @@ class Client:
         *,
         timeout_s: float,
         workers: int | None = None,
+        vantage: Vantage | None = None,
         is_fresh: bool = True,
         watch: Watch = lambda sent, ended: None,
         note: Note | None = None,
@@ -79,6 +83,8 @@ class Client:
         self._target, self._control = target, control
         self._engine, self._description = engine, description
         self._timeout_s, self._workers, self._watch, self._note = timeout_s, workers, watch, note
+        self._cores = vantage.cores if vantage else None
+        self._perform = functools.partial(perform_at, vantage) if vantage else perform
         self._is_fresh = is_fresh
         self._used: Counter[Dataset | None] = Counter()
         self._used_to_warm_up: Counter[Dataset | None] = Counter()
@@ -89,7 +95,8 @@ class Client:
 
         Token ids and the fields for an exact length are given up, in this order, if the server rejects a
         request over them; a server without completions is asked for a chat, unless ``chat`` says which of
-        the two it has to be. Raises :class:`EngineError` if no answer is as asked.
+        the two it has to be. Raises :class:`EngineError` if no answer is as asked, and as
+        :class:`NotReadyYet` if that may change by itself.
         """
         refusals = _REFUSALS if self._note is None else (*_REFUSALS, *_CLUMSY_REFUSALS)
         tried: list[str] = []
@@ -106,6 +113,8 @@ class Client:
                 )
                 try:
                     trace = self.burst(workload, count=1)[0]
+                except EngineDied:
+                    raise
                 except EngineError as error:
                     tried.append(f"{', '.join(how)}: {error}")
                     continue  # words of one token may not be had where token ids are taken
@@ -117,7 +126,8 @@ class Client:
                     break
             if kind not in (None, "HTTP 404", "HTTP 405"):
                 break
-        raise EngineError("\n  ".join(("the first streamed answer was not as asked", *tried)))
+        problem = NotReadyYet if kind == "HTTP 503" else EngineError
+        raise problem("\n  ".join(("the first streamed answer was not as asked", *tried)))
 
     def _will_do(self, trace: Trace) -> bool:
         """Whether to go on after this first answer."""
@@ -148,7 +158,7 @@ class Client:
             step=-1,
             is_single=True,
         )
-        return list(perform(job, 1, self._watch).traces)
+        return list(self._perform(job, 1, self._watch).traces)
 
     def run(self, workload: Workload, point: LoadPoint, seed: int, latency_s: float | None = None) -> LoadRun:
         """Drive one load point, its arrivals and lengths from ``seed``, the contents of its prompts from
@@ -171,7 +181,7 @@ class Client:
             offsets = arrival_offsets(point, seed, [request.at_s for request in traced]).tolist()
             job = self._job(workload, seed, offsets_s=offsets, first=self._used[workload.dataset_file])
             rate = peak_rate(offsets) * workload.turns
-        outcome = perform(job, self._workers or self._processes(workload, rate), self._watch)
+        outcome = self._perform(job, self._workers or self._processes(workload, rate), self._watch)
         if workload.dataset_file is not None:
             self._used[workload.dataset_file] = 1 + max(trace.request.number for trace in outcome.traces)
         after = self._engine.counters(self._control)
@@ -190,7 +200,8 @@ class Client:
 
     def _processes(self, workload: Workload, rate: float) -> int:
         tokens_per_s = rate * workload.mean_output_tokens
-        return processes_for(tokens_per_s, rate, is_secure=self._target.tls is not None)
+        is_secure = self._target.tls is not None
+        return processes_for(tokens_per_s, rate, is_secure=is_secure, cores=self._cores)
 
     def _job(self, workload: Workload, seed: int, **load: Any) -> Job:
         """One run of its own, with prompts that no other has."""

@@ -7,6 +7,7 @@ of the last one. Elsewhere the stamp is the moment of the read.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -62,7 +63,8 @@ class Connection:
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if KERNEL_STAMPS:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            with contextlib.suppress(OSError):  # kernels that are not Linux's own (gVisor) may lack it
+                self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._receive = self._socket.recvmsg
         if target.tls is not None:
             self._tls = Tls(target.tls, target.server_name)

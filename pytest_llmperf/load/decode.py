@@ -49,6 +49,18 @@ class Trace:
     def error_kind(self) -> str | None:
         return self.error.partition(":")[0] if self.error else None
 
+    def moved(self, by_ns: int) -> Trace:
+        """The same on a clock that is ahead by so much; 0 stays "never"."""
+        return replace(
+            self,
+            due_ns=self.due_ns + by_ns,
+            handed_ns=self.handed_ns and self.handed_ns + by_ns,
+            sent_ns=self.sent_ns and self.sent_ns + by_ns,
+            first_byte_ns=self.first_byte_ns and self.first_byte_ns + by_ns,
+            token_ns=tuple(at + by_ns for at in self.token_ns),
+            ended_ns=self.ended_ns and self.ended_ns + by_ns,
+        )
+
 
 def decode(exchange: Exchange) -> Trace:
     """Read one exchange; never raises for what a server sent."""

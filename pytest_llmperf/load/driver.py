@@ -88,7 +88,7 @@ class Driver:
 
         A request is due when its connection stands, which is opened when the request before it ended.
         ``stock`` of them at least are built beforehand. Stops early after 20 failures in a row on every
-        stream: nobody is there.
+        stream, or two time-outs without a byte: nobody is there.
         """
         if duration_s is None and count is None:
             raise ValueError("a closed loop needs a duration or a number of requests")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_llmperf.load.account import Account
-from pytest_llmperf.load.connection import KERNEL_STAMPS
 from pytest_llmperf.load.decode import Trace
 
 MAX_LAG_MS = 10.0
@@ -96,7 +95,7 @@ def examine(
     return Health(
         **figures,
         processes=account.processes,
-        clock="kernel" if KERNEL_STAMPS else "process",
+        clock="kernel" if account.read_lags_ns else "process",
         cached_prompt_share=cached,
         wrong_prompt_lengths=len(wrong),
         is_late=bool(late),

@@ -72,6 +72,13 @@ class Outcome:
         )
         return cls(tuple(traces), Account.merged([share.account for share in shares]))
 
+    def moved(self, by_ns: int) -> Outcome:
+        """The same on a clock that is ahead by so much."""
+        account = replace(
+            self.account, started_ns=self.account.started_ns + by_ns, ended_ns=self.account.ended_ns + by_ns
+        )
+        return Outcome(tuple(trace.moved(by_ns) for trace in self.traces), account)
+
 
 class PreparedJob:
     """A job whose requests are built."""

@@ -13,15 +13,20 @@ from urllib.parse import urlsplit
 import httpx
 
 from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.engines.log_line import what_it_says
 from pytest_llmperf.engines.openai import ask
 from pytest_llmperf.engines.protocol import Description, Engine, Runtime
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineDied, EngineError, NotReadyYet
 from pytest_llmperf.load.client import Client
+from pytest_llmperf.load.decode import Trace
 from pytest_llmperf.load.target import Target
-from pytest_llmperf.places.protocol import Place
+from pytest_llmperf.places.protocol import Place, Server
 
 _POLL_S = 0.05
+_RETRY_S = 0.25
+_DYING_S = 2.0
 _PORT_TRIES = 3
+_SILENCE_S = 20.0
 _PATIENCE_WITH_A_URL_S = 10.0
 
 
@@ -59,42 +64,50 @@ class Launch:
         self.place = place
         self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
         self._api_key = engine.api_key(subject)
-        argument = engine.model(model)
+        argument = place.model(engine, model)
         if subject.url is None:
             # What it refuses, it refuses before an environment is built for it.
             engine.command(subject, argument, Runtime("python"), "127.0.0.1", 0)
         self.runtime = place.prepare(engine, subject)
         started = time.monotonic()
         self._begin(argument, log)
-        phases = {"spawned": time.monotonic() - started}
-        is_up = False
+        self._phases = phases = {"spawned": time.monotonic() - started}
+        self._is_up = False
         try:
-            self._wait_until_ready(argument, log, started, phases)
-            self.model = engine.model_identity(subject, argument)
+            self._wait_until_ready(argument, log, started)
+            # What is not here is known by its path alone.
+            is_elsewhere = Path(argument).is_absolute() and not Path(argument).exists()
+            self.model = argument if is_elsewhere else engine.model_identity(subject, argument)
             self.description = self._describe(argument)
+            vantage = self.server.vantage()
             self.client = Client(
-                Target.of(self.server.url, self._api_key),
+                Target.of(vantage.url if vantage else self.server.url, self._api_key),
                 self.control,
                 engine,
                 self.description,
                 timeout_s=request_timeout_s,
                 workers=workers,
+                vantage=vantage,
                 is_fresh=subject.url is None,
                 watch=self._check,
                 note=note,
             )
             asked = time.monotonic()
-            first = self.client.first_answer(chat)
+            first = self._first_answer(chat, started)
             self.startup_s: dict[str, float] | None = None
             if subject.url is None:
                 phases["first_token"] = phases["healthy"] + first.token_ns[0] / 1e9 - asked
                 phases["first_answer"] = phases["healthy"] + first.token_ns[-1] / 1e9 - asked
                 self.startup_s = phases
-            is_up = True
+            self._is_up = True
+        except EngineDied:
+            raise
         except EngineError as error:
-            raise EngineError(f"{subject}: {error}\n{self.server.account()}") from None
+            if "healthy" in phases and self._is_dying():
+                raise EngineDied(self._tell("the engine died at its first request")) from None
+            raise EngineError(self._tell(str(error))) from None
         finally:
-            if not is_up:
+            if not self._is_up:
                 self.stop()
 
     def stop(self) -> None:
@@ -108,16 +121,31 @@ class Launch:
         return self.server.is_alive()
 
     def check_alive(self) -> None:
-        """Raises :class:`EngineError` with the server's account if it is gone."""
+        """Raises :class:`EngineDied` with the server's account if it is gone."""
         if not self.server.is_alive():
-            raise EngineError(f"{self.subject} died while it was measured\n{self.server.account()}")
+            when = "while it was measured" if self._is_up else "at its first request"
+            raise EngineDied(self._tell(f"the engine died {when}"))
 
     def check_answering(self) -> None:
         """Raises :class:`EngineError` if the server does not answer any more, whether it runs or not."""
         self.check_alive()
         if not self.engine.is_ready(self.control, self.subject):
-            why = f"stopped answering while it was measured{self._why_not()}"
-            raise EngineError(f"{self.subject} {why}\n{self.server.account()}")
+            if self._is_dying():
+                self.check_alive()
+            why = f"it stopped answering while it was measured{self._why_not()}"
+            raise EngineError(self._tell(why))
+
+    def _is_dying(self) -> bool:
+        """Whether the server ends within a moment: its connections close before it is gone."""
+        deadline = time.monotonic() + (_DYING_S if self.subject.url is None else 0.0)
+        while self.server.is_alive():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def _tell(self, event: str) -> str:
+        return self.server.account().tell(self.subject, event)
 
     def _why_not(self) -> str:
         """What the connection itself says, as a clause."""
@@ -144,6 +172,7 @@ class Launch:
     def _begin(self, argument: str, log: Path) -> None:
         self.server = self.place.start(self.engine, self.subject, self.runtime, argument, log)
         headers = {}
+        self._api_key = self.server.api_key or self._api_key
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
         secure = self.server.url.startswith("https:")
@@ -157,37 +186,87 @@ class Launch:
             trust_env=False,
         )
 
-    def _wait_until_ready(self, argument: str, log: Path, started: float, phases: dict[str, float]) -> None:
+    def _wait_until_ready(self, argument: str, log: Path, started: float) -> None:
         runs_already = self.subject.url is not None
         patience_s = min(_PATIENCE_WITH_A_URL_S, self._timeout_s) if runs_already else self._timeout_s
-        deadline = started + patience_s
         tries = 1
+        logged = _Logged(self.server)
         while True:
             if not self.server.is_alive():
                 if not self.server.port_was_taken() or tries == _PORT_TRIES:
                     raise EngineError("the engine ended before it was ready")
                 tries += 1
                 self.stop()
+                self._phases.pop("port", None)
                 self._begin(argument, log)
-            elif self._listens(phases, started) and self.engine.is_ready(self.control, self.subject):
-                phases["healthy"] = time.monotonic() - started
+            elif self._listens(started) and self.engine.is_ready(self.control, self.subject):
+                self._phases["healthy"] = time.monotonic() - started
                 return
-            if time.monotonic() > deadline:
+            elapsed_s = time.monotonic() - started
+            if elapsed_s > patience_s:
                 if runs_already:
                     raise EngineError(
                         f"nothing answers HTTP there; tried for {patience_s:g} s{self._why_not()}"
                     )
-                raise EngineError(f"not ready after {patience_s:g} s (--llmperf-startup-timeout)")
-            self._waiting(time.monotonic() - started, self.server.last_line())
+                raise EngineError(
+                    f"not ready after {patience_s:g} s (--llmperf-startup-timeout): {self._phase()}; "
+                    f"{logged.pace()}"
+                )
+            self._waiting(elapsed_s, " · ".join(filter(None, (self._phase(), logged.now(self.server)))))
             time.sleep(_POLL_S)
 
-    def _listens(self, phases: dict[str, float], started: float) -> bool:
+    def _phase(self) -> str:
+        """How far the start has come, in words."""
+        if self.subject.url is not None:
+            return ""
+        if "healthy" in self._phases:
+            return "ready, waiting for its first token"
+        if "port" in self._phases:
+            return "its port is open, it is not ready yet"
+        return "its port is not open yet"
+
+    def _listens(self, started: float) -> bool:
         """Whether anything takes connections at the server's port."""
-        if "port" not in phases and self.subject.url is None:
+        # A tunnel, which speaks TLS, takes connections before there is anybody to hand them to.
+        is_tunnel = self.server.url.startswith("https:")
+        if "port" not in self._phases and self.subject.url is None and not is_tunnel:
             parts = urlsplit(self.server.url)
             try:
                 socket.create_connection((parts.hostname or "", parts.port or 443), timeout=5.0).close()
             except OSError:
                 return False
-            phases["port"] = time.monotonic() - started
+            self._phases["port"] = time.monotonic() - started
         return True
+
+    def _first_answer(self, chat: bool | None, started: float) -> Trace:
+        """The first answer; from an engine of ours also if it said that it was ready too early."""
+        while True:
+            try:
+                return self.client.first_answer(chat)
+            except NotReadyYet as error:
+                elapsed_s = time.monotonic() - started
+                if self.subject.url is not None or elapsed_s > self._timeout_s:
+                    raise
+                self._waiting(elapsed_s, f"{self._phase()} · {what_it_says(str(error).splitlines()[-1])}")
+                time.sleep(_RETRY_S)
+
+
+class _Logged:
+    """Since when a server has logged the same line."""
+
+    def __init__(self, server: Server) -> None:
+        self._line, self._since = server.last_line(), time.monotonic()
+
+    def now(self, server: Server) -> str:
+        if (line := server.last_line()) != self._line:
+            self._line, self._since = line, time.monotonic()
+        return self._line
+
+    def pace(self) -> str:
+        """Whether it may be slow or hangs."""
+        silent_s = time.monotonic() - self._since
+        if not self._line:
+            return "it has logged nothing"
+        if silent_s < _SILENCE_S:
+            return "it still logs, so it may need more time"
+        return f"it has logged nothing new for {silent_s:.0f} s, so it may hang"

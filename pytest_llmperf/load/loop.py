@@ -34,6 +34,8 @@ _REST_SHARE = 0.05
 _MAX_REST_NS = 500_000
 _NEAR_NS = 1_000_000
 _LOOK_S = 0.0009
+_SILENCE_WEIGHT = 10
+"""A time-out without a byte says as much as so many failures that come at once."""
 
 Watch = Callable[[int, int], None]
 
@@ -253,6 +255,7 @@ class Loop:
             connection = self._deadlines[0][1]
             connection.end(f"timeout: not complete after {self._timeout_ns / 1e9:g} s")
             self._forget(connection)
+            self.failures_in_a_row += 0 if connection.reads else _SILENCE_WEIGHT - 1
 
 
 @contextlib.contextmanager

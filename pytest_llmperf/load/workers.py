@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import selectors
@@ -9,16 +10,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import IO, Any
 
+import pytest_llmperf
 from pytest_llmperf.errors import InvalidRun
 from pytest_llmperf.load.job import Job, Outcome, PreparedJob
 from pytest_llmperf.load.loop import Watch
-from pytest_llmperf.load.worker import LENGTH, write_frame
+from pytest_llmperf.load.worker import ASK_CLOCK, LENGTH, write_frame
+from pytest_llmperf.places.protocol import Process, Vantage
 
 _LEAD_NS = 150_000_000
 _LISTEN_S = 0.2
+_NEWS_S = 10.0
 _CODE = "import sys; sys.path[:] = {path!r}; from pytest_llmperf.load.worker import main; main()"
+_CODE_ELSEWHERE = (
+    "import sys; sys.path.insert(0, {path!r}); from pytest_llmperf.load.worker import main; main()"
+)
+
+
+class _WorkerDied(InvalidRun):
+    """A worker ended before its work."""
 
 
 def perform(job: Job, processes: int, watch: Watch) -> Outcome:
@@ -31,18 +43,58 @@ def perform(job: Job, processes: int, watch: Watch) -> Outcome:
     processes = min(processes, job.width)
     if processes == 1:
         return PreparedJob(job).run(watch)
+    return _divided(job, [_local_process] * processes, watch)[0]
+
+
+def perform_at(vantage: Vantage, job: Job, processes: int, watch: Watch) -> Outcome:
+    """The same by processes elsewhere, which have a clock of their own; the times are those of this one.
+
+    Against each other the times are as exact as there; against this machine's, they are off by up to half of
+    the time that a question and its answer take.
+    """
+    path = str(Path(pytest_llmperf.__file__).parent.parent)
+    start = functools.partial(vantage.run, _CODE_ELSEWHERE.format(path=path))
+    try:
+        outcome, ahead_ns = _divided(job, [start] * min(processes, job.width), watch)
+    except _WorkerDied:
+        # A worker ends with its container; then whoever watches has more to say about it, if not at once.
+        until = time.monotonic() + _NEWS_S
+        while time.monotonic() < until:
+            watch(0, 0)
+            time.sleep(_LISTEN_S)
+        raise
+    return outcome.moved(-ahead_ns)
+
+
+def _local_process() -> Process:
+    code = _CODE.format(path=[os.path.abspath(entry) for entry in sys.path])
+    # In a group of its own, so that a Ctrl-C reaches this process alone, which then ends the workers.
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+    )
+
+
+def _divided(job: Job, starts: Sequence[Callable[[], Process]], watch: Watch) -> tuple[Outcome, int]:
+    """The outcome on the workers' clock, and by how many ns that one is ahead of this process's."""
     workers: list[_Worker] = []
     try:
-        for _ in range(processes):
-            workers.append(_Worker())
+        for start in starts:
+            workers.append(_Worker(start()))
         for index, worker in enumerate(workers):
-            worker.tell(job.share(index, processes))
+            worker.tell(job.share(index, len(workers)))
         _listen(workers, watch, lambda worker: worker.is_ready)
-        start_ns = time.monotonic_ns() + _LEAD_NS
+        asked_ns = time.monotonic_ns()
+        workers[0].tell(ASK_CLOCK)
+        _listen(workers[:1], watch, lambda worker: worker.clock_ns is not None)
+        answered_ns = time.monotonic_ns()
+        clock_ns = workers[0].clock_ns or 0
+        # To tell a worker takes no longer than to ask one.
+        start_ns = clock_ns + (1 + len(workers)) * (answered_ns - asked_ns) + _LEAD_NS
         for worker in workers:
             worker.tell(start_ns)
         _listen(workers, watch, lambda worker: worker.outcome is not None)
-        return Outcome.merged([worker.outcome for worker in workers if worker.outcome])
+        outcome = Outcome.merged([worker.outcome for worker in workers if worker.outcome])
+        return outcome, clock_ns - (asked_ns + answered_ns) // 2
     finally:
         for worker in workers:
             worker.close()
@@ -51,23 +103,20 @@ def perform(job: Job, processes: int, watch: Watch) -> Outcome:
 class _Worker:
     """The parent's side of one worker process."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: Process) -> None:
         self.is_ready = False
+        self.clock_ns: int | None = None
         self.progress = (0, 0)
         self.outcome: Outcome | None = None
         self._received = bytearray()
-        code = _CODE.format(path=[os.path.abspath(entry) for entry in sys.path])
-        # In a group of its own, so that a Ctrl-C reaches this process alone, which then ends the workers.
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._commands: IO[bytes] = self._process.stdin
-        self.answers: IO[bytes] = self._process.stdout
+        self._process = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._commands: IO[bytes] = process.stdin
+        self.answers: IO[bytes] = process.stdout
 
-    def tell(self, content: Job | int) -> None:
-        """Its job, then the moment to start."""
+    def tell(self, content: Job | int | str) -> None:
+        """Its job, then the moment to start; in between what it is asked."""
         try:
             write_frame(self._commands, content)
         except BrokenPipeError:
@@ -100,6 +149,8 @@ class _Worker:
         kind, *content = frame
         if kind == "ready":
             self.is_ready = True
+        elif kind == "clock":
+            self.clock_ns = content[0]
         elif kind == "progress":
             self.progress = (content[0], content[1])
         elif kind == "done":
@@ -107,9 +158,9 @@ class _Worker:
         elif kind == "failed":
             raise content[0]
 
-    def _death(self) -> InvalidRun:
+    def _death(self) -> _WorkerDied:
         code = self._process.wait()
-        return InvalidRun(f"a worker process of the load generator ended with exit code {code}")
+        return _WorkerDied(f"a worker process of the load generator ended with exit code {code}")
 
 
 def _listen(workers: Sequence[_Worker], watch: Watch, has_come_far: Callable[[_Worker], bool]) -> None:

@@ -3,12 +3,13 @@
 Runs as a program of its own, from the standard library alone. The test run holds its standard input open;
 when that closes, because the run said so or because it is gone (a crash, ``kill -9``), the guardian stops
 the engine: SIGTERM to the engine's own process, a bounded wait, SIGKILL to all that is left of its process
-group and to whatever left the group (on Linux such orphans are handed to the guardian). Descriptors that it
+group and to whatever left the group (on Linux such orphans are handed to the guardian). Then it removes the
+engine's directory for temporary files. Meanwhile it keeps the log from filling the disk. Descriptors that it
 inherited stay open until then, so that what they lock is not free while an engine still uses it.
 
-Standard input: one line, a JSON object with ``argv``, ``env``, ``log``, ``grace_s``; then nothing until
-end of file. Standard output: JSON lines, ``{"pid": …}`` or ``{"error": …}``, and ``{"exit": code}`` when
-the engine ended by itself.
+Standard input: one line, a JSON object with ``argv``, ``env``, ``log``, ``grace_s``, ``scratch``,
+``log_limit``; then nothing until end of file. Standard output: JSON lines, ``{"pid": …}`` or
+``{"error": …}``, and ``{"exit": code}`` when the engine ended by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,15 +43,32 @@ def _say(**message: Any) -> None:
         os.write(1, json.dumps(message).encode() + b"\n")
 
 
-def _wait_for_end(engine: subprocess.Popen[bytes], parent: int) -> bool:
+def _wait_for_end(engine: subprocess.Popen[bytes], parent: int, log: int, log_limit: int) -> bool:
     """Wait until the engine ends (True), or the test run closes our input or disappears (False)."""
+    watched: list[Any] = [sys.stdin]
+    with contextlib.suppress(OSError, AttributeError):  # Linux; elsewhere its end is noticed a little later
+        watched.append(os.pidfd_open(engine.pid))
     while os.getppid() == parent:
         if engine.poll() is not None:
             return True
-        readable, _, _ = select.select([sys.stdin], [], [], _POLL_S)
-        if readable and not os.read(sys.stdin.fileno(), 4096):
+        with contextlib.suppress(OSError):  # a log that is no file, a full disk: none of it ends the engine
+            _trim(log, log_limit)
+        readable, _, _ = select.select(watched, [], [], _POLL_S)
+        if sys.stdin in readable and not os.read(sys.stdin.fileno(), 4096):
             return False
     return False
+
+
+def _trim(log: int, limit: int) -> None:
+    """Cut the middle out of a log that has grown beyond ``limit`` bytes; what is written to it meanwhile may
+    be lost as well. The engine appends, so its next line follows the end that is left."""
+    size = os.fstat(log).st_size
+    if size <= limit:
+        return
+    head, tail = limit // 16, limit // 4
+    end = os.pread(log, tail, size - tail)
+    os.ftruncate(log, head)
+    os.write(log, b"\n[... %d bytes of this log were left out here ...]\n" % (size - head - tail) + end)
 
 
 def _stop(engine: subprocess.Popen[bytes], grace_s: float) -> None:
@@ -99,21 +118,28 @@ def main() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     spec = json.loads(sys.stdin.readline())
     try:
-        with open(spec["log"], "ab") as log:
-            engine = subprocess.Popen(
-                spec["argv"],
-                env=spec["env"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_before_exec,
-            )
+        _run(spec, parent)
+    finally:
+        shutil.rmtree(spec["scratch"], ignore_errors=True)
+
+
+def _run(spec: dict[str, Any], parent: int) -> None:
+    try:
+        log = os.open(spec["log"], os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        engine = subprocess.Popen(
+            spec["argv"],
+            env=spec["env"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_before_exec,
+        )
     except OSError as error:
         _say(error=f"{type(error).__name__}: {error}")
         return
     _say(pid=engine.pid)
-    if not _wait_for_end(engine, parent):
+    if not _wait_for_end(engine, parent, log, spec["log_limit"]):
         _stop(engine, spec["grace_s"])
     _sweep(engine.pid)
     _say(exit=engine.returncode)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.declare.subject import REDACTED, Subject, is_secret
+from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.engines.log_line import what_it_says
 from pytest_llmperf.engines.protocol import Command, Engine, Runtime
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.allotment import Allotment, Allotter, Listener
@@ -19,7 +19,9 @@ from pytest_llmperf.places.gpus import Nvidia
 from pytest_llmperf.places.leases import Lease, Leases
 from pytest_llmperf.places.machine import ThisMachine, facts, uname
 from pytest_llmperf.places.ports import free_port, holder_of, lease_port
+from pytest_llmperf.places.postmortem import Postmortem, command_line, examine, hider
 from pytest_llmperf.places.process import EngineProcess, describe_exit
+from pytest_llmperf.places.protocol import Vantage
 from pytest_llmperf.places.watch import GpuWatch
 
 
@@ -52,6 +54,9 @@ class LocalProcess:
         self._next = self._allot(engine, subject)
         return runtime
 
+    def model(self, engine: Engine, model: str | None) -> str:
+        return engine.model(model)
+
     def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> LocalServer:
         allotment, watch = self._next or self._allot(engine, subject)
         port, lease = (
@@ -65,7 +70,9 @@ class LocalProcess:
                 command.argv, inherited | dict(command.env), log, engine.stop_grace_s, allotment.held
             )
         except EngineError as error:
-            raise EngineError(f"{subject} cannot be started: {error}\n{_command_line(command)}") from None
+            raise EngineError(
+                f"{subject} cannot be started: {error}\ncommand: {command_line(command)}"
+            ) from None
         return LocalServer(port, process, command, allotment, watch, lease, self._note)
 
     def close(self) -> None:
@@ -84,6 +91,8 @@ class LocalProcess:
 class LocalServer:
     """See :class:`~pytest_llmperf.places.protocol.Server`."""
 
+    api_key: str | None = None
+
     def __init__(
         self,
         port: int,
@@ -99,8 +108,12 @@ class LocalServer:
         self.process = process
         self._port, self._command, self._lease = port, command, lease
         self._allotment, self._watch, self._note = allotment, watch, note
+        self._public = hider(command)
         self._left = ""
         self._is_stopped = False
+
+    def vantage(self) -> Vantage | None:
+        return None
 
     def is_alive(self) -> bool:
         return self.process.is_alive()
@@ -134,22 +147,15 @@ class LocalServer:
             "notes": [note for note in (self._allotment.note, self._left) if note],
         }
 
-    def account(self) -> str:
-        alive = self.process.is_alive()
-        state = "still runs" if alive else describe_exit(self.process.exit_code)
-        tail = [self._without_secrets(line) for line in self.process.log_tail()]
-        return "\n".join(
-            (
-                _command_line(self._command),
-                f"process: {self.process.pid} {state}",
-                *([f"port: {self._port} is held by {holder}"] if (holder := self._thief()) else ()),
-                f"log: {self.process.log}",
-                *(f"  | {line}" for line in tail or ["(empty)"]),
-            )
-        )
+    def account(self) -> Postmortem:
+        ended = describe_exit(self.process.exit_code)
+        state = f"process: {self.process.pid} {'still runs' if self.process.is_alive() else ended}"
+        if holder := self._thief():
+            state += f"\nport: {self._port} is held by {holder}"
+        return examine(self._command, state, self.process.exit_code_by_itself(), self.process.log)
 
     def last_line(self) -> str:
-        return "".join(map(self._without_secrets, self.process.log_tail(1)))
+        return what_it_says(self._public("".join(self.process.log_tail(1))))
 
     def port_was_taken(self) -> bool:
         text = "\n".join(self.process.log_tail(40)).lower()
@@ -162,24 +168,7 @@ class LocalServer:
 
     def _redact_log(self) -> None:
         """Engines print their arguments; what is kept is not to hold secrets."""
-        if self._secrets():
-            with contextlib.suppress(OSError):
-                text = self.process.log.read_text(errors="replace")
-                self.process.log.write_text(self._without_secrets(text))
-
-    def _secrets(self) -> list[str]:
-        secrets = [value for name, value in self._command.env.items() if is_secret(name)]
-        shown = zip(self._command.argv, self._command.shown, strict=True)
-        secrets += [real.partition("=")[2] or real for real, public in shown if real != public]
-        # What is shorter is no secret, and would be found in every other word.
-        return [secret for secret in secrets if len(secret) >= 6]
-
-    def _without_secrets(self, text: str) -> str:
-        for secret in self._secrets():
-            text = text.replace(secret, REDACTED)
-        return text
-
-
-def _command_line(command: Command) -> str:
-    env = [f"{name}={REDACTED if is_secret(name) else value}" for name, value in command.env.items()]
-    return f"command: {shlex.join([*env, *command.shown])}"
+        with contextlib.suppress(OSError):
+            text = self.process.log.read_text(errors="replace")
+            if (public := self._public(text)) != text:
+                self.process.log.write_text(public)

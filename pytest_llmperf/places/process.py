@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places import guardian
+
+LOG_LIMIT = 64 * 1024 * 1024
+"""Bytes to which a log may grow until its middle is cut out."""
+_MARK = "PYTEST_LLMPERF_LAUNCH"
 
 
 class EngineProcess:
@@ -35,8 +44,13 @@ class EngineProcess:
         self.log = log
         self.exit_code: int | None = None
         self.pid: int | None = None
-        self._is_stopped = False
+        self._is_stopped = self._was_stopped_alive = False
         self._grace_s = grace_s
+        self._mark = f"{_MARK}={uuid.uuid4().hex}"
+        try:
+            self._scratch = Path(tempfile.mkdtemp(prefix="llmperf-"))
+        except OSError as error:
+            raise EngineError(f"there is no directory for its temporary files: {error}") from None
         # The guardian's own session keeps the terminal's Ctrl-C from it; the run decides what that means.
         try:
             self._guardian = subprocess.Popen(
@@ -48,9 +62,17 @@ class EngineProcess:
                 pass_fds=held,
             )
         except OSError as error:
+            shutil.rmtree(self._scratch, ignore_errors=True)
             raise EngineError(f"its guardian process cannot be started: {error}") from None
         try:
-            spec = {"argv": list(argv), "env": dict(env), "log": str(log), "grace_s": grace_s}
+            spec = {
+                "argv": list(argv),
+                "env": self._environment(env),
+                "log": str(log),
+                "grace_s": grace_s,
+                "scratch": str(self._scratch),
+                "log_limit": LOG_LIMIT,
+            }
             self._pipe().write(json.dumps(spec).encode() + b"\n")
             first = self._read(timeout_s=30.0)
             if first is None or "pid" not in first:
@@ -59,6 +81,18 @@ class EngineProcess:
         except BaseException:
             self.stop()
             raise
+
+    def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        """``env`` with a directory for temporary files that ends with the engine, and a mark to find its
+        processes by. What torch compiles stays where it would be by hand: it is meant to be found again."""
+        name, _, value = self._mark.partition("=")
+        ours = {name: value}
+        if env.get("TMPDIR") == os.environ.get("TMPDIR"):  # else somebody chose one for this engine
+            ours["TMPDIR"] = str(self._scratch)
+            with contextlib.suppress(KeyError, OSError):  # a user without a name has no such cache by hand
+                cache = f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"
+                ours["TORCHINDUCTOR_CACHE_DIR"] = env.get("TORCHINDUCTOR_CACHE_DIR") or cache
+        return dict(env) | ours
 
     def _pipe(self) -> Any:
         assert self._guardian.stdin is not None
@@ -84,7 +118,10 @@ class EngineProcess:
         if self._is_stopped:
             return
         assert self._guardian.stdout is not None
+        self._was_stopped_alive = self._was_stopped_alive or self.is_alive()
         self._pipe().close()
+        with contextlib.suppress(ProcessLookupError):
+            self._guardian.send_signal(signal.SIGCONT)  # somebody may have stopped it
         try:
             self._guardian.wait(timeout=self._grace_s + 10.0)
         except subprocess.TimeoutExpired:
@@ -95,8 +132,14 @@ class EngineProcess:
             # The guardian was killed. The kernel ended the engine with it, but not the engine's children.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+            _kill_marked(self._mark)
+        shutil.rmtree(self._scratch, ignore_errors=True)  # gone by now, unless the guardian was killed
         self._guardian.stdout.close()
         self._is_stopped = True
+
+    def exit_code_by_itself(self) -> int | None:
+        """The exit code of an engine that was not ended from here; None for one that was, or still runs."""
+        return None if self.is_alive() or self._was_stopped_alive else self.exit_code
 
     def _note_exit(self) -> None:
         if self.exit_code is None and (message := self._read(timeout_s=0.0)) is not None:
@@ -113,6 +156,20 @@ class EngineProcess:
         return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
 
 
+def _kill_marked(mark: str) -> None:
+    """Kill all processes with this in their environment, until there is none; Linux only."""
+    for _ in range(50):
+        found = False
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found = True
+                    os.kill(int(entry.name), signal.SIGKILL)
+        if not found:
+            return
+        time.sleep(0.02)
+
+
 def describe_exit(code: int | None) -> str:
     """An exit code in words."""
     if code is None:
@@ -122,6 +179,9 @@ def describe_exit(code: int | None) -> str:
             return f"was killed by {signal.Signals(-code).name}"
         except ValueError:
             return f"was killed by signal {-code}"
+    if code > 128:
+        with contextlib.suppress(ValueError):
+            return f"exited with code {code}, which is how a shell says {signal.Signals(code - 128).name}"
     return f"exited with code {code}"
 
 

@@ -2,29 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
+from pytest_llmperf.places.postmortem import Postmortem
+
+
+class Process(Protocol):
+    """A process with byte streams, as far as :class:`subprocess.Popen` and a process elsewhere are alike.
+
+    ``stdout`` has a file descriptor that can be waited for.
+    """
+
+    @property
+    def stdin(self) -> IO[bytes] | None: ...
+    @property
+    def stdout(self) -> IO[bytes] | None: ...
+    def kill(self) -> None: ...
+    def wait(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Vantage:
+    """Where the load of a server is driven, if not by this process on this machine.
+
+    ``url`` is the server's from there, ``cores`` are what there is to drive it with; ``run`` starts a Python
+    program, given as text, that can import this package.
+    """
+
+    url: str
+    cores: int
+    run: Callable[[str], Process]
 
 
 class Server(Protocol):
-    """A server that was started, or found, at :attr:`url`."""
+    """A server that was started, or found, at :attr:`url`.
+
+    ``api_key`` is the bearer token that the place gave it; None if the subject alone decides.
+    """
 
     url: str
+    api_key: str | None
+
+    def vantage(self) -> Vantage | None:
+        """From where its load is to be driven; None for this machine.
+
+        Raises :class:`~pytest_llmperf.errors.EngineError` if that is impossible there.
+        """
+        ...
 
     def is_alive(self) -> bool:
         """Whether its process still runs, as far as this place can know."""
         ...
 
-    def account(self) -> str:
-        """What a person needs to understand a failure: command line, exit code, last log lines."""
+    def account(self) -> Postmortem:
+        """What a person needs to understand a failure: its cause, the command, exit code, last log lines."""
         ...
 
     def last_line(self) -> str:
-        """What it last logged, without secrets; empty if nothing or unknown."""
+        """What it last logged, without time stamps and secrets; empty if nothing or unknown."""
         ...
 
     def port_was_taken(self) -> bool:
@@ -65,6 +105,13 @@ class Place(Protocol):
         That includes the right to use the place, which may have to be waited for and is kept from one server
         to the next, until :meth:`close`. Raises :class:`~pytest_llmperf.errors.EngineError` if that is
         impossible.
+        """
+        ...
+
+    def model(self, engine: Engine, model: str | None) -> str:
+        """What to pass to the engine for ``--llmperf-model``.
+
+        Raises :class:`~pytest_llmperf.errors.EngineError` if it cannot be had.
         """
         ...
 

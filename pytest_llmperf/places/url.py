@@ -13,10 +13,14 @@ from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
 from pytest_llmperf.places.gpus import Nvidia
 from pytest_llmperf.places.machine import ProgramError, ThisMachine, facts
+from pytest_llmperf.places.postmortem import Postmortem
+from pytest_llmperf.places.protocol import Vantage
 
 
 class ExistingServer:
     """Both a :class:`~pytest_llmperf.places.protocol.Place` and its one server."""
+
+    api_key: str | None = None
 
     def __init__(self) -> None:
         self.name = "url"
@@ -25,6 +29,9 @@ class ExistingServer:
     def prepare(self, engine: Engine, subject: Subject) -> Runtime:
         """Nothing is needed."""
         return Runtime(sys.executable)
+
+    def model(self, engine: Engine, model: str | None) -> str:
+        return engine.model(model)
 
     def start(
         self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path
@@ -36,12 +43,15 @@ class ExistingServer:
         self.name = "a server that runs on this machine" if self._is_here else f"url {parts.netloc}"
         return self
 
+    def vantage(self) -> Vantage | None:
+        return None
+
     def is_alive(self) -> bool:
         """As far as can be known from here: whether it answers shows in the requests."""
         return True
 
-    def account(self) -> str:
-        return f"server: {self.url}, which was not started from here"
+    def account(self) -> Postmortem:
+        return Postmortem(None, (f"server: {self.url}, which was not started from here",))
 
     def last_line(self) -> str:
         return ""

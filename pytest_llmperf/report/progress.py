@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_LINE = 60
+_LINE = 100
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Progress:
         self._write(f"{self._text}: {ended} of {sent} requests answered{left}{self._session_left()}", True)
 
     def waiting(self, elapsed_s: float, line: str = "") -> None:
-        """Within a start: it has taken so long until now, and this is what it logged last."""
+        """Within a start: it has taken so long until now; ``line``: how far it came, what it logged last."""
         said = f" · {_shortened(line)}" if line else ""
         self._write(f"{self._text}: {elapsed_s:.0f} s{self._session_left()}{said}", True)
 

@@ -34,7 +34,10 @@ def test_an_engine_with_a_bad_flag_is_an_error_with_its_last_words(project: Proj
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(
         [
-            "llamacpp --paralell 3 --api-key '[[]redacted]': the engine ended before it was ready",
+            "llamacpp --paralell 3 --api-key '[[]redacted]': it does not know the flag --paralell "
+            "(the engine ended before it was ready)",
+            "it said: llamacpp: error: unrecognized arguments: --paralell 3 *",
+            "advice: *--help*",
             "command: *--paralell 3 --api-key '[[]redacted]'",
             "process: * exited with code 2",
             "log: *.llmperf/logs/*-llamacpp-launch1.log",
@@ -78,7 +81,7 @@ def test_an_engine_that_dies_mid_run_is_an_error_and_the_next_test_gets_a_new_on
     result.stdout.fnmatch_lines(
         [
             "*ERROR at call of test_chat*",
-            f"{DIES_LATER} died while it was measured",
+            f"{DIES_LATER}: it was ended by SIGALRM (the engine died while it was measured)",
             "command: *",
             "process: * was killed by SIGALRM",
             "  | *",
@@ -97,7 +100,11 @@ def test_an_engine_that_is_never_ready_is_given_up(project: Project) -> None:
     )
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["*: not ready after 1 s (--llmperf-startup-timeout)", "process: * still runs"]
+        [
+            "*: not ready after 1 s (--llmperf-startup-timeout): its port is not open yet; "
+            "it has logged nothing",
+            "process: * still runs",
+        ]
     )
 
 
@@ -116,7 +123,7 @@ def test_a_program_that_does_not_exist(project: Project) -> None:
     result = project.run("--llmperf", "--llmperf-engine", "wrapped pass")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["wrapped pass cannot be started: FileNotFoundError: *", "command: /no/such/program *"]
+        ["wrapped pass cannot be started: FileNotFoundError: *", "command: * /no/such/program *"]
     )
 
 

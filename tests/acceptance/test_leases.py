@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -31,6 +34,28 @@ def two(project: Project, monkeypatch: pytest.MonkeyPatch) -> smi.Gpus:
     return smi.install(project.path.parent / f"{project.path.name}-bin", monkeypatch, 2)
 
 
+@contextmanager
+def measuring(project: Project, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A test run that measures for as long as this lasts; the tests are the ordinary ones again then."""
+    project.write(test_it=CHAT.replace("duration=1", "duration=60"))
+    process = project.start("--llmperf", *options)
+    try:
+        until(process, "measuring")
+        project.write(test_it=CHAT)
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def was_measured(result: pytest.RunResult, tests: int = 1) -> bool:
+    """Whether all tests were measured; on a busy machine what was measured may be called invalid."""
+    outcomes = result.parseoutcomes()
+    errors = outcomes.get("errors", outcomes.get("error", 0))
+    invalid = result.stdout.str().count("\nthe measurement is invalid:")
+    return invalid == errors and outcomes.get("passed", 0) + errors == tests
+
+
 def test_a_second_run_waits_until_the_first_has_ended(project: Project) -> None:
     project.write(test_it=CHAT)
     first = project.start("--llmperf")
@@ -41,10 +66,10 @@ def test_a_second_run_waits_until_the_first_has_ended(project: Project) -> None:
         f"waiting for the machine's CPU: it is leased by pytest (pid {first.pid}, llamacpp, for " in waiting
     )
     output, _ = first.communicate(timeout=60)
-    assert first.returncode == 0, output
-    assert "starting llamacpp" in until(second, "starting llamacpp")[-1]
+    assert "record: " in output
+    until(second, "starting llamacpp")
     output, _ = second.communicate(timeout=60)
-    assert second.returncode == 0, output
+    assert "record: " in output
 
 
 def test_a_run_that_is_killed_keeps_nobody_waiting(project: Project) -> None:
@@ -54,14 +79,12 @@ def test_a_run_that_is_killed_keeps_nobody_waiting(project: Project) -> None:
     first.send_signal(signal.SIGKILL)
     first.communicate()
     project.write(test_it=CHAT)
-    project.run("--llmperf").assert_outcomes(passed=1)
+    assert was_measured(project.run("--llmperf"))
 
 
 def test_the_wait_has_an_end_that_says_who_was_waited_for(project: Project) -> None:
-    project.write(test_it=CHAT.replace("duration=1", "duration=60"))
-    first = project.start("--llmperf")
-    until(first, "measuring")
-    result = project.run("--llmperf", "--llmperf-lease-timeout", "1")
+    with measuring(project) as first:
+        result = project.run("--llmperf", "--llmperf-lease-timeout", "1")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [
@@ -69,17 +92,13 @@ def test_the_wait_has_an_end_that_says_who_was_waited_for(project: Project) -> N
             f"(pid {first.pid}, *"
         ]
     )
-    first.send_signal(signal.SIGINT)
-    first.communicate(timeout=60)
 
 
 def test_workers_of_xdist_take_one_lease(project: Project) -> None:
     pytest.importorskip("xdist")
     project.write(test_a=CHAT, test_b=CHAT, test_c=CHAT)
     result = project.run("--llmperf", "-n", "2")
-    outcomes = result.parseoutcomes()
-    assert outcomes.get("passed", 0) + outcomes.get("errors", 0) + outcomes.get("error", 0) == 3
-    assert "lease" not in result.stdout.str()
+    assert was_measured(result, 3)
     assert project.starts() == 1
 
 
@@ -101,18 +120,13 @@ def test_a_run_inside_a_run_does_not_wait_for_ever(project: Project) -> None:
 
 
 def test_runs_on_different_gpus_do_not_wait(two: smi.Gpus, project: Project) -> None:
-    options = ("--llmperf", "--llmperf-engine", "ongpus")
-    project.write(test_it=CHAT.replace("duration=1", "duration=60"))
-    first = project.start(*options)
-    until(first, "measuring")
-    project.write(test_it=CHAT)
-    project.run(*options).assert_outcomes(passed=1)
-    refused = project.run(*options, "--llmperf-gpus", "0", "--llmperf-lease-timeout", "1")
+    options = ("--llmperf-engine", "ongpus")
+    with measuring(project, *options) as first:
+        assert was_measured(project.run("--llmperf", *options))
+        refused = project.run("--llmperf", *options, "--llmperf-gpus", "0", "--llmperf-lease-timeout", "1")
     refused.stdout.fnmatch_lines(
         [f"waited 1 s * for a GPU: 0 is leased by pytest (pid {first.pid}, ongpus, *"]
     )
-    first.send_signal(signal.SIGINT)
-    first.communicate(timeout=60)
     assert [launch["hardware"]["gpus"][0]["index"] for launch in project.records()[-1]["launches"]] == [1]
 
 
@@ -132,7 +146,7 @@ def heat():
 """
     )
     result = project.run("--llmperf", "--llmperf-engine", "ongpus", "--llmperf-gpus", "1")
-    result.assert_outcomes(passed=1)
+    assert was_measured(result)
     limited = "GPU 1 is limited to 350 W, where 700 W are its default"
     shared = "GPU 1 is shared: 2000 MiB were in use before ongpus started"
     hot = "GPU 1 was throttled: hardware thermal slowdown for 1.2 s"

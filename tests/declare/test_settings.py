@@ -27,7 +27,7 @@ def test_without_a_word_the_documented_defaults_hold() -> None:
     assert settings.below.sweep == Sweep(arrivals="poisson")
     assert settings.below.slo == Slo()
     assert (settings.above.engine, settings.above.sweep, settings.above.slo) == (None, Sweep(), Slo())
-    assert (settings.model, settings.json_path) == (None, None)
+    assert (settings.model, settings.place, settings.json_path) == (None, None, None)
     assert (settings.percentile, settings.launches, settings.tolerance) == ("p95", 1, 0.05)
     assert settings.gate == (
         MetricKey("ttft", "p50"),
@@ -195,10 +195,10 @@ BAD = [
     ("request-timeout", "-1", "'-1': a number greater than 0"),
     ("gpus", " , ", "names no GPU"),
     ("gpus", "0, first", "'first': all, or indices and UUIDs of GPUs as in 0,1 or GPU-8932f937"),
-    ("gpus", "all, 1", "'all': all, or indices"),
-    ("gpus", "-1", "'-1': all, or indices"),
+    ("gpus", "all, 1", "'all': all, or indices and UUIDs of GPUs as in 0,1 or GPU-8932f937"),
+    ("gpus", "-1", "'-1': all, or indices and UUIDs of GPUs as in 0,1 or GPU-8932f937"),
     ("lease-timeout", "0", "'0': a number greater than 0"),
-    ("lease-dir", "leases", "'leases': an absolute path"),
+    ("lease-dir", "leases", "'leases': an absolute path, since it is the same for every project"),
 ]
 
 

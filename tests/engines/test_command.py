@@ -121,7 +121,7 @@ def test_a_real_server_is_started_asked_and_stopped(tmp_path: Path) -> None:
         assert started.engine.counters(started.control)["prompt_tokens"] > 0
     finally:
         started.stop()
-    assert "exited with code 0" in started.server.account()
+    assert "exited with code 0" in started.server.account().tell("it", "ended")
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_settings_and_flags_reach_it(tmp_path: Path) -> None:
 def test_it_stops_when_asked_politely(tmp_path: Path) -> None:
     started = launch(tmp_path, "llamacpp")
     started.stop()
-    assert "exited with code 0" in started.server.account()
+    assert "exited with code 0" in started.server.account().tell("it", "ended")
 
 
 @pytest.mark.parametrize(("flags", "gpus"), [("", 0), ("-ngl 0", 0), ("-ngl 99", 1), ("--n-gpu-layers=1", 1)])

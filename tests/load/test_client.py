@@ -17,10 +17,10 @@ from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import Description
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.engines.words import WORDS
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineDied, EngineError, NotReadyYet
 from pytest_llmperf.load.client import Client
 from pytest_llmperf.load.target import Target
-from tests.servers import MODEL, Served, TruthServer, dead_url, scripted_server
+from tests.servers import MODEL, Served, TruthServer, Wire, dead_url, json_answer, scripted_server
 
 IDS = range(1000, 1256)
 COMPLETION = Workload(input_tokens=32, output_tokens=6)
@@ -465,3 +465,31 @@ def test_the_engines_own_counters_tell_of_cached_prompts(
     assert run.counters == {"prompt_tokens": prompt_tokens, "cached_prompt_tokens": cached_prompt_tokens}
     assert run.health.cached_prompt_share == pytest.approx(share)
     assert any("prefix cache" in problem for problem in run.health.problems) == (share > 0.05)
+
+
+def test_a_server_that_is_not_ready_yet_is_told_from_one_that_will_never_do() -> None:
+    def busy(wire: Wire) -> None:
+        wire.send(json_answer("503 Service Unavailable", {"error": "loading"}, "Connection: close"))
+
+    with scripted_server(busy) as url, client_of(url) as client, pytest.raises(NotReadyYet) as caught:
+        client.first_answer()
+    assert str(caught.value).startswith(FIRST + "HTTP 503: ")
+    with scripted_server("not_found") as url, client_of(url) as client, pytest.raises(EngineError) as other:
+        client.first_answer()
+    assert not isinstance(other.value, NotReadyYet)
+
+
+def test_an_engine_that_died_is_not_asked_in_another_way() -> None:
+    asked = []
+
+    def dead(sent: int, ended: int) -> None:
+        asked.append(sent)
+        raise EngineDied("gone")
+
+    with (
+        scripted_server("hang_before_head") as url,
+        client_of(url, watch=dead) as client,
+        pytest.raises(EngineDied, match=r"^gone$"),
+    ):
+        client.first_answer()
+    assert len(asked) == 1

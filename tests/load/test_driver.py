@@ -282,6 +282,16 @@ def test_a_closed_loop_against_a_server_that_only_fails_gives_up(script: str) ->
     assert 40 <= len(drive.exchanges) <= 42
 
 
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_closed_loop_against_a_server_that_hangs_gives_up_after_two_time_outs_each(
+    concurrency: int,
+) -> None:
+    with scripted_server("hang_before_head") as url:
+        drive = closed_loop(url, concurrency, count=500, timeout_s=0.2)
+    assert 2 * concurrency <= len(drive.exchanges) <= 3 * concurrency
+    assert all(exchange.failure and "timeout" in exchange.failure for exchange in drive.exchanges)
+
+
 def test_a_server_once_given_up_is_not_tried_again_for_one_late_answer() -> None:
     turns, late, given_up = itertools.count(), threading.Event(), threading.Timer(0.5, lambda: late.set())
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.load.account import Account
-from pytest_llmperf.load.connection import KERNEL_STAMPS
 from pytest_llmperf.load.decode import Trace
 from pytest_llmperf.load.health import CACHE_BLOCK_TOKENS, Health, examine
 from pytest_llmperf.load.request import Request
@@ -83,7 +82,8 @@ def test_a_run_on_time_has_no_problems() -> None:
     assert health.cpu_share == pytest.approx(0.05)
     assert health.cpu_wait_share == health.steal_share == 0
     assert health.processes == 1
-    assert health.clock == ("kernel" if KERNEL_STAMPS else "process")
+    assert health.clock == "process"
+    assert judged([trace(0)], account(read_lags_ms=[0.1])).clock == "kernel"
     assert health.cached_prompt_share == 0
     assert health.wrong_prompt_lengths == 0
 

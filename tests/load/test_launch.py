@@ -200,7 +200,8 @@ def test_a_server_that_has_gone_away_stopped_answering_and_the_connection_says_h
             launch.check_answering()
     lines = str(caught.value).splitlines()
     assert lines[0] == (
-        f"{server.url} stopped answering while it was measured (ConnectError: [Errno 111] Connection refused)"
+        f"{server.url}: it stopped answering while it was measured "
+        "(ConnectError: [Errno 111] Connection refused)"
     )
     assert lines[1] == f"server: {server.url}, which was not started from here"
 

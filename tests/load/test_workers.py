@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from pytest_llmperf.errors import EngineError, InvalidRun
 from pytest_llmperf.load.job import Job
 from pytest_llmperf.load.target import Target
-from pytest_llmperf.load.workers import perform
+from pytest_llmperf.load.workers import perform, perform_at
+from pytest_llmperf.places.protocol import Vantage
 from tests.load.sources import Numbered
 from tests.servers import TruthServer
 
@@ -55,6 +57,72 @@ def test_a_closed_loop_is_divided_into_its_streams() -> None:
         assert server.peak() <= 5
     assert sorted(trace.request.id for trace in outcome.traces) == sorted(f"r-{n}" for n in range(12))
     assert outcome.account.processes == 2
+
+
+# -- elsewhere -------------------------------------------------------------------------------------------
+
+# A machine that was started at another time, or one clock of it.
+AHEAD_S = 1_000_000
+SHIFTED = f"""
+import time
+_monotonic_ns, _monotonic = time.monotonic_ns, time.monotonic
+time.monotonic_ns = lambda: _monotonic_ns() + {AHEAD_S} * 10**9
+time.monotonic = lambda: _monotonic() + {AHEAD_S}
+"""
+
+
+def elsewhere(before: str = SHIFTED) -> Vantage:
+    def run(program: str) -> subprocess.Popen[bytes]:
+        code = f"{before}\n{program}"
+        return subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path.cwd()
+        )
+
+    return Vantage("http://127.0.0.1", 4, run)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_load_that_is_driven_elsewhere_comes_back_on_the_clock_of_this_process(processes: int) -> None:
+    offsets = [number * 0.01 for number in range(20)]
+    before, began_ns = children(), time.monotonic_ns()
+    with TruthServer() as server:
+        outcome = perform_at(elsewhere(), job(server.url, offsets_s=offsets), processes, silent)
+        ended_ns = time.monotonic_ns()
+        served = server.log()
+    assert children() == before
+    assert outcome.account.processes == processes
+    assert began_ns < outcome.account.started_ns < outcome.account.ended_ns < ended_ns
+    slack_ns = 500_000_000  # half of a question's way there and back, on a busy machine
+    for trace in outcome.traces:
+        assert trace.error is None
+        assert trace.due_ns <= trace.handed_ns <= trace.sent_ns < trace.token_ns[0] <= trace.ended_ns
+        assert abs(trace.token_ns[0] - served[trace.request.id].token_ns[0]) < slack_ns
+
+
+def test_a_worker_elsewhere_that_died_is_explained_by_whoever_watches() -> None:
+    class Gone(Exception):
+        pass
+
+    seen: list[tuple[int, int]] = []
+
+    def watch(sent: int, ended: int) -> None:
+        seen.append((sent, ended))
+        if len(seen) > 3:
+            raise Gone
+
+    with TruthServer() as server, pytest.raises(Gone):
+        perform_at(elsewhere("raise SystemExit(3)"), job(server.url, offsets_s=[0.0]), 1, watch)
+
+
+def test_what_a_worker_elsewhere_raises_on_purpose_is_told_at_once() -> None:
+    with TruthServer() as server:
+        target = Target.of(server.url)
+        short = job(server.url, source=Numbered(target, refused_from=0), offsets_s=[0.0])
+        with pytest.raises(EngineError, match="prompt 0 cannot be had"):
+            perform_at(elsewhere(), short, 1, silent)
+
+
+# -- here again ------------------------------------------------------------------------------------------
 
 
 def test_no_more_processes_than_streams_or_arrivals() -> None:
@@ -115,7 +183,8 @@ def test_workers_end_when_their_parent_is_killed() -> None:
     script = """
 import sys
 from pathlib import Path
-from pytest_llmperf.load.workers import perform
+from pytest_llmperf.load.workers import perform, perform_at
+from pytest_llmperf.places.protocol import Vantage
 from tests.load.test_workers import job
 import os
 

@@ -46,10 +46,10 @@ def test_the_account_has_command_exit_code_and_log_without_secrets(tmp_path: Pat
     engine = Script(code, {"MY_TOKEN": "hunter2", "PLAIN": "yes"})
     server = start(tmp_path, engine, "llamacpp --api-key swordfish")
     ended(server)
-    account = server.account()
+    account = server.account().tell("it", "ended")
     assert "hunter2" not in account
     assert "swordfish" not in account
-    assert "command: 'MY_TOKEN=[redacted]' PLAIN=yes" in account
+    assert "command: MY_TOKEN='[redacted]' PLAIN=yes" in account
     assert "exited with code 4" in account
     assert "  | key [redacted] [redacted]" in account
     server.stop()
@@ -112,10 +112,10 @@ def test_a_port_that_somebody_took_is_named_with_them(tmp_path: Path) -> None:
     port = int(server.url.rpartition(":")[2])
     ended(server)
     assert not server.port_was_taken()
-    assert "port:" not in server.account()
+    assert "port:" not in server.account().tell("it", "ended")
     with socket.create_server(("127.0.0.1", port)):
         assert server.port_was_taken()
-        assert f"port: {port} is held by pid {os.getpid()} (" in server.account()
+        assert f"port: {port} is held by pid {os.getpid()} (" in server.account().tell("it", "ended")
     server.stop()
 
 
@@ -153,7 +153,9 @@ def test_an_engine_gets_its_gpus_and_the_command_shows_them(two: smi.Gpus, tmp_p
     place = LocalProcess(leases=Leases(tmp_path / "leases"), gpus=["1"])
     server = launch(place, tmp_path)
     assert server.process.log_tail() == ["['1', 'PCI_BUS_ID']"]
-    assert "command: CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=1 " in server.account()
+    assert "command: CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=1 " in server.account().tell(
+        "it", "ended"
+    )
     server.stop()
     place.close()
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import EngineError
+from pytest_llmperf.places import guardian
 from pytest_llmperf.places.process import EngineProcess, describe_exit
 from tests.leftovers import MARK, gone, marked, open_files
 
@@ -212,8 +214,114 @@ def test_the_log_tail_skips_blank_lines_and_survives_odd_bytes(tmp_path: Path) -
         (0, "exited with code 0"),
         (3, "exited with code 3"),
         (-9, "was killed by SIGKILL"),
+        (137, "exited with code 137, which is how a shell says SIGKILL"),
+        (255, "exited with code 255"),
         (-200, "was killed by signal 200"),
     ],
 )
 def test_exit_codes_in_words(code: int | None, words: str) -> None:
     assert describe_exit(code) == words
+
+
+# --- what it may use up -------------------------------------------------------------------------------
+
+
+def test_temporary_files_go_with_the_engine_and_compiled_kernels_stay(start: Start) -> None:
+    process = start(
+        "import pathlib, tempfile\n"
+        "print(tempfile.mkdtemp(), os.environ['TORCHINDUCTOR_CACHE_DIR'], flush=True)\n"
+        f"{READY}time.sleep(60)"
+    )
+    made, cache = process.log_tail(2)[0].split()
+    assert Path(made).is_dir()
+    assert Path(cache).parent == Path(tempfile.gettempdir())
+    process.stop()
+    assert not Path(made).parent.exists()
+    assert Path(made).parent.parent == Path(tempfile.gettempdir())
+
+
+def test_where_kernels_are_kept_is_not_ours_to_change(tmp_path: Path) -> None:
+    show = "import os; print(os.environ['TORCHINDUCTOR_CACHE_DIR'], flush=True)"
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": "/mine"}
+    process = EngineProcess([sys.executable, "-c", show], environment, tmp_path / "log", 1.0)
+    while process.is_alive():
+        time.sleep(0.01)
+    assert process.log_tail() == ["/mine"]
+    process.stop()
+
+
+def test_nothing_stays_of_an_engine_that_could_not_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scratch := tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with pytest.raises(EngineError):
+        EngineProcess(["/no/such/program"], os.environ, tmp_path / "log", 1.0)
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_log_keeps_its_ends_and_what_comes_after(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"first\n" + b"x" * 1600 + b"\nlast\n")
+    log = os.open(path, os.O_RDWR | os.O_APPEND)
+    guardian._trim(log, 10_000)
+    assert path.stat().st_size == 6 + 1600 + 6
+    guardian._trim(log, 1600)
+    os.write(log, b"after\n")
+    os.close(log)
+    head, note, tail = path.read_bytes().partition(b"\n[... 1112 bytes of this log were left out here ...]\n")
+    assert note
+    assert head == b"first\n" + b"x" * 94
+    assert tail == b"x" * 394 + b"\nlast\nafter\n"
+
+
+def test_a_guardian_that_is_stopped_goes_on_to_stop_the_engine(start: Start, mark: str) -> None:
+    process = start(f"{READY}time.sleep(60)")
+    os.kill(process._guardian.pid, signal.SIGSTOP)
+    process.stop()
+    assert process.exit_code == -signal.SIGTERM
+    assert gone(mark)
+
+
+@pytest.mark.parametrize(("end", "code"), [("time.sleep(60)", None), ("os._exit(3)", 3)])
+def test_only_an_end_of_its_own_has_an_exit_code_that_tells_something(
+    start: Start, end: str, code: int | None
+) -> None:
+    process = start(f"{READY}{end}")
+    while code is not None and process.is_alive():
+        time.sleep(0.01)
+    assert process.exit_code_by_itself() == code
+    process.stop()
+    assert process.exit_code_by_itself() == code
+
+
+def test_an_orphan_in_another_session_does_not_outlive_a_killed_guardian(start: Start, mark: str) -> None:
+    process = start(
+        "if not os.fork():\n    os.setsid()\n    if os.fork():\n        os._exit(0)\n    time.sleep(60)\n"
+        f"{READY}time.sleep(60)"
+    )
+    while len(marked(mark)) < 2:
+        time.sleep(0.01)
+    os.kill(process._guardian.pid, signal.SIGKILL)
+    process.stop()
+    assert gone(mark, within_s=5)
+
+
+def test_a_directory_for_temporary_files_that_was_chosen_for_the_engine_is_its_own(tmp_path: Path) -> None:
+    (chosen := tmp_path / "chosen").mkdir()
+    show = "import os, tempfile; print(tempfile.mkdtemp(), flush=True)"
+    environment = {**os.environ, "TMPDIR": str(chosen)}
+    process = EngineProcess([sys.executable, "-c", show], environment, tmp_path / "log", 1.0)
+    while process.is_alive():
+        time.sleep(0.01)
+    process.stop()
+    (made,) = chosen.iterdir()
+    assert process.log_tail() == [str(made)]
+
+
+def test_no_room_for_temporary_files_is_an_engine_that_cannot_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(EngineError, match="there is no directory for its temporary files"):
+        EngineProcess([sys.executable, "-V"], os.environ, tmp_path / "log", 1.0)
