@@ -1,7 +1,9 @@
-"""Small wheels and source trees, made on the spot: what installers install, without a package index."""
+"""Small wheels and source trees, made on the spot, and uv: what installers install, and one of them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,23 @@ class FakeEngine(LlamaCpp):
 
     name = "fake"
     distribution: str | None = "fake-engine"
+
+
+def install_uv(directory: Path) -> Path:
+    """uv, from the package index, in a directory of its own; the one to put on the PATH."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(directory),
+        "uv",
+    ]
+    subprocess.run(command, check=True, timeout=240)
+    return directory / "bin"
 
 
 def make_wheel(

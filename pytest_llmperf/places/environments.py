@@ -205,7 +205,7 @@ class Environments:
                 if (found := slot.find()) is not None:  # somebody else built it meanwhile
                     directory.rmdir()
                     return found
-                stamp = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}-installing-{wanted.label}"
+                stamp = f"{time.strftime('%Y%m%dT%H%M%S')}-{directory.name}-installing-{wanted.label}"
                 installer = Installer(directory, wanted.distribution, self._logs() / f"{stamp}.log")
                 installer.run(wanted.installs(lock), waiting)
                 packages = ask(str(directory / "bin" / "python"), wanted.distribution)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +12,13 @@ import pytest
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.protocol import Runtime
 from pytest_llmperf.places.environments import Environments
-from tests.wheels import FakeEngine, make_wheel
+from tests.wheels import FakeEngine, install_uv, make_wheel
 
 
 @pytest.fixture(scope="session")
 def uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with uv in it, for the PATH."""
-    home = tmp_path_factory.mktemp("uv")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(home), "uv"]
-    subprocess.run(command, check=True, timeout=240)
-    return home / "bin"
+    return install_uv(tmp_path_factory.mktemp("uv"))
 
 
 @dataclass
