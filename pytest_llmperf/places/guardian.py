@@ -4,8 +4,9 @@ Runs as a program of its own, from the standard library alone. The test run hold
 when that closes, because the run said so or because it is gone (a crash, ``kill -9``), the guardian stops
 the engine: SIGTERM to the engine's own process, a bounded wait, SIGKILL to all that is left of its process
 group and to whatever left the group (on Linux such orphans are handed to the guardian). Then it removes the
-engine's directory for temporary files. Meanwhile it keeps the log from filling the disk. Descriptors that it
-inherited stay open until then, so that what they lock is not free while an engine still uses it.
+engine's directory for temporary files, and its shared memory that nobody uses any more. Meanwhile it keeps
+the log from filling the disk. Descriptors that it inherited stay open until then, so that what they lock is
+not free while an engine still uses it.
 
 Standard input: one line, a JSON object with ``argv``, ``env``, ``log``, ``grace_s``, ``scratch``,
 ``log_limit``; then nothing until end of file. Standard output: JSON lines, ``{"pid": …}`` or
@@ -24,11 +25,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _POLL_S = 0.1
+_PROC = Path("/proc")
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -69,6 +72,41 @@ def _trim(log: int, limit: int) -> None:
     end = os.pread(log, tail, size - tail)
     os.ftruncate(log, head)
     os.write(log, b"\n[... %d bytes of this log were left out here ...]\n" % (size - head - tail) + end)
+
+
+def _family(engine: int) -> list[int]:
+    """The engine's process and those that came from it, as far as that can be seen."""
+    parents: dict[int, tuple[int, int]] = {}
+    for entry in _PROC.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended meanwhile
+            fields = entry.read_text().rpartition(")")[2].split()
+            parents[int(entry.parent.name)] = int(fields[1]), int(fields[3])
+    family = {engine}
+    while more := {pid for pid, of in parents.items() if family.intersection(of)} - family:
+        family |= more
+    return sorted(family)
+
+
+def _shared_memory(processes: Iterable[int]) -> set[str]:
+    """The files of shared memory that these processes have mapped."""
+    files = set()
+    for pid in processes:
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            for line in (_PROC / str(pid) / "maps").read_text(errors="replace").splitlines():
+                path = line.partition("/dev/shm/")[2]
+                if path and not path.endswith(" (deleted)"):
+                    files.add(f"/dev/shm/{path}")
+    return files
+
+
+def _forget(shared: set[str]) -> None:
+    """Remove what of its shared memory an engine left, unless somebody else uses it as well."""
+    if not shared:
+        return
+    living = _shared_memory(int(entry.name) for entry in _PROC.glob("[0-9]*"))
+    for file in shared - living:
+        with contextlib.suppress(OSError):  # the engine removed it itself
+            os.unlink(file)
 
 
 def _stop(engine: subprocess.Popen[bytes], grace_s: float) -> None:
@@ -139,9 +177,12 @@ def _run(spec: dict[str, Any], parent: int) -> None:
         _say(error=f"{type(error).__name__}: {error}")
         return
     _say(pid=engine.pid)
+    shared: set[str] = set()
     if not _wait_for_end(engine, parent, log, spec["log_limit"]):
+        shared = _shared_memory(_family(engine.pid))
         _stop(engine, spec["grace_s"])
     _sweep(engine.pid)
+    _forget(shared)
     _say(exit=engine.returncode)
 
 

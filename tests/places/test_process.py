@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -326,3 +327,44 @@ def test_no_room_for_temporary_files_is_an_engine_that_cannot_be_started(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(EngineError, match="there is no directory for its temporary files"):
         EngineProcess([sys.executable, "-V"], os.environ, tmp_path / "log", 1.0)
+
+
+SHARED = """
+import mmap
+def share(path):
+    with open(path, "w+b") as file:
+        file.truncate(4096)
+        return mmap.mmap(file.fileno(), 4096)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
+@pytest.mark.parametrize("whose", ["its own", "its child's", "its orphan's"])
+def test_shared_memory_that_it_left_is_removed(whose: str, start: Start, mark: str) -> None:
+    file = Path(f"/dev/shm/llmperf-test-{mark}")
+    wait = {
+        "its own": f"kept = share({str(file)!r})\n{READY}time.sleep(60)",
+        "its child's": f"if os.fork():\n {READY} time.sleep(60)\nkept = share({str(file)!r})\ntime.sleep(60)",
+        "its orphan's": (
+            f"if os.fork() == 0:\n os.setsid()\n kept = share({str(file)!r})\n time.sleep(60)\n"
+            f"{READY}time.sleep(60)"
+        ),
+    }[whose]
+    process = start(f"{SHARED}\n{wait}")
+    while not file.exists() or file.stat().st_size == 0:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    process.stop()
+    assert not file.exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs /dev/shm")
+def test_shared_memory_that_somebody_else_uses_stays(start: Start, mark: str) -> None:
+    path = Path(f"/dev/shm/llmperf-test-{mark}")
+    path.write_bytes(bytes(4096))
+    try:
+        with path.open("r+b") as file, mmap.mmap(file.fileno(), 4096):
+            start(f"{SHARED}\nkept = share({str(path)!r})\n{READY}time.sleep(60)").stop()
+            assert path.exists()
+    finally:
+        path.unlink(missing_ok=True)
