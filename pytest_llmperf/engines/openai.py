@@ -54,10 +54,7 @@ def get_json(client: httpx.Client, path: str) -> Any:
         )
     if answer.status_code != 200:
         raise EngineError(f"GET {path}: HTTP {answer.status_code}: {excerpt(answer.text)}")
-    try:
-        return answer.json()
-    except (ValueError, RecursionError):
-        raise EngineError(f"GET {path}: expected JSON, got {excerpt(answer.text)}") from None
+    return _decoded(path, answer)
 
 
 def get_answer(client: httpx.Client, path: str, timeout_s: float = 30.0) -> httpx.Response | None:
@@ -70,6 +67,27 @@ def get_answer(client: httpx.Client, path: str, timeout_s: float = 30.0) -> http
     except httpx.HTTPError as error:
         raise EngineError(f"GET {path}: {type(error).__name__}: {error}") from None
     return answer if answer.status_code == 200 else None
+
+
+def get_object(client: httpx.Client, path: str, timeout_s: float = 30.0) -> Mapping[str, Any] | None:
+    """``GET path``, a JSON object that may be missing: None unless it answers 200.
+
+    Raises :class:`EngineError` if it does not answer at all, or with anything else, which is quoted.
+    """
+    answer = get_answer(client, path, timeout_s)
+    if answer is None:
+        return None
+    found = _decoded(path, answer)
+    if not isinstance(found, dict):
+        raise EngineError(f"GET {path}: expected a JSON object, got {excerpt(answer.text)}")
+    return found
+
+
+def _decoded(path: str, answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except (ValueError, RecursionError):
+        raise EngineError(f"GET {path}: expected JSON, got {excerpt(answer.text)}") from None
 
 
 def version_of(client: httpx.Client) -> str | None:

@@ -20,12 +20,12 @@ from pytest_llmperf.engines.openai import (
     aliased_counters,
     ask,
     commit_in,
-    get_answer,
-    get_json,
+    get_object,
     served_models,
 )
 from pytest_llmperf.engines.protocol import Command, Description, Runtime
 from pytest_llmperf.engines.resolved import flat
+from pytest_llmperf.errors import EngineError
 
 # Acceptance of drafts is told as a mean length only, which is no total.
 COUNTERS = {
@@ -89,11 +89,13 @@ class Sglang:
         return answer.status_code == 200
 
     def describe(self, client: httpx.Client, model: str) -> Description:
-        answer = get_answer(client, "/server_info")
-        info = answer.json() if answer is not None else get_json(client, "/get_server_info")
-        version = info.get("version")
+        name = str(served_models(client)[0]["id"])
+        info = get_object(client, "/server_info")
+        if info is None and (info := get_object(client, "/get_server_info")) is None:
+            raise EngineError("neither /server_info nor /get_server_info is there, as SGLang has them")
+        version = str(info["version"]) if info.get("version") else None
         return Description(
-            model=str(served_models(client)[0]["id"]),
+            model=name,
             version=version,
             commit=commit_in(version),
             settings=flat(info, without=_NO_SETTINGS),

@@ -22,6 +22,7 @@ from pytest_llmperf.engines.openai import (
     answers_200,
     commit_in,
     get_answer,
+    get_object,
     served_models,
     version_of,
 )
@@ -97,8 +98,7 @@ class TensorRtLlm:
 
 def _settings(client: httpx.Client) -> dict[str, str]:
     """What ``/server_info`` has, which is little, and the configurations among the counters."""
-    info = get_answer(client, "/server_info")
-    settings = flat(info.json()) if info is not None else {}
+    settings = flat(get_object(client, "/server_info") or {})
     if (page := get_answer(client, _PAGE)) is not None:
         for part in _CONFIGURATIONS:
             labels = info_labels(page.text, f"trtllm_{part}_config_info")

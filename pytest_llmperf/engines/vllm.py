@@ -23,6 +23,7 @@ from pytest_llmperf.engines.openai import (
     ask,
     commit_in,
     get_answer,
+    get_object,
     served_models,
     version_of,
 )
@@ -123,12 +124,12 @@ class Vllm:
 def _settings(client: httpx.Client) -> dict[str, str]:
     """The whole configuration, and the variables that were exported; without development mode the cache's."""
     # It describes the machine, too, which takes seconds.
-    answer = get_answer(client, "/server_info?config_format=json", timeout_s=120.0)
-    info = answer.json() if answer is not None else {}
-    config = info.get("vllm_config")
+    info = get_object(client, "/server_info?config_format=json", timeout_s=120.0) or {}
+    config, exported = info.get("vllm_config"), info.get("vllm_env")
     if not isinstance(config, dict):
         return _cache_settings(client)
-    variables = {name: value for name, value in info.get("vllm_env", {}).items() if name in os.environ}
+    known = exported if isinstance(exported, dict) else {}
+    variables = {name: value for name, value in known.items() if name in os.environ}
     return flat(config, without=_NO_SETTINGS) | flat(variables, without=_DEV_MODE)
 
 

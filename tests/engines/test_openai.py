@@ -5,8 +5,19 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from pytest_llmperf.engines.openai import aliased_counters, excerpt, get_json, prometheus, served_models
+from pytest_llmperf.engines.openai import (
+    aliased_counters,
+    excerpt,
+    get_json,
+    get_object,
+    prometheus,
+    served_models,
+)
+from pytest_llmperf.engines.protocol import Engine
+from pytest_llmperf.engines.sglang import Sglang
+from pytest_llmperf.engines.tensorrt_llm import TensorRtLlm
 from pytest_llmperf.engines.url import OpenAiServer
+from pytest_llmperf.engines.vllm import Vllm
 from pytest_llmperf.errors import EngineError
 
 Answers = dict[str, httpx.Response]
@@ -38,6 +49,23 @@ def test_an_answer_that_is_not_json_is_quoted(answer: httpx.Response, message: s
     with pytest.raises(EngineError, match="GET /x: ") as caught:
         get_json(client({"/x": answer}), "/x")
     assert message in str(caught.value)
+
+
+def test_a_page_that_may_be_missing_is_an_object_or_nothing() -> None:
+    answers = {"/x": httpx.Response(200, json={"a": 1}), "/gone": httpx.Response(410)}
+    assert get_object(client(answers), "/x") == {"a": 1}
+    assert get_object(client(answers), "/gone") is None
+
+
+@pytest.mark.parametrize("engine", [Vllm(), Sglang(), TensorRtLlm()], ids=lambda engine: engine.name)
+@pytest.mark.parametrize(
+    ("page", "message"), [("<html>a portal</html>", "expected JSON"), ("[1, 2]", "expected a JSON object")]
+)
+def test_a_page_of_settings_that_is_something_else_is_quoted(page: str, message: str, engine: Engine) -> None:
+    answers = models({"id": "tiny"}) | {"/server_info": httpx.Response(200, text=page)}
+    with pytest.raises(EngineError, match=f"GET /server_info.*{message}, got") as caught:
+        engine.describe(client(answers), "tiny")
+    assert page in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [{}, [], {"data": []}, {"data": None}, {"data": [{"id": 3}, "x"]}])

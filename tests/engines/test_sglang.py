@@ -113,11 +113,14 @@ def test_the_name_of_a_page_that_is_deprecated_is_not_asked_for_in_vain() -> Non
     seen: list[str] = []
     with answering({"GET /v1/models": MODELS, "GET /server_info": INFO}, seen) as client:
         Sglang().describe(client, "tiny")
-    assert seen == ["GET /server_info", "GET /v1/models"]
+    assert sorted(seen) == ["GET /server_info", "GET /v1/models"]
 
 
 def test_what_is_not_sglang_is_an_error() -> None:
-    with answering({"GET /v1/models": MODELS}) as client, pytest.raises(EngineError, match="HTTP 404"):
+    with (
+        answering({"GET /v1/models": MODELS}) as client,
+        pytest.raises(EngineError, match="neither /server_info"),
+    ):
         Sglang().describe(client, "tiny")
 
 
