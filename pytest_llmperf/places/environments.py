@@ -11,11 +11,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 import sysconfig
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,7 @@ from pytest_llmperf.engines.protocol import Engine, Runtime
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places import source
 from pytest_llmperf.places.installer import Installer, foreign_environment
-from pytest_llmperf.places.isolated import Isolated, Slot, ask
+from pytest_llmperf.places.isolated import Isolated, Slot, ask, use
 from pytest_llmperf.places.lockfile import LockFile
 from pytest_llmperf.places.packages import Packages, canonical, digest, packages_of
 from pytest_llmperf.places.source import Source
@@ -87,7 +89,10 @@ class _Wanted:
 
 
 class Environments:
-    """Finds the environment that has what a subject names, and builds it where there is none."""
+    """Finds the environment that has what a subject names, and builds it where there is none.
+
+    As long as it lives, no other test run removes what it found.
+    """
 
     def __init__(
         self,
@@ -103,6 +108,8 @@ class Environments:
         self._locks, self._logs, self._note = locks, logs, note
         self._listener = listener or Silent()
         self._known: dict[tuple[str | None, str, object], Runtime] = {}
+        self._using = contextlib.ExitStack()
+        weakref.finalize(self, self._using.close)
 
     def runtime_of(self, engine: Engine, subject: Subject) -> Runtime:
         """The environment of ``subject``; the same one as long as this object lives, whatever changes.
@@ -168,7 +175,7 @@ class Environments:
         path = self._locks / f"{wanted.label}-{platform_tag()}.txt"
         lock = LockFile.read(path)
         slot = wanted.slot(lock)
-        built = slot.find() or self._build(slot, wanted, lock)
+        built = slot.find(self._using) or self._build(slot, wanted, lock)
         if wanted.source is None and not is_version(built.packages.version, wanted.target.partition("==")[2]):
             raise EngineError(
                 f"{wanted.name}: {path} has {wanted.distribution} {built.packages.version} in it; "
@@ -185,7 +192,7 @@ class Environments:
             return
         try:
             lock = LockFile.write(path, wanted.name, pins)
-            wanted.slot(lock).publish(built)
+            wanted.slot(lock).offer(built)
         except OSError as error:
             self._note(
                 f"{path} cannot be written ({error.strerror}): another build may choose other packages"
@@ -202,7 +209,7 @@ class Environments:
 
         try:
             with slot.building(waiting) as directory:
-                if (found := slot.find()) is not None:  # somebody else built it meanwhile
+                if (found := slot.find(self._using)) is not None:  # somebody else built it meanwhile
                     directory.rmdir()
                     return found
                 stamp = f"{time.strftime('%Y%m%dT%H%M%S')}-{directory.name}-installing-{wanted.label}"
@@ -216,6 +223,7 @@ class Environments:
                     )
                 built = Isolated(directory, packages)
                 slot.publish(built)
+                self._using.enter_context(use(directory))
         except (EngineError, OSError) as error:
             raise EngineError(f"{wanted.name} has no environment to run in: {error}") from None
         self._listener.phase(f"starting {wanted.subject}")

@@ -18,7 +18,10 @@ from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Runtime
 from pytest_llmperf.errors import EngineError
+from pytest_llmperf.places import isolated
 from pytest_llmperf.places.environments import Environments, engine_environment, is_version
+from pytest_llmperf.places.isolated import Isolated, Slot
+from pytest_llmperf.places.packages import Packages
 from tests.leftovers import MARK, gone
 from tests.places.conftest import Workshop
 from tests.wheels import FakeEngine, make_checkout, make_wheel
@@ -118,6 +121,38 @@ def test_one_that_was_tampered_with_is_built_anew(workshop: Workshop) -> None:
     assert again.python != runtime.python
     assert again.packages == runtime.packages
     assert workshop.builds == 2
+
+
+def test_one_that_a_run_uses_stays_although_another_run_builds_it_anew(workshop: Workshop) -> None:
+    session = workshop.environments()
+    used = session.runtime_of(FakeEngine(), parse_subject("fake==1.0"))
+    again = workshop.environments()
+    assert again.runtime_of(FakeEngine(), parse_subject("fake==1.0")) == used
+    del session
+    (info,) = Path(used.python).parent.parent.glob("lib/*/site-packages/fake_dependency-1.0.dist-info")
+    shutil.rmtree(info)
+    assert workshop.runtime("fake==1.0").python != used.python
+    assert version_in(used) == "1.0"
+    del again
+    assert sum(map(len, workshop.slots().values())) == 2
+    (workshop.cache / "llmperf" / "environments" / slot_of(used) / "ready.json").unlink()
+    only_lock(workshop).unlink()
+    workshop.runtime("fake==1.0")
+    assert not Path(used.python).exists()
+
+
+def slot_of(runtime: Runtime) -> str:
+    return Path(runtime.python).parent.parent.parent.name
+
+
+def test_one_that_two_locks_name_is_built_once(workshop: Workshop) -> None:
+    runtime = workshop.runtime("fake==1.0")
+    (locked,) = (name for name, inside in workshop.slots().items() if not inside)
+    slot = Slot(workshop.cache / "llmperf" / "environments" / locked, "fake-engine")
+    with slot.building(lambda line: None) as scratch:  # which clears what is not needed
+        scratch.rmdir()
+    assert workshop.runtime("fake==1.0") == runtime
+    assert workshop.builds == 1
 
 
 def test_a_cache_that_cannot_be_written_to_is_made_up_for_and_said(
@@ -434,6 +469,30 @@ def test_two_runs_build_once(workshop: Workshop, tmp_path: Path) -> None:
     one, other = (process.communicate(timeout=120)[0].strip() for process in running)
     assert one == other != ""
     assert workshop.builds == 1
+
+
+def test_a_build_of_another_run_that_does_not_end_is_named(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = workshop.runtime("fake==1.0")
+    slot = Slot(Path(runtime.python).parent.parent.parent, "fake-engine")
+    monkeypatch.setattr(isolated, "_PATIENCE_S", 0.5)
+    with slot.building(lambda line: None):
+        (slot.directory / "ready.json").unlink()
+        only_lock(workshop).unlink()
+        with pytest.raises(EngineError, match=rf"fake==1\.0 .*another test run \(process {os.getpid()} on"):
+            workshop.runtime("fake==1.0")
+    assert "another test run builds it" in workshop.heard.lines
+
+
+def test_where_somebody_builds_nothing_else_is_published(tmp_path: Path) -> None:
+    slot = Slot(tmp_path / "slot", "fake-engine")
+    built = Isolated(tmp_path, Packages("1.0", (), "everything", None))
+    with slot.building(lambda line: None):
+        slot.offer(built)
+        assert not (slot.directory / "ready.json").exists()
+    slot.offer(built)
+    assert (slot.directory / "ready.json").exists()
 
 
 def test_a_killed_build_leaves_no_process_and_is_made_up_for(
