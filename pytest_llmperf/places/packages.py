@@ -13,6 +13,8 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
@@ -52,7 +54,7 @@ def packages_of(distribution: str) -> Packages | None:
         version=own.version,
         needed=tuple(sorted(needed.values())),
         everything=digest(sorted(_everything())),
-        source=origin["url"].removeprefix("file://") if is_editable else None,
+        source=url2pathname(urlsplit(origin["url"]).path) if is_editable else None,
     )
 
 

@@ -41,13 +41,18 @@ def wheel(path: Path, distribution: str) -> Source:
 
 
 def checkout(path: Path) -> Source:
-    """A source tree: known by its commit and by what was changed since, without git by all its files."""
+    """A source tree: known by its commit and by what was changed since, without git by all its files.
+
+    Raises :class:`EngineError` if it is not there.
+    """
+    if not path.is_dir():
+        raise EngineError(f"the source checkout {path} does not exist")
     commit = _git(path, "rev-parse", "HEAD")
-    if commit is None:
+    changes = _git(path, "diff", "--binary", "HEAD", "--", ".")
+    listed = _git(path, "ls-files", "--others", "--exclude-standard", "-z")
+    if commit is None or changes is None or listed is None:
         return Source(path, f"files sha256:{_digest(path, _files(path))}", is_settled=False)
     short = commit.decode().strip()[:12]
-    changes = _git(path, "diff", "--binary", "HEAD", "--", ".") or b""
-    listed = _git(path, "ls-files", "--others", "--exclude-standard", "-z") or b""
     untracked = [name for name in os.fsdecode(listed).split("\0") if name and not _is_built(Path(name))]
     if not changes and not untracked:
         return Source(path, short)
@@ -55,7 +60,7 @@ def checkout(path: Path) -> Source:
 
 
 def _git(path: Path, *arguments: str) -> bytes | None:
-    """What git says there; None where there is no repository, or no git."""
+    """What git says there; None where there is no repository, no git, or one that fails."""
     try:
         answer = subprocess.run(["git", "-C", str(path), *arguments], capture_output=True, timeout=120)
     except (OSError, subprocess.TimeoutExpired):

@@ -101,6 +101,15 @@ def test_an_editable_install_names_its_source(site: Site) -> None:
     assert found.source == "/src/engine"
 
 
+def test_a_source_with_a_blank_in_its_path_is_found(site: Site, tmp_path: Path) -> None:
+    folder = tmp_path / "my engines" / "50%"
+    origin = {"url": folder.as_uri(), "dir_info": {"editable": True}}
+    (site.install("engine", "1.0") / "direct_url.json").write_text(json.dumps(origin))
+    found = packages_of("engine")
+    assert found is not None
+    assert found.source == str(folder)
+
+
 def test_as_a_program_it_says_the_same_of_its_own_interpreter() -> None:
     command = [sys.executable, packages.__file__]
     answer = subprocess.run([*command, "pytest"], capture_output=True, text=True, check=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -66,6 +68,27 @@ def test_without_git_it_is_all_its_files(tmp_path: Path) -> None:
     assert not one.is_settled
     (tmp_path / "engine.py").rename(tmp_path / "other.py")
     assert checkout(tmp_path).identity != one.identity
+
+
+@pytest.mark.parametrize("fails", ["diff", "ls-files"])
+def test_where_git_cannot_say_what_changed_it_is_all_its_files(
+    fails: str, tree: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path_factory.mktemp("bin")
+    script = f'#!/bin/sh\n[ "$3" = {fails} ] && exit 128\nexec {shutil.which("git")} "$@"\n'
+    (programs / "git").write_text(script)
+    (programs / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    found = checkout(tree)
+    assert found.identity.startswith("files sha256:")
+    assert not found.is_settled
+    (tree / "engine.py").write_text("two\n")
+    assert checkout(tree).identity != found.identity
+
+
+def test_a_checkout_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="gone does not exist"):
+        checkout(tmp_path / "gone")
 
 
 def test_a_wheel_is_its_content(tmp_path: Path) -> None:
