@@ -21,8 +21,10 @@ from pytest_llmperf.errors import DeclarationError
 _ENV = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _ENGINE = re.compile(r"([a-z][a-z0-9_.+-]*)(?:==([A-Za-z0-9.+!_-]+)|@(.+))?")
 _SECRET = re.compile(
-    r"(api|auth|access|secret|private)[-_]?key|token$|secret|passw|credential", re.IGNORECASE
+    r"(api|auth|access|secret|private)[-_]?key|(^|[_-])key$|token$|secret|passw|passphrase|credential|authoriz",
+    re.IGNORECASE,
 )
+_CREDENTIALS = re.compile(r"""(?<=://)[^/\s"']+(?=@)""")
 REDACTED = "[redacted]"
 
 
@@ -57,7 +59,7 @@ class Subject:
     @property
     def shown_env(self) -> dict[str, str]:
         """The environment variables, with secret values redacted."""
-        return {name: REDACTED if is_secret(name) else value for name, value in self.env}
+        return {n: REDACTED if is_secret(n) else without_credentials(value) for n, value in self.env}
 
 
 def is_secret(name: str) -> bool:
@@ -65,8 +67,19 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
+def credentials(text: str) -> list[str]:
+    """What stands before the @ of the URLs in ``text``."""
+    return _CREDENTIALS.findall(text)
+
+
+def without_credentials(text: str) -> str:
+    """``text`` without what stands before the @ of its URLs."""
+    return _CREDENTIALS.sub("…", text)
+
+
 def redact_args(args: tuple[str, ...]) -> tuple[str, ...]:
-    """``args`` with all values of secret-bearing flags redacted: ``--api-key X``, ``--api-key=X``.
+    """``args`` with all values of secret-bearing flags redacted: ``--api-key X``, ``--api-key=X``, and the
+    credentials of URLs.
 
     Such a flag may take several (vLLM's ``--api-key X Y``), and the first may begin with a dash.
     """
@@ -80,7 +93,7 @@ def redact_args(args: tuple[str, ...]) -> tuple[str, ...]:
         else:
             hides = flag.startswith("-") and is_secret(flag)
             hides_next = hides and not equals
-            shown.append(f"{flag}={REDACTED}" if hides and equals else arg)
+            shown.append(f"{flag}={REDACTED}" if hides and equals else without_credentials(arg))
     return tuple(shown)
 
 

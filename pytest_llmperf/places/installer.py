@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pytest_llmperf.declare.subject import without_credentials
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.process import EngineProcess, describe_exit
 
@@ -102,11 +103,6 @@ def _uv() -> list[str] | None:
     if found := shutil.which("uv"):
         return [found]
     return [sys.executable, "-m", "uv"] if importlib.util.find_spec("uv") else None
-
-
-def without_credentials(text: str) -> str:
-    """``text`` without what stands before the @ of a URL."""
-    return re.sub(r"(?<=://)[^/\s@]+@", "…@", text)
 
 
 _NO_VERSION = re.compile(r"satisfies the requirement (\S+)(?:.*?)\(from versions: (.*)\)")

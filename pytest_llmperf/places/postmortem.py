@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmperf.declare.subject import REDACTED, is_secret
+from pytest_llmperf.declare.subject import REDACTED, credentials, is_secret, without_credentials
 from pytest_llmperf.engines.protocol import Command
 from pytest_llmperf.engines.trouble import Trouble, find_trouble, last_words
 
@@ -87,12 +87,12 @@ def command_line(command: Command) -> str:
     """What to type to start the same by hand; secrets as the variables that hold them, if any does."""
     variables = {value: name for name, value in os.environ.items() if value}
     words = [
-        f"{name}={_by_name(value, variables) if is_secret(name) else shlex.quote(value)}"
+        f"{name}={_by_name(value, variables) if is_secret(name) else _public(value)}"
         for name, value in command.env.items()
     ]
     for real, shown in zip(command.argv, command.shown, strict=True):
-        if real == shown:
-            words.append(shlex.quote(real))
+        if shown == without_credentials(real):
+            words.append(shlex.quote(shown))
         elif real.startswith("-") and "=" in real:
             flag, _, value = real.partition("=")
             words.append(f"{shlex.quote(flag)}={_by_name(value, variables)}")
@@ -103,6 +103,10 @@ def command_line(command: Command) -> str:
 
 def _by_name(secret: str, variables: dict[str, str]) -> str:
     return f'"${variables[secret]}"' if secret in variables else shlex.quote(REDACTED)
+
+
+def _public(value: str) -> str:
+    return shlex.quote(without_credentials(value))
 
 
 def hider(command: Command) -> Callable[[str], str]:
@@ -121,8 +125,12 @@ def secrets_of(command: Command) -> list[str]:
     """What must not be shown of a command and of the environment that it may have inherited."""
     said = [value for name, value in command.env.items() if is_secret(name)]
     shown = zip(command.argv, command.shown, strict=True)
-    said += [real.partition("=")[2] or real for real, public in shown if real != public]
+    said += [real.partition("=")[2] or real for real, public in shown if public != without_credentials(real)]
+    for value in (*command.argv, *command.env.values()):
+        said += credentials(value)
     inherited = [value for name, value in os.environ.items() if is_secret(name) and not value.startswith("/")]
+    for value in os.environ.values():
+        inherited += credentials(value)
     # What is shorter is no secret, and would be found in every other word.
     secrets = {secret for secret in said if len(secret) >= 6} | {each for each in inherited if len(each) >= 8}
     return sorted(secrets, key=len, reverse=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import string
 
 import pytest
@@ -174,6 +175,12 @@ def test_no_error_shows_a_secret(text: str) -> None:
         ("--hf-token X --ssl-password=X", ("--hf-token", REDACTED, f"--ssl-password={REDACTED}")),
         ("--port 1 --api-key", ("--port", "1", "--api-key")),
         ("--max-num-batched-tokens 1 --tokenizer x", ("--max-num-batched-tokens", "1", "--tokenizer", "x")),
+        (
+            "--kv-transfer-config {} --num-keys 2 --key-bits 8",
+            ("--kv-transfer-config", "{}", "--num-keys", "2", "--key-bits", "8"),
+        ),
+        ("--ssl-key X --authorization=X", ("--ssl-key", REDACTED, f"--authorization={REDACTED}")),
+        ("--db postgres://u:X@h/d --from=s3://b/a@2", ("--db", "postgres://…@h/d", "--from=s3://b/a@2")),
         ("token x", ("token", "x")),
     ],
 )
@@ -198,7 +205,11 @@ def test_a_secret_stays_hidden_wherever_its_flag_stands(
 
 @pytest.mark.parametrize(
     "name",
-    ["FOO_TOKEN", "HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "GOOGLE_CREDENTIALS"],
+    [
+        *("FOO_TOKEN", "HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD"),
+        *("GOOGLE_CREDENTIALS", "AUTHORIZATION", "HTTP_AUTHORIZATION", "OPENAI_KEY", "NGC_KEY", "KEY"),
+        *("GPG_PASSPHRASE", "key", "admin-key"),
+    ],
 )
 def test_the_usual_names_of_secret_variables_are_known(name: str) -> None:
     assert is_secret(name)
@@ -206,9 +217,22 @@ def test_the_usual_names_of_secret_variables_are_known(name: str) -> None:
     assert str(subject) == f"'{name}={REDACTED}' PLAIN=seen vllm"
 
 
-@pytest.mark.parametrize("name", ["MAX_TOKENS", "TOKENIZER", "KEY", "CUDA_VISIBLE_DEVICES", "MONKEY_PATCH"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("MAX_TOKENS", "TOKENIZER", "CUDA_VISIBLE_DEVICES", "MONKEY_PATCH", "MONKEY", "VLLM_USE_V1"),
+        *("--num-keys", "--kv-transfer-config", "--tokenizer", "KEY_SIZE", "KEYS", "AUTHOR"),
+    ],
+)
 def test_the_usual_names_of_other_variables_are_not_taken_for_secrets(name: str) -> None:
     assert not is_secret(name)
+
+
+def test_a_url_is_shown_without_its_credentials() -> None:
+    subject = parse_subject("DB=postgres://me:hunter2@db:5432/x P=http://h:1 vllm --store redis://:hunter2@h")
+    assert shlex.split(str(subject)) == [
+        *("DB=postgres://…@db:5432/x", "P=http://h:1", "vllm", "--store", "redis://…@h")
+    ]
 
 
 @pytest.mark.parametrize(

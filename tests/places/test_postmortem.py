@@ -125,6 +125,18 @@ def test_secrets_are_hidden_whether_they_were_passed_or_inherited(monkeypatch: p
     assert hide(text) == "[redacted] [redacted] [redacted] abc short /home/me/passwords"
 
 
+def test_the_credentials_of_urls_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_INDEX_URL", "https://token-of-index@host/simple")
+    command = Command(("x", "--store=redis://:hunter22@h?a=1234567"), {"DB": "postgres://me:swordfish@db/x"})
+    text = "token-of-index me:swordfish :hunter22 1234567"
+    assert hider(command)(text) == "[redacted] [redacted] [redacted] 1234567"
+    assert shlex.split(command_line(command)) == [
+        "DB=postgres://…@db/x",
+        "x",
+        "--store=redis://…@h?a=1234567",
+    ]
+
+
 def test_no_secret_is_quoted_from_the_log(tmp_path: Path) -> None:
     (log := tmp_path / "log").write_text("x: error: unrecognized arguments: --foo --api-key sk-opensesame\n")
     told = examine(Command(("x", "--foo", "--api-key", "sk-opensesame")), "s", 2, log).tell("it", "ended")
