@@ -7,14 +7,17 @@ from collections.abc import Iterator, Mapping
 
 from pytest_llmperf.declare.subject import is_secret
 
-# Whole words in a name, and whole last parts of one.
+# Whole words in a name, what a launch writes to, and what the model is called, which is compared elsewhere. A
+# path that a person chooses (of a draft model, say) is a setting.
 _DIFFERS_ALWAYS = re.compile(
-    r"(^|[._])(ports?|hosts?|ip|addr|address|url|uri|endpoint|paths?|dirs?|root|seed|rank|pid|time|last|avg)"
+    r"(^|[._])(ports?|hosts?|ip|addr|address|url|uri|endpoint|dirs?|root|seed|rank|pid|time|last|avg)"
     r"([._]|$)"
-    r"|(^|\.)(instance_id|launch_command|internal_states|model|tokenizer|served_model_name|model_name)$"
+    r"|(^|[._])(ipc|socket|dump|cache|log|te?mp)_paths?$"
+    r"|(^|\.)(instance_id|launch_command|internal_states|served_model_name|model_name)$"
+    r"|^(model\.)?(model|tokenizer)(_path)?$"
 )
 # What is left of the GPU's memory after a profiling run: never twice the same to the last block.
-_ROUGH = re.compile(
+_MEASURED = re.compile(
     r"num_gpu_blocks|kv_cache_size_tokens|kv_cache_max_concurrency|kv_cache_memory_bytes"
     r"|max_total_num_tokens|max_req_input_len|(^|[._])memory_usage"
 )
@@ -26,7 +29,8 @@ def flat(tree: Mapping[str, object], *, without: str = "(?!)") -> dict[str, str]
     """``{"a_config": {"b": 1}}`` as ``{"a.b": "1"}``.
 
     Left out: what is None or empty, what always differs (ports, paths, seeds, …), names that begin with an
-    underscore, secrets, and names that match the pattern ``without``.
+    underscore, secrets, and names that match the pattern ``without``. What the engine measured when it
+    started is ``about N``.
     """
     return {
         name: _text(name, value)
@@ -66,6 +70,6 @@ def _text(name: str, value: object) -> str:
             text = f"{', '.join(shown[:4])}, … {shown[-1]} ({len(shown)})"
     else:
         text = str(value)
-    if _ROUGH.search(name) and re.fullmatch(r"\d+(\.\d+)?", text):
-        text = f"about {float(f'{float(text):.2g}'):.12g}"
+    if _MEASURED.search(name) and re.fullmatch(r"\d+(\.\d+)?", text):
+        text = f"about {text}"  # which is how a comparison knows it
     return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping
+
+_MEASURED = re.compile(r"about (\d+(?:\.\d+)?)")
+_CLOSE = 0.1  # two launches of the same build differ by less in what they measure
 
 Environment = Mapping[str, str]
 
@@ -21,10 +26,19 @@ def environment_key(environment: Environment) -> str:
 
 
 def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    """The fields in which two environments or subjects differ, as ``field: this → that``."""
+    """The fields in which two environments or subjects differ, as ``field: this → that``.
+
+    What an engine measured when it started (``about N``) differs only where it is far apart.
+    """
     fields = [*one, *(field for field in other if field not in one)]
     return [
         f"{field}: {one.get(field, '(none)')} → {other.get(field, '(none)')}"
         for field in fields
-        if one.get(field) != other.get(field)
+        if one.get(field) != other.get(field) and not _are_close(one.get(field), other.get(field))
     ]
+
+
+def _are_close(one: str | None, other: str | None) -> bool:
+    measured = [_MEASURED.fullmatch(text or "") for text in (one, other)]
+    numbers = [float(found[1]) for found in measured if found]
+    return len(numbers) == 2 and math.isclose(*numbers, rel_tol=_CLOSE)

@@ -31,7 +31,7 @@ def test_a_tree_becomes_flat_without_what_says_nothing() -> None:
             "master_addr",
         ),
         *("api_key", "admin_api_key", "hf_token", "ssl_keyfile_password", "launch_command", "node_rank"),
-        *("master_addr", "model.model", "model.tokenizer"),
+        *("model.model", "model.tokenizer", "tokenizer_path", "compilation.debug_dump_path"),
     ],
 )
 def test_what_always_differs_and_what_is_secret_is_left_out(name: str) -> None:
@@ -53,11 +53,15 @@ def test_long_values_are_shortened() -> None:
     assert len(flat({"text": "x" * 500})["text"]) == 100
 
 
+def test_what_memory_allowed_is_marked_as_measured() -> None:
+    assert flat({"cache_config": {"num_gpu_blocks": 27_443}}) == {"cache.num_gpu_blocks": "about 27443"}
+
+
 @pytest.mark.parametrize(
-    ("blocks", "about"), [(27_443, "27000"), (27_431, "27000"), (35_000, "35000"), (7, "7")]
+    "name", ["speculative_draft_model_path", "speculative.model", "lora_paths", "quantization_param_path"]
 )
-def test_what_memory_allowed_is_told_roughly(blocks: int, about: str) -> None:
-    assert flat({"cache_config": {"num_gpu_blocks": blocks}}) == {"cache.num_gpu_blocks": f"about {about}"}
+def test_a_path_or_a_model_that_a_person_chose_is_a_setting(name: str) -> None:
+    assert flat({name: "x"}) == {name: "x"}
 
 
 def test_labels_of_an_info_metric_are_settings() -> None:

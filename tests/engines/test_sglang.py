@@ -105,7 +105,7 @@ def test_it_describes_itself_in_old_and_new_versions(path: str, tmp_path: Path) 
         "chunked_prefill_size": "8192",
         "attention_backend": "triton",
         "mem_fraction_static": "0.88",
-        "max_total_num_tokens": "about 460000",
+        "max_total_num_tokens": "about 457213",
     }
 
 

@@ -153,7 +153,7 @@ def test_without_its_whole_configuration_there_is_that_of_its_cache(info: object
     assert described.settings == {
         "cache.block_size": "16",
         "cache.cpu_offload_gb": "0",
-        "cache.num_gpu_blocks": "about 27000",
+        "cache.num_gpu_blocks": "about 27443",
     }
 
 

@@ -47,5 +47,22 @@ def test_there_are_differences_exactly_between_what_differs(
     assert bool(differences(one, other)) == (one != other)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "differ"),
+    [
+        ("about 28499", "about 28501", False),
+        ("about 28000", "about 30000", False),
+        ("about 28000", "about 32000", True),
+        ("about 0", "about 1", True),
+        ("about 28000", "28001", True),
+        ("28000", "28001", True),
+        ("about 28000", "", True),
+    ],
+)
+def test_what_an_engine_measured_differs_only_if_it_is_far_apart(one: str, other: str, differ: bool) -> None:
+    assert bool(differences({"blocks": one}, {"blocks": other})) is differ
+    assert bool(differences({"blocks": other}, {"blocks": one})) is differ
+
+
 def test_an_environment_is_place_model_and_machine() -> None:
     assert environment("local", "tiny", {"cpu": "Z80"}) == {"place": "local", "model": "tiny", "cpu": "Z80"}
