@@ -49,7 +49,8 @@ class LockFile:
         lock = cls(path, tuple(sorted(pins)))
         head = [
             f"# What {of} runs with ({path.stem}). Commit this file: with it the environment is built from",
-            "# these packages and no others. Delete it to let the installer choose anew.",
+            "# these packages and no others. To let the installer choose anew, delete this file and",
+            f"# environments/{path.stem}-* in the cache (~/.cache/llmperf).",
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")

@@ -185,12 +185,14 @@ def test_next_week_the_same_version_means_the_same_packages(workshop: Workshop) 
     assert after.packages == before.packages
 
 
-def test_without_its_lock_the_installer_chooses_anew_and_the_record_tells_them_apart(
+def test_without_its_lock_and_its_environments_the_installer_chooses_anew_and_the_record_tells(
     workshop: Workshop,
 ) -> None:
     before = workshop.runtime("fake==1.0")
-    only_lock(workshop).unlink()
-    shutil.rmtree(workshop.cache)
+    lock = only_lock(workshop)
+    lock.unlink()
+    for slot in workshop.cache.glob(f"llmperf/environments/{lock.stem}-*"):
+        shutil.rmtree(slot)
     workshop.publish("fake-dependency", "2.0")
     after = workshop.runtime("fake==1.0")
     assert version_in(after, "fake_dependency") == "2.0"

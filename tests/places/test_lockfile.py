@@ -16,6 +16,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert LockFile.read(path) == written
     assert written.lines == ("a==1", "b==2")
     assert "Commit this file" in path.read_text()
+    assert "# environments/engine-1.0-cp311-linux_x86_64-* in the cache" in path.read_text()
     assert list(path.parent.iterdir()) == [path]
 
 
