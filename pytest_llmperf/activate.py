@@ -106,8 +106,18 @@ def _silent(text: str, transient: bool) -> None:
 
 
 def _engines(config: pytest.Config) -> dict[str, Engine]:
-    further = config.hook.pytest_llmperf_engines()
-    return {**BUILTIN, **{engine.name: engine for some in further for engine in some}}
+    """Those of the package and of the hook. Raises :class:`pytest.UsageError` for one that is incomplete."""
+    needed = (*Engine.__annotations__, *(name for name in vars(Engine) if not name.startswith("_")))
+    found = dict(BUILTIN)
+    for engine in (engine for some in config.hook.pytest_llmperf_engines() for engine in some):
+        called = getattr(engine, "name", type(engine).__name__)
+        if missing := [name for name in needed if not hasattr(engine, name)]:
+            raise pytest.UsageError(
+                f"pytest_llmperf_engines: the engine {called} has no {', '.join(missing)}; "
+                "pytest_llmperf.engines.protocol.Engine says what an engine needs"
+            )
+        found[called] = engine
+    return found
 
 
 def _place(

@@ -16,6 +16,7 @@ import httpx
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines import flags, models
+from pytest_llmperf.engines.hugging_face import HuggingFaceEngine
 from pytest_llmperf.engines.openai import (
     aliased_counters,
     ask,
@@ -39,18 +40,12 @@ COUNTERS = {
 _NO_SETTINGS = r"^(startup|kv_events|decode_log|log_|show_time|crash_dump|watchdog|version$|frontend$)"
 
 
-class Sglang:
+class Sglang(HuggingFaceEngine):
     """See :class:`~pytest_llmperf.engines.protocol.Engine`."""
 
     name = "sglang"
     distribution: str | None = "sglang"
     stop_grace_s = 15.0
-
-    def model(self, model: str | None) -> str:
-        return models.id_or_folder(self.name, model)
-
-    def model_identity(self, subject: Subject, model: str) -> str:
-        return models.identity(subject, model)
 
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         flags.refuse_owned(subject, "--host", "--port", "--model-path", "--model", "--served-model-name")
@@ -101,9 +96,6 @@ class Sglang:
             settings=flat(info, without=_NO_SETTINGS),
             token_ids=models.token_ids(model),
         )
-
-    def exact_length(self, output_tokens: int) -> Mapping[str, object]:
-        return {"max_tokens": output_tokens, "min_tokens": output_tokens, "ignore_eos": True}
 
     def counters(self, client: httpx.Client) -> Mapping[str, float]:
         return aliased_counters(client, COUNTERS)

@@ -17,6 +17,7 @@ import httpx
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines import flags, models
+from pytest_llmperf.engines.hugging_face import HuggingFaceEngine
 from pytest_llmperf.engines.openai import (
     aliased_counters,
     answers_200,
@@ -42,18 +43,12 @@ _PAGE = "/prometheus/metrics"
 _CONFIGURATIONS = ("model", "parallel", "speculative", "cache", "kv_cache")
 
 
-class TensorRtLlm:
+class TensorRtLlm(HuggingFaceEngine):
     """See :class:`~pytest_llmperf.engines.protocol.Engine`."""
 
     name = "tensorrt-llm"
     distribution: str | None = "tensorrt-llm"
     stop_grace_s = 30.0
-
-    def model(self, model: str | None) -> str:
-        return models.id_or_folder(self.name, model)
-
-    def model_identity(self, subject: Subject, model: str) -> str:
-        return models.identity(subject, model)
 
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         flags.refuse_owned(subject, "--host", "--port")
@@ -85,9 +80,6 @@ class TensorRtLlm:
             settings=_settings(client),
             token_ids=models.token_ids(model),
         )
-
-    def exact_length(self, output_tokens: int) -> Mapping[str, object]:
-        return {"max_tokens": output_tokens, "min_tokens": output_tokens, "ignore_eos": True}
 
     def counters(self, client: httpx.Client) -> Mapping[str, float]:
         return aliased_counters(client, COUNTERS, _PAGE)

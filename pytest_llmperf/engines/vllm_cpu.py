@@ -33,6 +33,9 @@ class VllmCpu(Vllm):
             command.argv, {**command.env, "PYTHONPATH": os.pathsep.join(filter(None, (named, path)))}
         )
 
+    def image(self, version: str) -> str | None:
+        return None
+
     def gpus(self, subject: Subject) -> int:
         return 0
 

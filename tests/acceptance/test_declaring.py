@@ -103,6 +103,27 @@ def test_a_bad_option_is_a_usage_error(project: Project, options: list[str], mes
     result.stderr.fnmatch_lines([f"ERROR: {message}"])
 
 
+def test_an_engine_that_lacks_something_is_a_usage_error(project: Project) -> None:
+    project.write(
+        conftest="""
+        class Half:
+            name = "half"
+            distribution = None
+            stop_grace_s = 1.0
+            model = model_identity = command = image = gpus = api_key = is_ready = describe = print
+
+        def pytest_llmperf_engines():
+            return [Half()]
+        """,
+        test_it=CHAT,
+    )
+    result = project.run("--llmperf")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: pytest_llmperf_engines: the engine half has no exact_length, counters, reset_cache; *"]
+    )
+
+
 def test_variables_and_configuration_are_named_when_they_are_wrong(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_llmperf.declare.subject import REDACTED, Subject, is_secret, parse_subject, redact_args
+from pytest_llmperf.declare.subject import (
+    REDACTED,
+    Subject,
+    is_secret,
+    parse_subject,
+    redact_args,
+    without_credentials,
+)
 from pytest_llmperf.errors import DeclarationError
 
 ENGINES = st.from_regex(r"[a-z][a-z0-9_.+-]{0,12}", fullmatch=True).filter(lambda name: name != "url")
@@ -226,6 +233,13 @@ def test_the_usual_names_of_secret_variables_are_known(name: str) -> None:
 )
 def test_the_usual_names_of_other_variables_are_not_taken_for_secrets(name: str) -> None:
     assert not is_secret(name)
+
+
+def test_no_credentials_are_shown() -> None:
+    text = "Looking in indexes: https://user:s3cret@host/simple, https://pypi.org/simple and git@host"
+    assert without_credentials(text) == (
+        "Looking in indexes: https://…@host/simple, https://pypi.org/simple and git@host"
+    )
 
 
 def test_a_url_is_shown_without_its_credentials() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.protocol import Runtime
+from pytest_llmperf.engines.vllm import Vllm
 from pytest_llmperf.engines.vllm_cpu import VllmCpu
 from pytest_llmperf.errors import EngineError
 
@@ -37,6 +38,11 @@ def test_what_vllm_asks_of_its_distribution_is_answered(version: str, said: str)
     command = [sys.executable, "-c", CODE]
     answer = subprocess.run(command, env={"PYTHONPATH": path}, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == said
+
+
+def test_only_the_one_for_gpus_has_an_image() -> None:
+    assert Vllm().image("0.24.0") == "vllm/vllm-openai:v0.24.0"
+    assert VllmCpu().image("0.24.0") is None
 
 
 def test_what_is_on_the_path_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:

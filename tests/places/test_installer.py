@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_llmperf.places.installer import cause, nearest, without_credentials
+from pytest_llmperf.places.installer import cause, nearest
 
 PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 
@@ -144,10 +144,3 @@ def test_a_log_that_says_nothing_has_no_cause() -> None:
 )
 def test_neighbours_are_by_version_and_not_by_spelling(version: str, found: list[str]) -> None:
     assert nearest(version, ["2.0", "1.10", "1.2", "1.0", "1.1", "odd_", "1.3"]) == found
-
-
-def test_no_credentials_are_shown() -> None:
-    text = "Looking in indexes: https://user:s3cret@host/simple, https://pypi.org/simple and git@host"
-    assert without_credentials(text) == (
-        "Looking in indexes: https://…@host/simple, https://pypi.org/simple and git@host"
-    )
