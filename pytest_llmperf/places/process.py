@@ -123,7 +123,7 @@ class EngineProcess:
         with contextlib.suppress(ProcessLookupError):
             self._guardian.send_signal(signal.SIGCONT)  # somebody may have stopped it
         try:
-            self._guardian.wait(timeout=self._grace_s + 10.0)
+            self._guardian.wait(timeout=self._grace_s + 2 * guardian.SWEEP_S + 10.0)
         except subprocess.TimeoutExpired:
             self._guardian.kill()
             self._guardian.wait()
