@@ -201,7 +201,7 @@ def _run(spec: dict[str, Any], parent: int) -> None:
             preexec_fn=_before_exec,
         )
     except OSError as error:
-        _say(error=f"{type(error).__name__}: {error}")
+        _say(error=f"{error.filename or spec['argv'][0]}: {error.strerror}")
         return
     _say(pid=engine.pid)
     shared: set[str] = set()
