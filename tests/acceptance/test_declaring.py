@@ -31,7 +31,7 @@ HEAD = "import pytest\nfrom pytest_llmperf import Workload, slo, sweep\n"
             "@sweep(*): arrivals='burst': valid: poisson, constant, gamma:SHAPE",
         ),
         ("@pytest.mark.sweep(rate=[1])", "@sweep(rate=[[]1]): unknown rate; valid: rates, *"),
-        ("@pytest.mark.engine('vlm')", "engine 'vlm' is not known; known: llamacpp, *"),
+        ("@pytest.mark.engine('vlm')", "engine 'vlm' is not known; known: command, llamacpp, *"),
         ("@pytest.mark.engine()", "@engine(*): takes one string, *"),
         ("@pytest.mark.engine('http://u:pw@h/')", "@engine(*): *no credentials in a URL*LLMPERF_API_KEY"),
     ],
