@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ def kill_and_watch(command: Sequence[str], out: Path) -> dict[str, Any]:
 
     Raises :class:`RuntimeError` if it never came that far.
     """
-    before = _used_mib()
+    before, places_before = _used_mib(), _files()
     log = out / "kill.log"
     with log.open("wb") as file:
         run = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
@@ -33,7 +34,7 @@ def kill_and_watch(command: Sequence[str], out: Path) -> dict[str, Any]:
     while (elapsed := time.monotonic() - killed) < _FREE_LIMIT_S:
         used = _used_mib()
         history.append((round(elapsed, 2), used))
-        if used <= before + _SLACK_MIB:
+        if used <= before + _SLACK_MIB and not _launched():
             break
         time.sleep(0.1)
     return {
@@ -43,6 +44,8 @@ def kill_and_watch(command: Sequence[str], out: Path) -> dict[str, Any]:
         "free_again_after_s": history[-1][0] if history[-1][1] <= before + _SLACK_MIB else None,
         "history": history,
         "processes_left_on_the_gpu": _gpu_processes(),
+        "processes_left": _launched(),
+        "files_left": sorted(_files() - places_before),
     }
 
 
@@ -52,6 +55,24 @@ def _wait_until_it_measures(run: subprocess.Popen[bytes], log: Path) -> None:
         if run.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the test run never measured; see {log}")
         time.sleep(0.2)
+
+
+def _files() -> set[str]:
+    """What is in the directories for temporary files and for shared memory."""
+    directories = (Path(tempfile.gettempdir()), Path("/dev/shm"))
+    return {str(path) for directory in directories if directory.is_dir() for path in directory.iterdir()}
+
+
+def _launched() -> list[str]:
+    """Processes that any launch of an engine left, by the mark in their environment."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"\0PYTEST_LLMPERF_LAUNCH=" in b"\0" + (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_text().replace("\0", " ").strip())
+        except OSError:
+            continue
+    return found
 
 
 def _used_mib() -> int:
