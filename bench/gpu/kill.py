@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,16 @@ def kill_and_watch(command: Sequence[str], out: Path) -> dict[str, Any]:
     """
     before, places_before = _used_mib(), _files()
     log = out / "kill.log"
+    name, value = "BENCH_GPU_KILLED", uuid.uuid4().hex
+    mark = f"{name}={value}"
     with log.open("wb") as file:
-        run = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        run = subprocess.Popen(
+            command,
+            env={**os.environ, name: value},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         _wait_until_it_measures(run, log)
         time.sleep(3.0)
@@ -34,7 +44,7 @@ def kill_and_watch(command: Sequence[str], out: Path) -> dict[str, Any]:
     while (elapsed := time.monotonic() - killed) < _FREE_LIMIT_S:
         used = _used_mib()
         history.append((round(elapsed, 2), used))
-        if used <= before + _SLACK_MIB and not _launched():
+        if used <= before + _SLACK_MIB and not _marked(mark):
             break
         time.sleep(0.1)
     return {
@@ -44,7 +54,7 @@ def kill_and_watch(command: Sequence[str], out: Path) -> dict[str, Any]:
         "free_again_after_s": history[-1][0] if history[-1][1] <= before + _SLACK_MIB else None,
         "history": history,
         "processes_left_on_the_gpu": _gpu_processes(),
-        "processes_left": _launched(),
+        "processes_left": _marked(mark),
         "files_left": sorted(_files() - places_before),
     }
 
@@ -63,12 +73,12 @@ def _files() -> set[str]:
     return {str(path) for directory in directories if directory.is_dir() for path in directory.iterdir()}
 
 
-def _launched() -> list[str]:
-    """Processes that any launch of an engine left, by the mark in their environment."""
+def _marked(mark: str) -> list[str]:
+    """Processes that came from the test run, by the mark in their environment."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if b"\0PYTEST_LLMPERF_LAUNCH=" in b"\0" + (entry / "environ").read_bytes():
+            if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
                 found.append((entry / "cmdline").read_text().replace("\0", " ").strip())
         except OSError:
             continue
