@@ -1,6 +1,7 @@
 """A Modal sandbox for each start of an engine.
 
-A sandbox's tunnel is open to the world, so its server gets an API key, unless the subject has one.
+A sandbox's tunnel is open to the world, so its server gets an API key, unless the subject has one. An engine
+that takes none serves whoever finds its URL; the person is told so at each start.
 """
 
 from __future__ import annotations
@@ -80,6 +81,11 @@ class ModalPlace:
 
     def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> ModalServer:
         guarded, api_key = _guarded(engine, subject)
+        if api_key is None:
+            self._note(
+                f"{subject}: open to the world without a key: {engine.name} takes none, and its tunnel "
+                "is public while its sandbox runs"
+            )
         port = random.choice(_PORTS)
         command = engine.command(guarded, model, runtime, "0.0.0.0", port)
         recipe = self._recipe(engine, subject)
@@ -141,13 +147,23 @@ class ModalPlace:
 
 
 def _guarded(engine: Engine, subject: Subject) -> tuple[Subject, str | None]:
-    """The subject with an API key, and the key; unchanged if it has one, or the engine takes none."""
+    """The subject with an API key, and the key; unchanged if it has one, and None if the engine takes none.
+
+    Raises :class:`EngineError` if an engine that takes keys would serve without one.
+    """
     own = engine.api_key(subject)
     # What this machine's environment has does not get into the container.
     if own and own in (*dict(subject.env).values(), *(arg.partition("=")[2] or arg for arg in subject.args)):
         return subject, own
-    if engine.distribution is None:
+    # Hexadecimal: what begins with a dash would be taken for a flag.
+    key = secrets.token_hex(24)
+    alone = dataclasses.replace(subject, args=("--api-key", key))
+    if engine.distribution is None or engine.api_key(alone) != key:
         return subject, None  # whatever it is, it may not know the flag
-    key = secrets.token_urlsafe(24)
     guarded = dataclasses.replace(subject, args=(*subject.args, "--api-key", key))
-    return (guarded, key) if engine.api_key(guarded) == key else (subject, None)
+    if engine.api_key(guarded) != key:
+        raise EngineError(
+            f"{subject}: its flags leave it without an API key, and a sandbox's tunnel is open to the world: "
+            "give --api-key a value, or leave it out to have one made"
+        )
+    return guarded, key

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +12,13 @@ import pytest
 
 from pytest_llmperf.declare.place import parse_place
 from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.engines.command import AnyCommand
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Runtime
+from pytest_llmperf.engines.tensorrt_llm import TensorRtLlm
 from pytest_llmperf.engines.vllm import Vllm
 from pytest_llmperf.errors import EngineError
-from pytest_llmperf.places.modal import ModalPlace
+from pytest_llmperf.places.modal import ModalPlace, _guarded
 from pytest_llmperf.places.modal_server import ModalServer
 from pytest_llmperf.report.progress import Progress
 from tests.modal.cloud import Cloud
@@ -123,6 +126,33 @@ def test_the_tunnel_is_guarded_by_a_key_of_its_own(start: Start) -> None:
     assert server.api_key is not None
     assert get(server, "/props") == 401
     assert get(server, "/props", server.api_key) == 200
+
+
+def test_no_key_can_be_taken_for_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "token_bytes", lambda count: b"\xfb" * count)  # base64 makes dashes of it
+    guarded, key = _guarded(Vllm(), parse_subject("vllm==0.24.0"))
+    assert key is not None
+    assert not key.startswith("-")
+    assert Vllm().api_key(guarded) == key
+
+
+def test_flags_that_leave_an_engine_without_a_key_are_refused() -> None:
+    with pytest.raises(EngineError, match="open to the world: give --api-key a value"):
+        _guarded(Vllm(), parse_subject("vllm==0.24.0 --api-key --max-num-seqs 8"))
+
+
+def test_an_engine_that_takes_no_key_is_said_to_be_open(
+    tmp_path: Path, cloud: Cloud, notes: list[str]
+) -> None:
+    where, subject = (
+        place(f"{H100} image=mine:1", note=notes.append),
+        parse_subject("command -- sleep {port}"),
+    )
+    server = where.start(AnyCommand(), subject, Runtime("python3"), "", tmp_path / "engine.log")
+    server.stop()
+    assert server.api_key is None
+    assert "open to the world without a key: command takes none" in notes[0]
+    assert _guarded(TensorRtLlm(), parse_subject("tensorrt-llm==1.2.0"))[1] is None
 
 
 def test_a_key_of_the_subject_stays(start: Start) -> None:
