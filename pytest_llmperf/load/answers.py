@@ -40,7 +40,7 @@ def check_length(length: int) -> None:
     if length > MAX_ANSWER_BYTES:
         raise InvalidRun(
             f"a worker process of the load generator announced an answer of {length:.3g} bytes, over the "
-            f"limit of {MAX_ANSWER_BYTES >> 30} GiB: make the load point shorter, unless that was no answer of it"
+            f"limit of {MAX_ANSWER_BYTES >> 30} GiB: make the load point shorter"
         )
 
 

@@ -25,6 +25,7 @@ from pytest_llmperf.places.modal_image import ImageRecipe, check_size
 from pytest_llmperf.places.modal_sandbox import Sandbox, told
 from pytest_llmperf.places.modal_server import ModalServer
 from pytest_llmperf.places.postmortem import secrets_of
+from pytest_llmperf.places.process import LOG_LIMIT
 
 # In a container of its own any will do; by chance, so that those that share a machine get on as well.
 _PORTS = range(10_000, 30_000)
@@ -142,6 +143,7 @@ class ModalPlace:
             memory_mib=place.memory_mib,
             port=port,
             log=str(log),
+            log_limit=LOG_LIMIT,
             hidden=secrets_of(command),
         )
 
