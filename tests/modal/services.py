@@ -73,6 +73,7 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
 
     An image whose Dockerfile has ``unbuildable`` in it cannot be built, and ``capacity`` says for how many
     sandboxes there is room. The answer to a creation takes ``delay_s``, the sandbox runs meanwhile.
+    ``cannot_execute`` is why nothing can be run beside an engine.
     The next ``refusals`` terminations are refused, or all unless ``may_terminate``.
     """
 
@@ -85,6 +86,7 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
         self.delay_s = 0.0
         self.may_terminate = True
         self.refusals = 0
+        self.cannot_execute = ""
         self.accepts_tokens = True
         self.secrets: dict[str, dict[str, str]] = {}
         self.containers: dict[str, Container] = {}
@@ -342,6 +344,8 @@ class Worker(_WorkerBase):  # type: ignore[misc]
     async def TaskExecStart(self, stream: Stream[Any, Any]) -> None:
         request = await _request(stream)
         container = self._container(request.task_id)
+        if self._plane.cannot_execute:
+            raise GRPCError(Status.PERMISSION_DENIED, self._plane.cannot_execute)
         if container.main.ended.is_set():
             raise GRPCError(Status.NOT_FOUND, "the container is gone")
         process = ContainerProcess()
