@@ -12,7 +12,7 @@ from pytest_llmperf.engines.log_line import what_it_says
 from pytest_llmperf.engines.protocol import Command
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.gpus import Gpu, GpuState, Nvidia, throttling
-from pytest_llmperf.places.machine import ProgramError, facts
+from pytest_llmperf.places.machine import NoProgram, ProgramError, facts
 from pytest_llmperf.places.modal_sandbox import Sandbox
 from pytest_llmperf.places.postmortem import Postmortem, examine, hider
 from pytest_llmperf.places.process import log_tail
@@ -66,9 +66,16 @@ class ModalServer:
     # -- where the load is driven ---------------------------------------------------------------------
 
     def vantage(self) -> Vantage | None:
+        # Known before anything is measured, or never: an error in the midst of it would be too late.
+        _ = self._gpus
         if self._place.load == "here":
             return None
-        code, output, complaint = self.sandbox.execute("python3", "-c", _CAN_DRIVE, timeout_s=_EXECUTION_S)
+        try:
+            code, output, complaint = self.sandbox.execute(
+                "python3", "-c", _CAN_DRIVE, timeout_s=_EXECUTION_S
+            )
+        except NoProgram as error:
+            code, output, complaint = -1, "", str(error)
         if code:
             said = complaint.strip().splitlines()
             why = said[-1] if said else f"its python3 is {output.strip() or 'missing'}"
@@ -93,11 +100,22 @@ class ModalServer:
 
     @cached_property
     def _gpus(self) -> Sequence[Gpu]:
-        """Those that the container really has."""
-        try:
-            return self._nvidia.gpus() if self._place.gpu else []
-        except ProgramError:
+        """Those that the container really has.
+
+        Raises :class:`EngineError` if they cannot be known: unlike machines would look alike.
+        """
+        if not self._place.gpu:
             return []
+        try:
+            found = self._nvidia.gpus()
+        except ProgramError:  # it may have been the way there
+            try:
+                found = self._nvidia.gpus()
+            except ProgramError as error:
+                raise EngineError(f"which GPUs the sandbox has cannot be known: {error}") from None
+        if not found:
+            raise EngineError(f"the sandbox has no GPU, for all that nvidia-smi says: {self._place.hardware}")
+        return found
 
     @property
     def _cuda(self) -> str | None:

@@ -302,6 +302,39 @@ def test_the_machine_is_the_container(start: Start) -> None:
     assert server.disturbances() == []
 
 
+def test_a_gpu_that_cannot_be_read_at_once_is_asked_for_again(start: Start, cloud: Cloud) -> None:
+    smi, failed = cloud.plane.programs / "nvidia-smi", cloud.plane.programs / "failed"
+    answering = smi.rename(smi.with_name("nvidia-smi-answering"))
+    smi.write_text(f'#!/bin/sh\n[ -e {failed} ] || {{ touch {failed}; exit 9; }}\nexec {answering} "$@"\n')
+    smi.chmod(0o755)
+    assert start().environment()["accelerators"] == "NVIDIA H100 80GB HBM3"
+    assert failed.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo driver mismatch; exit 9", "cannot be known: nvidia-smi failed: driver mismatch"),
+        ("echo No devices were found; exit 6", r"the sandbox has no GPU.* gpu=H100!"),
+    ],
+)
+@pytest.mark.parametrize("load", ["here", "there"])
+def test_a_gpu_that_cannot_be_read_is_an_error_before_anything_is_measured(
+    start: Start, cloud: Cloud, script: str, why: str, load: str
+) -> None:
+    server = start(f"{H100} load={load}")
+    (cloud.plane.programs / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    with pytest.raises(EngineError, match=why):
+        server.vantage()
+
+
+def test_a_container_without_python_is_told_with_the_way_out(start: Start, cloud: Cloud) -> None:
+    server = start()
+    cloud.plane.python = "/no/such/python3"
+    with pytest.raises(EngineError, match=r"needs Python 3\.11 and numpy: .*python3.*; say load=here"):
+        server.vantage()
+
+
 def test_a_process_beside_the_engine_has_streams_and_ends_with_its_input(start: Start) -> None:
     process = start().sandbox.start(
         "python3",
