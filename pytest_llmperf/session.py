@@ -85,11 +85,11 @@ class PerformanceSession:
     def launch(self, subject: Subject) -> Launch:
         """The running launch of this subject and round; started, after stopping another, if need be.
 
-        One that died under an earlier test, which was told, is started anew. Raises
+        One that died or hangs since an earlier test, which was told, is started anew. Raises
         :class:`EngineError`; a subject that failed to start is not tried again in this round.
         """
         current = self._launch
-        if current and (current.subject, current.number) == (subject, self._round) and current.is_alive():
+        if current and (current.subject, current.number) == (subject, self._round) and current.is_answering():
             return current
         if failed := self._broken.get((subject, self._round)):
             raise EngineError(f"{failed}\n(not tried again for this test)")
@@ -114,7 +114,7 @@ class PerformanceSession:
         except EngineError as error:
             self._broken[subject, self._round] = error
             raise
-        self._note_launch(self._launch, log)
+        self._note_launch(self._launch)
         return self._launch
 
     def stop_launch(self) -> None:
@@ -134,14 +134,14 @@ class PerformanceSession:
         finally:
             self._place.close()
 
-    def _note_launch(self, launch: Launch, log: Path) -> None:
+    def _note_launch(self, launch: Launch) -> None:
         entry: dict[str, Any] = {
             "launch": self._launch_number(launch),
             "started": now().isoformat(timespec="seconds"),
             "subject": subject_fields(launch.subject, launch.description),
             "text": str(launch.subject),
             "startup_s": launch.startup_s,
-            "log": str(log) if launch.startup_s else None,
+            "log": str(launch.log) if launch.startup_s else None,
             "hardware": {},
         }
         self._launched.append(entry)
@@ -166,7 +166,13 @@ class PerformanceSession:
         result.subject = subject_fields(plan.subject, launch.description)
         result.subject_text = str(plan.subject)
         model = launch.model if plan.subject.url is None else launch.description.model
-        result.environment = environment(launch.place.name, model, launch.server.environment())
+        here = environment(launch.place.name, model, launch.server.environment())
+        if result.points and (others := differences(result.environment, here)):
+            raise InvalidRun(
+                "its launches are from unlike environments, which are never put together: "
+                f"{'; '.join(others)}"
+            )
+        result.environment = here
         self._baselines.find(nodeid, result.environment)
         return launch
 

@@ -15,6 +15,7 @@ import httpx
 from pytest_llmperf.errors import EngineError
 
 MAX_BYTES = 8_000_000
+_COUNTERS_S = 5.0  # they are asked between runs: of an engine that hangs nobody waits for them
 # Below 1,000 lie special tokens and bytes; nearly every real vocabulary goes beyond 30,000.
 TOKEN_IDS = range(1000, 30_000)
 _VOCABULARIES = range(16, 10_000_000)
@@ -146,7 +147,7 @@ def aliased_counters(
     (replicas, say) they are summed, but for ``cache_use``, of which it is the mean.
     """
     try:
-        answer = ask(client, "GET", path)
+        answer = ask(client, "GET", path, timeout_s=_COUNTERS_S)
     except httpx.HTTPError:
         return {}
     samples = prometheus(answer.text) if answer.status_code == 200 else {}

@@ -32,6 +32,15 @@ _HUB = (
 )
 
 STRONG = (
+    # -- packages that do not fit each other ------------------------------------------------------------
+    _signature(
+        "packages of its environment do not fit each other (torch and one that was built for another torch)",
+        "say where the right ones are (PIP_EXTRA_INDEX_URL, see docs/versions.md) and delete the lock file "
+        "in .llmperf/locks: as long as it is there, the environment is made from it",
+        r"operator torchvision::nms does not exist",
+        r"torchvision.{0,80}compiled with different CUDA",
+        r"PyTorch and torch\w+ (?:have|were compiled with) different",
+    ),
     # -- memory of the GPU ------------------------------------------------------------------------------
     _signature(
         "too little GPU memory is free, less than the engine is to claim",

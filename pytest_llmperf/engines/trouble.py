@@ -106,7 +106,8 @@ def find_trouble(log: str, exit_code: int | None = None) -> Trouble | None:
         if found := lines.match(STRONG):
             return found
         if by_signal is not None and number in _FROM_OUTSIDE:
-            return Trouble(by_signal.cause, whole.last(), by_signal.advice)
+            is_told = number not in (signal.SIGKILL, signal.SIGTERM)  # by the log: it says what it was doing
+            return Trouble(by_signal.cause, whole.last() if is_told else "", by_signal.advice)
         if found := lines.match(WEAK):
             return found
         if line := lines.exception() or lines.crash():

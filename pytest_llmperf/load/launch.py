@@ -70,12 +70,11 @@ class Launch:
             # What it refuses, it refuses before an environment is built for it.
             engine.command(subject, argument, Runtime("python"), "127.0.0.1", 0)
         self.runtime = place.prepare(engine, subject)
-        started = time.monotonic()
-        self._begin(argument, log)
-        self._phases = phases = {"spawned": time.monotonic() - started}
+        self.log = log
+        self._begin(argument)
         self._is_up = False
         try:
-            self._wait_until_ready(argument, log, started)
+            self._wait_until_ready(argument)
             # What is not here is known by its path alone.
             is_elsewhere = Path(argument).is_absolute() and not Path(argument).exists()
             self.model = argument if is_elsewhere else engine.model_identity(subject, argument)
@@ -94,9 +93,10 @@ class Launch:
                 note=note,
             )
             asked = time.monotonic()
-            first = self._first_answer(chat, started)
+            first = self._first_answer(chat)
             self.startup_s: dict[str, float] | None = None
             if subject.url is None:
+                phases = self._phases
                 phases["first_token"] = phases["healthy"] + first.token_ns[0] / 1e9 - asked
                 phases["first_answer"] = phases["healthy"] + first.token_ns[-1] / 1e9 - asked
                 self.startup_s = phases
@@ -104,7 +104,7 @@ class Launch:
         except EngineDied:
             raise
         except EngineError as error:
-            if "healthy" in phases and self._is_dying():
+            if "healthy" in self._phases and self._is_dying():
                 raise EngineDied(self._tell("the engine died at its first request")) from None
             raise EngineError(self._tell(str(error))) from None
         finally:
@@ -121,6 +121,9 @@ class Launch:
     def is_alive(self) -> bool:
         return self.server.is_alive()
 
+    def is_answering(self) -> bool:
+        return self.is_alive() and self.engine.is_ready(self.control, self.subject)
+
     def check_alive(self) -> None:
         """Raises :class:`EngineDied` with the server's account if it is gone."""
         if not self.server.is_alive():
@@ -130,7 +133,7 @@ class Launch:
     def check_answering(self) -> None:
         """Raises :class:`EngineError` if the server does not answer any more, whether it runs or not."""
         self.check_alive()
-        if not self.engine.is_ready(self.control, self.subject):
+        if not self.is_answering():
             if self._is_dying():
                 self.check_alive()
             why = f"it stopped answering while it was measured{self._why_not()}"
@@ -172,8 +175,10 @@ class Launch:
             packages=self.runtime.packages,
         )
 
-    def _begin(self, argument: str, log: Path) -> None:
-        self.server = self.place.start(self.engine, self.subject, self.runtime, argument, log)
+    def _begin(self, argument: str) -> None:
+        self._started = time.monotonic()
+        self.server = self.place.start(self.engine, self.subject, self.runtime, argument, self.log)
+        self._phases = {"spawned": time.monotonic() - self._started}
         headers = {}
         self._api_key = self.server.api_key or self._api_key
         if self._api_key:
@@ -189,10 +194,10 @@ class Launch:
             trust_env=False,
         )
 
-    def _wait_until_ready(self, argument: str, log: Path, started: float) -> None:
+    def _wait_until_ready(self, argument: str) -> None:
         runs_already = self.subject.url is not None
         patience_s = min(_PATIENCE_WITH_A_URL_S, self._timeout_s) if runs_already else self._timeout_s
-        tries = 1
+        tries, log = 1, self.log
         logged = _Logged(self.server)
         while True:
             if not self.server.is_alive():
@@ -200,12 +205,14 @@ class Launch:
                     raise EngineError("the engine ended before it was ready")
                 tries += 1
                 self.stop()
-                self._phases.pop("port", None)
-                self._begin(argument, log)
-            elif self._listens(started) and self.engine.is_ready(self.control, self.subject):
-                self._phases["healthy"] = time.monotonic() - started
+                # What the first one said is not to explain the second one.
+                self.log = self.log.with_name(f"{log.stem}-try{tries}{log.suffix}")
+                self._begin(argument)
+                logged = _Logged(self.server)
+            elif self._listens() and self.engine.is_ready(self.control, self.subject):
+                self._phases["healthy"] = time.monotonic() - self._started
                 return
-            elapsed_s = time.monotonic() - started
+            elapsed_s = time.monotonic() - self._started
             if elapsed_s > patience_s:
                 if runs_already:
                     raise EngineError(
@@ -235,7 +242,7 @@ class Launch:
         """Whether something, which speaks TLS, takes connections before there is anybody to hand them to."""
         return self.server.url.startswith("https:")
 
-    def _listens(self, started: float) -> bool:
+    def _listens(self) -> bool:
         """Whether anything takes connections at the server's port."""
         if "port" not in self._phases and self.subject.url is None and not self._is_behind_a_tunnel:
             parts = urlsplit(self.server.url)
@@ -243,16 +250,16 @@ class Launch:
                 socket.create_connection((parts.hostname or "", parts.port or 443), timeout=5.0).close()
             except OSError:
                 return False
-            self._phases["port"] = time.monotonic() - started
+            self._phases["port"] = time.monotonic() - self._started
         return True
 
-    def _first_answer(self, chat: bool | None, started: float) -> Trace:
+    def _first_answer(self, chat: bool | None) -> Trace:
         """The first answer; from an engine of ours also if it said that it was ready too early."""
         while True:
             try:
                 return self.client.first_answer(chat)
             except NotReadyYet as error:
-                elapsed_s = time.monotonic() - started
+                elapsed_s = time.monotonic() - self._started
                 if self.subject.url is not None or elapsed_s > self._timeout_s:
                     raise
                 self._waiting(elapsed_s, f"{self._phase()} · {what_it_says(str(error).splitlines()[-1])}")

@@ -11,7 +11,7 @@ from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.gpus import Gpu, Nvidia, choose
 from pytest_llmperf.places.leases import Lease, Leases
-from pytest_llmperf.places.machine import NoProgram
+from pytest_llmperf.places.machine import NoProgram, ProgramError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _CPU = "cpu"
@@ -32,12 +32,14 @@ class Allotment:
     leases: tuple[Lease, ...] = ()
     note: str = ""
     """What has to be said of it, if anything."""
+    hides_gpus: bool = False
+    """Whether there are GPUs, and the engine is to see none of them."""
 
     @property
     def env(self) -> dict[str, str]:
         """The variables that show an engine its GPUs, and no other."""
         if not self.gpus:
-            return {}
+            return {VISIBLE: ""} if self.hides_gpus else {}
         # CUDA's own order is by speed, which is not nvidia-smi's.
         return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", VISIBLE: ",".join(gpu.visible for gpu in self.gpus)}
 
@@ -78,12 +80,16 @@ class Allotter:
         own = dict(subject.env).get(VISIBLE)
         words = _words(own) if own is not None else None
         if not (count or words):
-            return self._cpu(subject)
+            return self._cpu(subject, hides_gpus=own is None and self._has_gpus())
         try:
             there = self._nvidia.gpus()
         except NoProgram as error:
             if self._allowed is not None or words is not None:
-                raise EngineError(f"{subject}: which GPUs there are cannot be read: {error}") from None
+                said = "--llmperf-gpus" if self._allowed is not None else f"{VISIBLE}={own}"
+                raise EngineError(
+                    f"{subject}: {said} names GPUs, but which there are cannot be read: {error}; "
+                    "leave it out on a machine without them"
+                ) from None
             note = f"nothing is known of the GPUs that {subject.target} uses: {error}"
             return self._cpu(subject, note)
         return self._gpus(subject, *self._candidates(subject, there, words, count))
@@ -133,7 +139,13 @@ class Allotter:
         self._current = Allotment(tuple(chosen), tuple((leases or {}).values()))
         return self._current
 
-    def _cpu(self, subject: Subject, note: str = "") -> Allotment:
+    def _has_gpus(self) -> bool:
+        try:
+            return bool(self._nvidia.gpus())
+        except ProgramError:
+            return False
+
+    def _cpu(self, subject: Subject, note: str = "", hides_gpus: bool = False) -> Allotment:
         held = self._current
         if held is None or held.gpus:
             self.close()
@@ -144,7 +156,9 @@ class Allotter:
                 else self._take(subject, {_CPU: "it"}, 1, "the machine's CPU")
             )
             held = Allotment((), tuple((leases or {}).values()))
-        self._current = Allotment((), held.leases, note)
+        if hides_gpus and subject.engine == "command":
+            note = f"no GPU is shown to {subject.target}: the subject asks for none (command --gpus N -- …)"
+        self._current = Allotment((), held.leases, note, hides_gpus)
         return self._current
 
     def _take(

@@ -29,6 +29,7 @@ _STATE = (
 _FORMERLY = {"clocks_event_reasons.active": "clocks_throttle_reasons.active"}
 # NVML's bits; the power cap is not among them: a busy GPU at its rated power is as it should be.
 _REASONS = {
+    0x02: "application clocks that somebody set",
     0x08: "hardware slowdown",
     0x20: "software thermal slowdown",
     0x40: "hardware thermal slowdown",

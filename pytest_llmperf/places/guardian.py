@@ -22,6 +22,7 @@ import os
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -31,7 +32,11 @@ from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _POLL_S = 0.1
+_LAST_WISH_S = 1.0
+SWEEP_S = 60.0
+"""How long killed processes may take to go: the kernel gives back tens of GiB of a GPU before they do."""
 _PROC = Path("/proc")
+_SHARED = "/dev/shm"
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -93,20 +98,34 @@ def _shared_memory(processes: Iterable[int]) -> set[str]:
     for pid in processes:
         with contextlib.suppress(OSError):  # it has ended, or is somebody else's
             for line in (_PROC / str(pid) / "maps").read_text(errors="replace").splitlines():
-                path = line.partition("/dev/shm/")[2]
+                path = line.partition(f"{_SHARED}/")[2]
                 if path and not path.endswith(" (deleted)"):
-                    files.add(f"/dev/shm/{path}")
+                    files.add(f"{_SHARED}/{path}")
     return files
 
 
-def _forget(shared: set[str]) -> None:
-    """Remove what of its shared memory an engine left, unless somebody else uses it as well."""
-    if not shared:
+def _forget(shared: set[str], before: set[str]) -> None:
+    """Remove what an engine made and left of shared memory: what was there before it, like a model that is
+    kept there, is not its own, nor is what somebody else has a name for or uses as well."""
+    mine = {file for file in shared - before if _is_ours_alone(file)}
+    if not mine:
         return
     living = _shared_memory(int(entry.name) for entry in _PROC.glob("[0-9]*"))
-    for file in shared - living:
+    for file in mine - living:
         with contextlib.suppress(OSError):  # the engine removed it itself
             os.unlink(file)
+
+
+def _is_ours_alone(file: str) -> bool:
+    try:
+        state = os.lstat(file)
+    except OSError:
+        return False
+    return stat.S_ISREG(state.st_mode) and state.st_uid == os.geteuid() and state.st_nlink == 1
+
+
+def _listing() -> set[str]:
+    return {str(path) for path in Path(_SHARED).rglob("*")}
 
 
 def _stop(engine: subprocess.Popen[bytes], grace_s: float) -> None:
@@ -116,21 +135,28 @@ def _stop(engine: subprocess.Popen[bytes], grace_s: float) -> None:
         engine.wait(grace_s)
     except subprocess.TimeoutExpired:
         engine.kill()
-        engine.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel; _sweep waits as well
+            engine.wait(SWEEP_S)
 
 
 def _sweep(group: int) -> None:
-    """Kill and reap all that is left: the process group, and orphans that were handed to us."""
-    for _ in range(100):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
-        for child in _children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+    """Reap all that is left of the engine, and kill what does not end by itself within a moment: the process
+    group, and orphans that were handed to us. Some of them tidy up after a parent that is gone."""
+    began = time.monotonic()
+    while (elapsed_s := time.monotonic() - began) < SWEEP_S:
+        if elapsed_s > _LAST_WISH_S:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+            for child in _children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
+            # On Linux all that came from the engine is ours to wait for; elsewhere its group may live on.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
             return
         time.sleep(0.02)
 
@@ -162,8 +188,9 @@ def main() -> None:
 
 
 def _run(spec: dict[str, Any], parent: int) -> None:
+    before = _listing()
     try:
-        log = os.open(spec["log"], os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        log = os.open(spec["log"], os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         engine = subprocess.Popen(
             spec["argv"],
             env=spec["env"],
@@ -174,7 +201,7 @@ def _run(spec: dict[str, Any], parent: int) -> None:
             preexec_fn=_before_exec,
         )
     except OSError as error:
-        _say(error=f"{type(error).__name__}: {error}")
+        _say(error=f"{error.filename or spec['argv'][0]}: {error.strerror}")
         return
     _say(pid=engine.pid)
     shared: set[str] = set()
@@ -182,7 +209,7 @@ def _run(spec: dict[str, Any], parent: int) -> None:
         shared = _shared_memory(_family(engine.pid))
         _stop(engine, spec["grace_s"])
     _sweep(engine.pid)
-    _forget(shared)
+    _forget(shared, before)
     _say(exit=engine.returncode)
 
 

@@ -149,7 +149,9 @@ class LocalServer:
 
     def account(self) -> Postmortem:
         ended = describe_exit(self.process.exit_code)
-        state = f"process: {self.process.pid} {'still runs' if self.process.is_alive() else ended}"
+        state = (
+            f"process: {self.process.pid} {self.process.condition() if self.process.is_alive() else ended}"
+        )
         if holder := self._thief():
             state += f"\nport: {self._port} is held by {holder}"
         return examine(self._command, state, self.process.exit_code_by_itself(), self.process.log)

@@ -59,9 +59,16 @@ def holder_of(port: int) -> str | None:
         return None
     for pid in (entry for entry in os.listdir("/proc") if entry.isdigit()):
         if any(re.fullmatch(rf"socket:\[({'|'.join(inodes)})\]", target) for target in _open_files(pid)):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            return f"pid {pid} ({Path(words[0].decode(errors='replace')).name})"
+            return f"pid {pid} ({_program(pid)})"
     return "a process of another user"
+
+
+def _program(pid: str) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "it has just ended"
+    return Path(words[0].decode(errors="replace")).name
 
 
 def _lines(path: str) -> list[str]:

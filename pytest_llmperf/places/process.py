@@ -23,6 +23,11 @@ from pytest_llmperf.places import guardian
 
 LOG_LIMIT = 64 * 1024 * 1024
 """Bytes to which a log may grow until its middle is cut out."""
+_CONDITIONS = {
+    "T": "is stopped by a signal (SIGSTOP; kill -CONT lets it go on)",
+    "t": "is stopped by a debugger",
+    "D": "still runs, and waits for a disk or a device",
+}
 _MARK = "PYTEST_LLMPERF_LAUNCH"
 
 
@@ -123,7 +128,7 @@ class EngineProcess:
         with contextlib.suppress(ProcessLookupError):
             self._guardian.send_signal(signal.SIGCONT)  # somebody may have stopped it
         try:
-            self._guardian.wait(timeout=self._grace_s + 10.0)
+            self._guardian.wait(timeout=self._grace_s + 2 * guardian.SWEEP_S + 10.0)
         except subprocess.TimeoutExpired:
             self._guardian.kill()
             self._guardian.wait()
@@ -136,6 +141,14 @@ class EngineProcess:
         shutil.rmtree(self._scratch, ignore_errors=True)  # gone by now, unless the guardian was killed
         self._guardian.stdout.close()
         self._is_stopped = True
+
+    def condition(self) -> str:
+        """How it lives, in words."""
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            return "still runs"
+        return _CONDITIONS.get(state, "still runs")
 
     def exit_code_by_itself(self) -> int | None:
         """The exit code of an engine that was not ended from here; None for one that was, or still runs."""

@@ -125,7 +125,7 @@ def test_a_real_server_is_started_asked_and_stopped(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"No such file or directory: './no-such-server'"):
+    with pytest.raises(EngineError, match=r"\./no-such-server: No such file or directory"):
         launch("command -- ./no-such-server {port}", "m", tmp_path / "log")
 
 

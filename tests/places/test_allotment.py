@@ -206,7 +206,10 @@ def test_a_machine_of_which_no_gpu_is_known_is_leased_as_a_whole(
         "nothing is known of the GPUs that vllm==0.24.0 uses: there is no nvidia-smi here"
     )
     assert leases.take_now("cpu", "other") is None
-    with pytest.raises(EngineError, match="which GPUs there are cannot be read: there is no nvidia-smi here"):
+    with pytest.raises(
+        EngineError,
+        match="--llmperf-gpus names GPUs, but which there are cannot be read: there is no nvidia-smi",
+    ):
         allotter(leases, "0").allot(parse_subject("vllm"), 1)
 
 
@@ -219,4 +222,10 @@ def test_a_driver_that_does_not_answer_is_an_error(four: smi.Gpus, leases: Lease
 def test_without_leases_nobody_is_kept_away(four: smi.Gpus) -> None:
     assert indices(allotter(None).allot(parse_subject("vllm"), 2)) == [0, 1]
     assert indices(allotter(None).allot(parse_subject("vllm"), 2)) == [0, 1]
-    assert allotter(None).allot(parse_subject("llamacpp"), 0) == Allotment()
+    assert allotter(None).allot(parse_subject("llamacpp"), 0) == Allotment(hides_gpus=True)
+
+
+def test_a_command_that_asks_for_no_gpu_is_shown_none_and_says_so(four: smi.Gpus, leases: Leases) -> None:
+    allotment = allotter(leases).allot(parse_subject("command -- ./serve {port}"), 0)
+    assert allotment.env == {"CUDA_VISIBLE_DEVICES": ""}
+    assert allotment.note.startswith("no GPU is shown to command: the subject asks for none")

@@ -167,9 +167,9 @@ def test_what_a_subject_says_itself_is_what_its_engine_sees(two: smi.Gpus, tmp_p
     assert [gpu["index"] for gpu in server.hardware()["gpus"]] == [1]
 
 
-def test_an_engine_without_gpus_sees_what_is_to_be_seen(two: smi.Gpus, tmp_path: Path) -> None:
+def test_an_engine_without_gpus_sees_none_that_others_may_have(two: smi.Gpus, tmp_path: Path) -> None:
     server = launch(LocalProcess(), tmp_path, "llamacpp -g 0")
-    assert server.process.log_tail() == ["[None, None]"]
+    assert server.process.log_tail() == ["['', None]"]
     server.stop()
     assert "accelerators" not in server.environment()
 
