@@ -72,13 +72,21 @@ class ModalPlace:
 
             app = modal.App.lookup(self._place.app, create_if_missing=True)
             recipe.image().build(app)
-        return Runtime("python3", subject.version)
+        # What an image of somebody's own has in it, only the engine can tell.
+        return Runtime("python3", subject.version if self._place.image is None else None)
 
     def model(self, engine: Engine, model: str | None) -> str:
         """What is on a volume is taken as it is; it is not seen from here."""
-        if model is not None and any(Path(model).is_relative_to(path) for _, path in self._place.volumes):
+        if model is not None and self._is_on_a_volume(model):
             return model
         return engine.model(model)
+
+    def _is_on_a_volume(self, model: str) -> bool:
+        return any(Path(model).is_relative_to(path) for _, path in self._place.volumes)
+
+    def _is_sent(self, model: str) -> bool:
+        """Whether it is a file or folder of this machine."""
+        return Path(model).is_absolute() and not self._is_on_a_volume(model) and Path(model).exists()
 
     def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> ModalServer:
         guarded, api_key = _guarded(engine, subject)
@@ -102,6 +110,7 @@ class ModalPlace:
             image=str(recipe),
             log=log,
             api_key=api_key,
+            is_model_sent=self._is_sent(model),
             note=self._note,
         )
 
@@ -125,7 +134,7 @@ class ModalPlace:
 
     def _order(self, command: Command, recipe: ImageRecipe, model: str, port: int, log: Path) -> SandboxOrder:
         place, files = self._place, [str(_PACKAGE)]
-        if Path(model).is_absolute() and Path(model).exists():
+        if self._is_sent(model):
             check_size(Path(model))
             files.append(model)
         return SandboxOrder(

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.declare.place import MAX_TIMEOUT_S, ModalPlace
+from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.log_line import what_it_says
-from pytest_llmperf.engines.protocol import Command
+from pytest_llmperf.engines.protocol import Command, Engine
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.gpus import Gpu, GpuState, Nvidia, throttling
 from pytest_llmperf.places.machine import NoProgram, ProgramError, facts
+from pytest_llmperf.places.modal_model import identity
 from pytest_llmperf.places.modal_sandbox import Sandbox
 from pytest_llmperf.places.postmortem import Postmortem, examine, hider
 from pytest_llmperf.places.process import log_tail
@@ -27,7 +29,8 @@ _CAN_DRIVE = (
 class ModalServer:
     """See :class:`~pytest_llmperf.places.protocol.Server`.
 
-    ``port`` is the server's in the container, ``image`` what that is made of, in words.
+    ``port`` is the server's in the container, ``image`` what that is made of, in words; ``is_model_sent``:
+    whether its model is one of this machine.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class ModalServer:
         image: str,
         log: Path,
         api_key: str | None,
+        is_model_sent: bool,
         note: Callable[[str], None],
     ) -> None:
         self.sandbox, self.url, self.api_key = sandbox, sandbox.url, api_key
         self._place, self._command, self._port, self._image = place, command, port, image
         self._log, self._note = log, note
+        self._is_model_sent = is_model_sent
         self._nvidia = Nvidia(sandbox)
         self._states: Mapping[str, GpuState] = {}
         self._is_stopped = False
@@ -62,6 +67,11 @@ class ModalServer:
 
     def port_was_taken(self) -> bool:
         return False
+
+    def model_identity(self, engine: Engine, subject: Subject, model: str) -> str:
+        if not model or self._is_model_sent:
+            return engine.model_identity(subject, model)
+        return identity(self.sandbox, subject, model)
 
     # -- where the load is driven ---------------------------------------------------------------------
 
