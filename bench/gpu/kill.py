@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,18 @@ def kill_and_watch(command: Sequence[str], out: Path) -> dict[str, Any]:
 
     Raises :class:`RuntimeError` if it never came that far.
     """
-    before = _used_mib()
+    before, places_before = _used_mib(), _files()
     log = out / "kill.log"
+    name, value = "BENCH_GPU_KILLED", uuid.uuid4().hex
+    mark = f"{name}={value}"
     with log.open("wb") as file:
-        run = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        run = subprocess.Popen(
+            command,
+            env={**os.environ, name: value},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         _wait_until_it_measures(run, log)
         time.sleep(3.0)
@@ -33,7 +44,7 @@ def kill_and_watch(command: Sequence[str], out: Path) -> dict[str, Any]:
     while (elapsed := time.monotonic() - killed) < _FREE_LIMIT_S:
         used = _used_mib()
         history.append((round(elapsed, 2), used))
-        if used <= before + _SLACK_MIB:
+        if used <= before + _SLACK_MIB and not _marked(mark):
             break
         time.sleep(0.1)
     return {
@@ -43,6 +54,8 @@ def kill_and_watch(command: Sequence[str], out: Path) -> dict[str, Any]:
         "free_again_after_s": history[-1][0] if history[-1][1] <= before + _SLACK_MIB else None,
         "history": history,
         "processes_left_on_the_gpu": _gpu_processes(),
+        "processes_left": _marked(mark),
+        "files_left": sorted(_files() - places_before),
     }
 
 
@@ -52,6 +65,24 @@ def _wait_until_it_measures(run: subprocess.Popen[bytes], log: Path) -> None:
         if run.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the test run never measured; see {log}")
         time.sleep(0.2)
+
+
+def _files() -> set[str]:
+    """What is in the directories for temporary files and for shared memory."""
+    directories = (Path(tempfile.gettempdir()), Path("/dev/shm"))
+    return {str(path) for directory in directories if directory.is_dir() for path in directory.iterdir()}
+
+
+def _marked(mark: str) -> list[str]:
+    """Processes that came from the test run, by the mark in their environment."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append((entry / "cmdline").read_text().replace("\0", " ").strip())
+        except OSError:
+            continue
+    return found
 
 
 def _used_mib() -> int:

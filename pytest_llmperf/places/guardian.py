@@ -10,7 +10,7 @@ not free while an engine still uses it.
 
 Standard input: one line, a JSON object with ``argv``, ``env``, ``log``, ``grace_s``, ``scratch``,
 ``log_limit``; then nothing until end of file. Standard output: JSON lines, ``{"pid": …}`` or
-``{"error": …}``, and ``{"exit": code}`` when the engine ended by itself.
+``{"error": …}``, and ``{"exit": code}`` as soon as the engine has ended.
 """
 
 from __future__ import annotations
@@ -208,9 +208,9 @@ def _run(spec: dict[str, Any], parent: int) -> None:
     if not _wait_for_end(engine, parent, log, spec["log_limit"]):
         shared = _shared_memory(_family(engine.pid))
         _stop(engine, spec["grace_s"])
+    _say(exit=engine.returncode)  # before the sweep: what is left of the engine is not the engine
     _sweep(engine.pid)
     _forget(shared, before)
-    _say(exit=engine.returncode)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ class EngineProcess:
             self._guardian.kill()
             self._guardian.wait()
         self._note_exit()
-        if self.exit_code is None and self.pid is not None:
+        if self._guardian.returncode and self.pid is not None:
             # The guardian was killed. The kernel ended the engine with it, but not the engine's children.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)

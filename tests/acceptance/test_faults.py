@@ -179,7 +179,9 @@ def test_an_engine_whose_port_is_taken_is_tried_again_but_not_for_ever(faults: F
     assert len((faults.project.path / "ports").read_text().split()) == 3
 
 
-@pytest.mark.parametrize(("mode", "error"), [(None, "FileNotFoundError"), (0o600, "PermissionError")])
+@pytest.mark.parametrize(
+    ("mode", "error"), [(None, "No such file or directory"), (0o600, "Permission denied")]
+)
 def test_a_program_that_is_missing_or_cannot_be_run(faults: Faults, mode: int | None, error: str) -> None:
     program = faults.project.path / "engine"
     if mode is not None:
@@ -187,7 +189,7 @@ def test_a_program_that_is_missing_or_cannot_be_run(faults: Faults, mode: int | 
         program.chmod(mode)
     faults.project.write(conftest=ENGINE.replace("(sys.executable, ", f"({str(program)!r}, "))
     first, command, *_ = error_of(faults.run("sound"))
-    assert first.startswith(f"faulty sound cannot be started: {error}: ")
+    assert first.startswith(f"faulty sound cannot be started: {program}: {error}")
     assert command.startswith(f"command: {program} ")
 
 
@@ -256,6 +258,16 @@ def test_an_engine_that_hangs_under_load_is_given_up_soon(faults: Faults) -> Non
     lines = error_of(faults.run("hangs-under-load 30", "--llmperf-request-timeout", "1"))
     assert lines[0].startswith("faulty hangs-under-load 30: it stopped answering while it was measured")
     assert lines[2].endswith("still runs")
+
+
+def test_a_test_after_a_hang_gets_an_engine_of_its_own(faults: Faults) -> None:
+    faults.project.write(
+        test_it=TEST.replace("1000", "40"),
+        test_later=QUICK.replace("test_it", "test_later").replace("20", "4"),
+    )
+    result = faults.run("hangs-under-load 30", "--llmperf-request-timeout", "1")
+    result.assert_outcomes(passed=1, errors=1)
+    assert faults.project.starts() == 2
 
 
 # --- what it leaves ----------------------------------------------------------------------------------

@@ -197,3 +197,21 @@ def test_two(llmperf):
     times = [line.split() for line in (project.path / "times.txt").read_text().splitlines()]
     first_measured = min(float(begin) for what, begin, _ in times if what == "measured")
     assert first_measured >= max(float(end) for what, _, end in times if what == "plain")
+
+
+def test_launches_from_unlike_machines_are_not_put_together(project: Project) -> None:
+    project.write(
+        test_it=SHORT + "def test_one(llmperf):\n    llmperf(WORKLOAD, requests=2)\n",
+        conftest="""
+        import itertools
+        from pytest_llmperf.places.local import LocalServer
+
+        honest, drivers = LocalServer.environment, itertools.count(550)
+        LocalServer.environment = lambda self: {**honest(self), "driver": str(next(drivers))}
+        """,
+    )
+    result = project.run("--llmperf", "--llmperf-launches", "2")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["its launches are from unlike environments, which are never put together: driver: 550 → 551"]
+    )

@@ -94,7 +94,7 @@ def test_a_killed_run_is_watched_until_the_gpu_is_free(fake_gpu: Path, tmp_path:
     assert report["used_mib_before"] == report["used_mib_after"] == 4
     assert report["used_mib_while_measuring"] == 70000
     assert report["free_again_after_s"] is not None
-    assert report["processes_left_on_the_gpu"] == []
+    assert report["processes_left_on_the_gpu"] == report["processes_left"] == []
 
 
 def test_a_run_that_never_measures_is_an_error(fake_gpu: Path, tmp_path: Path) -> None:

@@ -113,6 +113,11 @@ CASES = {
         "the KV cache has no room",
         "ValueError: To serve at least one request with",
     ),
+    "vllm-torchvision": (
+        1,
+        "packages of its environment do not fit each other",
+        "RuntimeError: operator torchvision::nms does not exist",
+    ),
     "vllm-ninja": (1, "a kernel could not be compiled", "subprocess.CalledProcessError: Command '['ninja'"),
     "vllm-no-cache-blocks": (
         1,
