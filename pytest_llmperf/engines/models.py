@@ -46,9 +46,23 @@ def identity(subject: Subject, model: str) -> str:
     ``config.json`` and of the names and sizes of its weights; an id with its commit, as far as the local
     cache of the hub knows it."""
     if Path(model).is_absolute():
-        return f"{Path(model).name} sha256:{_digest(Path(model))[:16]}"
+        return by_digest(model, _digest(Path(model)))
     commit = _commit(subject, model)
     return f"{model}@{commit}" if commit else model
+
+
+def by_digest(model: str, digest: str) -> str:
+    """What a file or folder is called in a comparison."""
+    return f"{Path(model).name} sha256:{digest[:16]}"
+
+
+def revision_of(subject: Subject) -> str:
+    """The branch, tag or commit of a model of the hub that the subject serves."""
+    return (values(subject.args, "--revision") or ["main"])[-1]
+
+
+def is_commit(revision: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def token_ids(model: str) -> range:
@@ -70,19 +84,30 @@ def _digest(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    config = path / "config.json"
+    sizes = {
+        part.name: part.stat().st_size
+        for part in path.iterdir()
+        if part.name == config.name or part.suffix in _WEIGHTS
+    }
+    return folder_digest(sizes, config.read_bytes() if config.name in sizes else b"")
+
+
+def folder_digest(sizes: Mapping[str, int], config: bytes) -> str:
+    """A hash of a model's ``config.json`` and of the names and sizes of its weights, among ``sizes``."""
     found = hashlib.sha256()
-    for part in sorted(path.iterdir()):
-        if part.name == "config.json":
-            found.update(part.read_bytes())
-        elif part.suffix in _WEIGHTS:
-            found.update(f"{part.name} {part.stat().st_size}\n".encode())
+    for name, size in sorted(sizes.items()):
+        if name == "config.json":
+            found.update(config)
+        elif Path(name).suffix in _WEIGHTS:
+            found.update(f"{name} {size}\n".encode())
     return found.hexdigest()
 
 
 def _commit(subject: Subject, model: str) -> str | None:
     """The commit of the revision that is served, from the reference that a download leaves."""
-    revision = (values(subject.args, "--revision") or ["main"])[-1]
-    if re.fullmatch(r"[0-9a-f]{40}", revision):
+    revision = revision_of(subject)
+    if is_commit(revision):
         return revision
     try:
         return (

@@ -75,9 +75,7 @@ class Launch:
         self._is_up = False
         try:
             self._wait_until_ready(argument)
-            # What is not here is known by its path alone.
-            is_elsewhere = Path(argument).is_absolute() and not Path(argument).exists()
-            self.model = argument if is_elsewhere else engine.model_identity(subject, argument)
+            self.model = self.server.model_identity(engine, subject, argument)
             self.description = self._describe(argument)
             vantage = self.server.vantage()
             self.client = Client(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pickle
 import selectors
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import IO, Any
 
 import pytest_llmperf
 from pytest_llmperf.errors import InvalidRun
+from pytest_llmperf.load.answers import check_length, read_answer
 from pytest_llmperf.load.job import Job, Outcome, PreparedJob
 from pytest_llmperf.load.loop import Watch
 from pytest_llmperf.load.worker import ASK_CLOCK, LENGTH, write_frame
@@ -129,10 +129,11 @@ class _Worker:
             raise self._death()
         self._received += data
         while len(self._received) >= LENGTH.size:
-            end = LENGTH.size + LENGTH.unpack_from(self._received)[0]
+            check_length(length := LENGTH.unpack_from(self._received)[0])
+            end = LENGTH.size + length
             if len(self._received) < end:
                 return
-            self._take(pickle.loads(self._received[LENGTH.size : end]))
+            self._take(read_answer(self._received[LENGTH.size : end]))
             del self._received[:end]
 
     def close(self) -> None:

@@ -112,6 +112,11 @@ class LocalServer:
         self._left = ""
         self._is_stopped = False
 
+    def model_identity(self, engine: Engine, subject: Subject, model: str) -> str:
+        # What is not here, but in a container that a command starts, is known by its path alone.
+        is_elsewhere = Path(model).is_absolute() and not Path(model).exists()
+        return model if is_elsewhere else engine.model_identity(subject, model)
+
     def vantage(self) -> Vantage | None:
         return None
 

@@ -1,6 +1,7 @@
 """A Modal sandbox for each start of an engine.
 
-A sandbox's tunnel is open to the world, so its server gets an API key, unless the subject has one.
+A sandbox's tunnel is open to the world, so its server gets an API key, unless the subject has one. An engine
+that takes none serves whoever finds its URL; the person is told so at each start.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pytest_llmperf.places.modal_image import ImageRecipe, check_size
 from pytest_llmperf.places.modal_sandbox import Sandbox, told
 from pytest_llmperf.places.modal_server import ModalServer
 from pytest_llmperf.places.postmortem import secrets_of
+from pytest_llmperf.places.process import LOG_LIMIT
 
 # In a container of its own any will do; by chance, so that those that share a machine get on as well.
 _PORTS = range(10_000, 30_000)
@@ -70,16 +72,29 @@ class ModalPlace:
 
             app = modal.App.lookup(self._place.app, create_if_missing=True)
             recipe.image().build(app)
-        return Runtime("python3", subject.version)
+        # What an image of somebody's own has in it, only the engine can tell.
+        return Runtime("python3", subject.version if self._place.image is None else None)
 
     def model(self, engine: Engine, model: str | None) -> str:
         """What is on a volume is taken as it is; it is not seen from here."""
-        if model is not None and any(Path(model).is_relative_to(path) for _, path in self._place.volumes):
+        if model is not None and self._is_on_a_volume(model):
             return model
         return engine.model(model)
 
+    def _is_on_a_volume(self, model: str) -> bool:
+        return any(Path(model).is_relative_to(path) for _, path in self._place.volumes)
+
+    def _is_sent(self, model: str) -> bool:
+        """Whether it is a file or folder of this machine."""
+        return Path(model).is_absolute() and not self._is_on_a_volume(model) and Path(model).exists()
+
     def start(self, engine: Engine, subject: Subject, runtime: Runtime, model: str, log: Path) -> ModalServer:
         guarded, api_key = _guarded(engine, subject)
+        if api_key is None:
+            self._note(
+                f"{subject}: open to the world without a key: {engine.name} takes none, and its tunnel "
+                "is public while its sandbox runs"
+            )
         port = random.choice(_PORTS)
         command = engine.command(guarded, model, runtime, "0.0.0.0", port)
         recipe = self._recipe(engine, subject)
@@ -95,6 +110,7 @@ class ModalPlace:
             image=str(recipe),
             log=log,
             api_key=api_key,
+            is_model_sent=self._is_sent(model),
             note=self._note,
         )
 
@@ -118,7 +134,7 @@ class ModalPlace:
 
     def _order(self, command: Command, recipe: ImageRecipe, model: str, port: int, log: Path) -> SandboxOrder:
         place, files = self._place, [str(_PACKAGE)]
-        if Path(model).is_absolute() and Path(model).exists():
+        if self._is_sent(model):
             check_size(Path(model))
             files.append(model)
         return SandboxOrder(
@@ -136,18 +152,29 @@ class ModalPlace:
             memory_mib=place.memory_mib,
             port=port,
             log=str(log),
+            log_limit=LOG_LIMIT,
             hidden=secrets_of(command),
         )
 
 
 def _guarded(engine: Engine, subject: Subject) -> tuple[Subject, str | None]:
-    """The subject with an API key, and the key; unchanged if it has one, or the engine takes none."""
+    """The subject with an API key, and the key; unchanged if it has one, and None if the engine takes none.
+
+    Raises :class:`EngineError` if an engine that takes keys would serve without one.
+    """
     own = engine.api_key(subject)
     # What this machine's environment has does not get into the container.
     if own and own in (*dict(subject.env).values(), *(arg.partition("=")[2] or arg for arg in subject.args)):
         return subject, own
-    if engine.distribution is None:
+    # Hexadecimal: what begins with a dash would be taken for a flag.
+    key = secrets.token_hex(24)
+    alone = dataclasses.replace(subject, args=("--api-key", key))
+    if engine.distribution is None or engine.api_key(alone) != key:
         return subject, None  # whatever it is, it may not know the flag
-    key = secrets.token_urlsafe(24)
     guarded = dataclasses.replace(subject, args=(*subject.args, "--api-key", key))
-    return (guarded, key) if engine.api_key(guarded) == key else (subject, None)
+    if engine.api_key(guarded) != key:
+        raise EngineError(
+            f"{subject}: its flags leave it without an API key, and a sandbox's tunnel is open to the world: "
+            "give --api-key a value, or leave it out to have one made"
+        )
+    return guarded, key

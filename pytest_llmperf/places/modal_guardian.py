@@ -23,10 +23,11 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_llmperf.places.guardian import _trim
 from pytest_llmperf.places.modal_image import ImageRecipe
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ _PULSE_S, _PULSE_LASTS_S = 60, 120
 _TERMINATION_S = 60.0
 _LAST_WORDS_S = 5.0
 _RETRY_S = 5.0
+_TERMINATION_TRIES, _TERMINATION_RETRY_S = 3, 2.0
 
 
 @dataclass(frozen=True)
 class SandboxOrder:
     """What to create; ``recipe`` are the fields of an image recipe, ``hidden`` what the log must not show.
 
+    ``log`` is kept to about ``log_limit`` bytes.
     ``tag`` is the sandbox's own, by which it is found even when its creation was interrupted.
     """
 
@@ -60,6 +63,7 @@ class SandboxOrder:
     memory_mib: int
     port: int
     log: str
+    log_limit: int
     hidden: Sequence[str]
 
 
@@ -104,17 +108,40 @@ async def _terminate_tagged(order: SandboxOrder) -> None:
     """Terminate whatever an interrupted creation left."""
     import modal
 
-    with contextlib.suppress(modal.exception.Error):
+    async def terminate() -> None:
         app = await modal.App.lookup.aio(order.app, create_if_missing=True)
         async for sandbox in modal.Sandbox.list.aio(app_id=app.app_id, tags={"llmperf": order.tag}):
             await sandbox.terminate.aio()
+
+    await _insist(terminate)
 
 
 async def _terminate(sandbox: modal.Sandbox) -> None:
     import modal
 
-    with contextlib.suppress(modal.exception.Error, TimeoutError):
-        await asyncio.wait_for(sandbox.terminate.aio(wait=True), _TERMINATION_S)
+    async def terminate() -> None:
+        with contextlib.suppress(modal.exception.NotFoundError):  # it is gone
+            await sandbox.terminate.aio(wait=True)
+
+    await _insist(terminate)
+
+
+async def _insist(terminate: Callable[[], Awaitable[None]]) -> None:
+    """Try it a few times within :data:`_TERMINATION_S`; should that fail, the test run tries as well."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_TERMINATION_S):
+            for _ in range(_TERMINATION_TRIES):
+                try:
+                    await terminate()
+                    break
+                except Exception as error:  # whatever the client raises, the sandbox must not run on
+                    _log("terminating the sandbox", error)
+                    await asyncio.sleep(_TERMINATION_RETRY_S)
+
+
+def _log(doing: str, error: BaseException) -> None:
+    """Into the engine's log, where the standard error goes."""
+    print(f"llmperf: {doing}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 async def _end(sandbox: modal.Sandbox) -> tuple[int | None, Literal["ended", "timeout", "unknown"]]:
@@ -129,26 +156,28 @@ async def _end(sandbox: modal.Sandbox) -> tuple[int | None, Literal["ended", "ti
             return None, "timeout"
         except modal.exception.NotFoundError:
             return None, "unknown"
-        except (modal.exception.Error, OSError) as error:
-            print(f"llmperf: asking Modal for the sandbox: {error}", file=sys.stderr, flush=True)
+        except Exception as error:  # whatever the client raises, the next answer may be a better one
+            _log("asking Modal for the sandbox", error)
             await asyncio.sleep(_RETRY_S)
 
 
-async def _copy(lines: Any, log: IO[bytes], hidden: Sequence[str]) -> None:
-    """Everything that it prints, as it comes, into the log."""
+async def _copy(lines: Any, log: int, limit: int, hidden: Sequence[str]) -> None:
+    """Everything that it prints, as it comes, into the log, which is kept to about ``limit`` bytes."""
     async for line in lines:
         for secret in hidden:
             line = line.replace(secret, "[redacted]")
-        log.write(line.encode())
+        with contextlib.suppress(OSError):  # a log that is no file, a full disk: none of it ends the engine
+            os.write(log, line.encode(errors="replace"))
+            _trim(log, limit)
 
 
 async def _pulse(sandbox: modal.Sandbox) -> None:
     """Keep the sandbox from being idle for as long as this process lives."""
-    import modal
-
     while True:
-        with contextlib.suppress(modal.exception.Error, OSError):
-            await sandbox.exec.aio("sleep", str(_PULSE_LASTS_S))
+        try:
+            await asyncio.wait_for(sandbox.exec.aio("sleep", str(_PULSE_LASTS_S)), _PULSE_S)
+        except Exception as error:  # whatever the client raises, one pulse more or less does not matter
+            _log("keeping the sandbox from being idle", error)
         await asyncio.sleep(_PULSE_S)
 
 
@@ -166,15 +195,19 @@ async def guard(order: SandboxOrder, teller: _Teller, abandoned: asyncio.Event) 
             teller.say(error=str(error), kind=type(error).__name__)
         return
     sandbox, url = creating.result()
-    teller.say(sandbox=sandbox.object_id, url=url)
-    with open(order.log, "ab", buffering=0) as log:
+    ending = asyncio.create_task(_end(sandbox))
+    copies: list[asyncio.Task[None]] = []
+    try:
+        log = os.open(order.log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         copies = [
-            asyncio.create_task(_copy(lines, log, order.hidden)) for lines in (sandbox.stdout, sandbox.stderr)
+            asyncio.create_task(_copy(lines, log, order.log_limit, order.hidden))
+            for lines in (sandbox.stdout, sandbox.stderr)
         ]
+        teller.say(sandbox=sandbox.object_id, url=url)
         pulse = asyncio.create_task(_pulse(sandbox))
-        ending = asyncio.create_task(_end(sandbox))
         await asyncio.wait({ending, stopping}, return_when=asyncio.FIRST_COMPLETED)
         pulse.cancel()
+    finally:
         if not ending.done():
             await _terminate(sandbox)
         await asyncio.wait({ending, *copies}, timeout=_LAST_WORDS_S)

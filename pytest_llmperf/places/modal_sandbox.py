@@ -6,10 +6,13 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,11 @@ _GUARDIAN = (
     "import sys; sys.path[:] = {path!r}; from pytest_llmperf.places.modal_guardian import main; main()"
 )
 _STOP_S = 90.0
+_GRACE_S = 10.0
+MAX_OUTPUT_BYTES = 8 << 20
+# A shell's exit code, and what container runtimes say.
+_NOT_FOUND = 127
+_NO_PROGRAM = re.compile(r"executable file not found|no such file or directory", re.IGNORECASE)
 
 
 class Sandbox:
@@ -147,19 +155,43 @@ class Sandbox:
             return SandboxProcess(self._handle, argv)
 
     def execute(self, *argv: str, timeout_s: float = 20.0) -> tuple[int, str, str]:
-        """Run a program to its end: its exit code, standard output and standard error."""
-        with told():
-            process: Any = self._handle.exec(*argv, timeout=max(1, round(timeout_s)), text=False)
-            output, complaint = process.stdout.read(), process.stderr.read()
-            code: int = process.wait()
-            return code, output.decode(errors="replace"), complaint.decode(errors="replace")
+        """Run a program to its end: its exit code, standard output and standard error.
+
+        Raises :class:`NoProgram` if there is none, :class:`ProgramError` if it hangs, writes more than
+        :data:`MAX_OUTPUT_BYTES` or Modal cannot run it.
+        """
+        result: Future[tuple[int, bytes, bytes]] = Future()
+
+        def run() -> None:
+            try:
+                with told():
+                    result.set_result(self._execute(argv, timeout_s))
+            except Exception as error:  # in a thread it would be lost
+                result.set_exception(error)
+
+        # Modal ends the program in time, but nobody promises that its answer comes.
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            code, output, complaint = result.result(timeout_s + _GRACE_S)
+        except TimeoutError:
+            raise ProgramError(f"{argv[0]} did not answer within {timeout_s:g} s") from None
+        except ProgramError:
+            raise
+        except EngineError as error:
+            kind = NoProgram if _NO_PROGRAM.search(str(error)) else ProgramError
+            raise kind(f"{argv[0]} cannot be run in the container ({error})") from None
+        if code == _NOT_FOUND:
+            raise NoProgram(f"there is no {argv[0]} in the container")
+        return code, output.decode(errors="replace"), complaint.decode(errors="replace")
+
+    def _execute(self, argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, bytes]:
+        process: Any = self._handle.exec(*argv, timeout=max(1, round(timeout_s)), text=False)
+        output, complaint = (_bounded(argv[0], stream) for stream in (process.stdout, process.stderr))
+        return int(process.wait()), output, complaint
 
     def run(self, *argv: str, timeout_s: float = 20.0) -> str:
         """See :meth:`~pytest_llmperf.places.machine.Machine.run`."""
-        try:
-            code, output, complaint = self.execute(*argv, timeout_s=timeout_s)
-        except EngineError as error:
-            raise NoProgram(f"there is no {argv[0]} in the container ({error})") from None
+        code, output, complaint = self.execute(*argv, timeout_s=timeout_s)
         if code:
             said = "\n".join(filter(None, (output.strip(), complaint.strip())))
             raise ProgramError(f"{argv[0]} failed: {said[:300] or f'exit code {code}, without a word'}", said)
@@ -171,6 +203,16 @@ class Sandbox:
             return self.run("cat", path)
         except ProgramError:
             return ""
+
+
+def _bounded(program: str, stream: Any) -> bytes:
+    """All that is written, in pieces as they come."""
+    received = bytearray()
+    for piece in stream:
+        received += piece
+        if len(received) > MAX_OUTPUT_BYTES:
+            raise ProgramError(f"{program} wrote more than {MAX_OUTPUT_BYTES >> 20} MiB")
+    return bytes(received)
 
 
 @contextlib.contextmanager

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.declare.place import MAX_TIMEOUT_S, ModalPlace
+from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.log_line import what_it_says
-from pytest_llmperf.engines.protocol import Command
+from pytest_llmperf.engines.protocol import Command, Engine
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.gpus import Gpu, GpuState, Nvidia, throttling
-from pytest_llmperf.places.machine import ProgramError, facts
+from pytest_llmperf.places.machine import NoProgram, ProgramError, facts
+from pytest_llmperf.places.modal_model import identity
 from pytest_llmperf.places.modal_sandbox import Sandbox
 from pytest_llmperf.places.postmortem import Postmortem, examine, hider
 from pytest_llmperf.places.process import log_tail
@@ -27,7 +29,8 @@ _CAN_DRIVE = (
 class ModalServer:
     """See :class:`~pytest_llmperf.places.protocol.Server`.
 
-    ``port`` is the server's in the container, ``image`` what that is made of, in words.
+    ``port`` is the server's in the container, ``image`` what that is made of, in words; ``is_model_sent``:
+    whether its model is one of this machine.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class ModalServer:
         image: str,
         log: Path,
         api_key: str | None,
+        is_model_sent: bool,
         note: Callable[[str], None],
     ) -> None:
         self.sandbox, self.url, self.api_key = sandbox, sandbox.url, api_key
         self._place, self._command, self._port, self._image = place, command, port, image
         self._log, self._note = log, note
+        self._is_model_sent = is_model_sent
         self._nvidia = Nvidia(sandbox)
         self._states: Mapping[str, GpuState] = {}
         self._is_stopped = False
@@ -63,12 +68,24 @@ class ModalServer:
     def port_was_taken(self) -> bool:
         return False
 
+    def model_identity(self, engine: Engine, subject: Subject, model: str) -> str:
+        if not model or self._is_model_sent:
+            return engine.model_identity(subject, model)
+        return identity(self.sandbox, subject, model)
+
     # -- where the load is driven ---------------------------------------------------------------------
 
     def vantage(self) -> Vantage | None:
+        # Known before anything is measured, or never: an error in the midst of it would be too late.
+        _ = self._gpus
         if self._place.load == "here":
             return None
-        code, output, complaint = self.sandbox.execute("python3", "-c", _CAN_DRIVE, timeout_s=_EXECUTION_S)
+        try:
+            code, output, complaint = self.sandbox.execute(
+                "python3", "-c", _CAN_DRIVE, timeout_s=_EXECUTION_S
+            )
+        except NoProgram as error:
+            code, output, complaint = -1, "", str(error)
         if code:
             said = complaint.strip().splitlines()
             why = said[-1] if said else f"its python3 is {output.strip() or 'missing'}"
@@ -93,11 +110,22 @@ class ModalServer:
 
     @cached_property
     def _gpus(self) -> Sequence[Gpu]:
-        """Those that the container really has."""
-        try:
-            return self._nvidia.gpus() if self._place.gpu else []
-        except ProgramError:
+        """Those that the container really has.
+
+        Raises :class:`EngineError` if they cannot be known: unlike machines would look alike.
+        """
+        if not self._place.gpu:
             return []
+        try:
+            found = self._nvidia.gpus()
+        except ProgramError:  # it may have been the way there
+            try:
+                found = self._nvidia.gpus()
+            except ProgramError as error:
+                raise EngineError(f"which GPUs the sandbox has cannot be known: {error}") from None
+        if not found:
+            raise EngineError(f"the sandbox has no GPU, for all that nvidia-smi says: {self._place.hardware}")
+        return found
 
     @property
     def _cuda(self) -> str | None:

@@ -48,6 +48,13 @@ class Server(Protocol):
     url: str
     api_key: str | None
 
+    def model_identity(self, engine: Engine, subject: Subject, model: str) -> str:
+        """What of the model has to be equal in a comparison, read where it is; asked once it is ready.
+
+        Raises :class:`~pytest_llmperf.errors.EngineError` if it cannot be read there.
+        """
+        ...
+
     def vantage(self) -> Vantage | None:
         """From where its load is to be driven; None for this machine.
 

@@ -43,6 +43,9 @@ class ExistingServer:
         self.name = "a server that runs on this machine" if self._is_here else f"url {parts.netloc}"
         return self
 
+    def model_identity(self, engine: Engine, subject: Subject, model: str) -> str:
+        return engine.model_identity(subject, model)
+
     def vantage(self) -> Vantage | None:
         return None
 

@@ -73,6 +73,8 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
 
     An image whose Dockerfile has ``unbuildable`` in it cannot be built, and ``capacity`` says for how many
     sandboxes there is room. The answer to a creation takes ``delay_s``, the sandbox runs meanwhile.
+    ``cannot_execute`` is why nothing can be run beside an engine.
+    The next ``refusals`` terminations are refused, or all unless ``may_terminate``.
     """
 
     def __init__(self, tls: ssl.SSLContext, programs: Path) -> None:
@@ -83,6 +85,8 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
         self.python = sys.executable
         self.delay_s = 0.0
         self.may_terminate = True
+        self.refusals = 0
+        self.cannot_execute = ""
         self.accepts_tokens = True
         self.secrets: dict[str, dict[str, str]] = {}
         self.containers: dict[str, Container] = {}
@@ -266,7 +270,8 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
 
     async def SandboxTerminate(self, stream: Stream[Any, Any]) -> None:
         request = await _request(stream)
-        if not self.may_terminate:
+        if not self.may_terminate or self.refusals > 0:
+            self.refusals -= 1
             raise GRPCError(Status.PERMISSION_DENIED, "not allowed to")
         await self.containers[request.sandbox_id].stop(api_pb2.GenericResult.GENERIC_STATUS_TERMINATED)
         await stream.send_message(api_pb2.SandboxTerminateResponse())
@@ -339,6 +344,8 @@ class Worker(_WorkerBase):  # type: ignore[misc]
     async def TaskExecStart(self, stream: Stream[Any, Any]) -> None:
         request = await _request(stream)
         container = self._container(request.task_id)
+        if self._plane.cannot_execute:
+            raise GRPCError(Status.PERMISSION_DENIED, self._plane.cannot_execute)
         if container.main.ended.is_set():
             raise GRPCError(Status.NOT_FOUND, "the container is gone")
         process = ContainerProcess()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.declare.subject import Subject, parse_subject
+from pytest_llmperf.engines.command import AnyCommand
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Command, Runtime
 from pytest_llmperf.places import watch
@@ -82,6 +83,17 @@ def test_a_log_that_is_gone_does_not_keep_an_engine_from_its_end(tmp_path: Path)
     server.stop()
     assert not server.is_alive()
     assert not server.process.log.exists()
+
+
+def test_a_model_that_only_its_command_can_see_is_known_by_its_path(tmp_path: Path) -> None:
+    server = start(tmp_path, Script("print()"))
+    server.stop()
+    subject = parse_subject("command -- docker run {port}")
+    assert server.model_identity(AnyCommand(), subject, "/in/a/container") == "/in/a/container"
+    (tmp_path / "weights").write_text("x")
+    assert server.model_identity(AnyCommand(), subject, str(tmp_path / "weights")).startswith(
+        "weights sha256:"
+    )
 
 
 def test_our_own_variables_are_not_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +12,13 @@ import pytest
 
 from pytest_llmperf.declare.place import parse_place
 from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.engines.command import AnyCommand
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Runtime
+from pytest_llmperf.engines.tensorrt_llm import TensorRtLlm
 from pytest_llmperf.engines.vllm import Vllm
 from pytest_llmperf.errors import EngineError
-from pytest_llmperf.places.modal import ModalPlace
+from pytest_llmperf.places.modal import ModalPlace, _guarded
 from pytest_llmperf.places.modal_server import ModalServer
 from pytest_llmperf.report.progress import Progress
 from tests.modal.cloud import Cloud
@@ -125,6 +128,33 @@ def test_the_tunnel_is_guarded_by_a_key_of_its_own(start: Start) -> None:
     assert get(server, "/props", server.api_key) == 200
 
 
+def test_no_key_can_be_taken_for_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "token_bytes", lambda count: b"\xfb" * count)  # base64 makes dashes of it
+    guarded, key = _guarded(Vllm(), parse_subject("vllm==0.24.0"))
+    assert key is not None
+    assert not key.startswith("-")
+    assert Vllm().api_key(guarded) == key
+
+
+def test_flags_that_leave_an_engine_without_a_key_are_refused() -> None:
+    with pytest.raises(EngineError, match="open to the world: give --api-key a value"):
+        _guarded(Vllm(), parse_subject("vllm==0.24.0 --api-key --max-num-seqs 8"))
+
+
+def test_an_engine_that_takes_no_key_is_said_to_be_open(
+    tmp_path: Path, cloud: Cloud, notes: list[str]
+) -> None:
+    where, subject = (
+        place(f"{H100} image=mine:1", note=notes.append),
+        parse_subject("command -- sleep {port}"),
+    )
+    server = where.start(AnyCommand(), subject, Runtime("python3"), "", tmp_path / "engine.log")
+    server.stop()
+    assert server.api_key is None
+    assert "open to the world without a key: command takes none" in notes[0]
+    assert _guarded(TensorRtLlm(), parse_subject("tensorrt-llm==1.2.0"))[1] is None
+
+
 def test_a_key_of_the_subject_stays(start: Start) -> None:
     assert start(subject=f"{ENGINE} --api-key mine-alone").api_key == "mine-alone"
 
@@ -134,6 +164,7 @@ def test_a_key_of_the_subject_stays(start: Start) -> None:
     [
         (Vllm(), "vllm==0.24.0", H100, "FROM vllm/vllm-openai:v0.24.0"),
         (Vllm(), "vllm", f"{H100} image=mine:1", "FROM mine:1"),
+        (Vllm(), "vllm==0.24.0", f"{H100} image=mine:1", "FROM mine:1"),
         (LlamaCpp(), "llamacpp==2026.4.1", "modal", "xllamacpp==2026.4.1"),
     ],
 )
@@ -141,7 +172,8 @@ def test_an_engine_comes_from_its_public_image_or_one_that_is_named_or_from_its_
     cloud: Cloud, engine: Vllm | LlamaCpp, subject: str, words: str, image: str
 ) -> None:
     asked = parse_subject(subject)
-    assert place(words).prepare(engine, asked) == Runtime("python3", asked.version)
+    is_ours = "image=" not in words  # what is in another, only the engine can tell
+    assert place(words).prepare(engine, asked) == Runtime("python3", asked.version if is_ours else None)
     assert image in " ".join(cloud.plane.images.values())
 
 
@@ -270,6 +302,39 @@ def test_the_machine_is_the_container(start: Start) -> None:
     assert environment["load"] == "in the engine's container"
     assert server.hardware()["gpus"][0]["uuid"] == "GPU-1"
     assert server.disturbances() == []
+
+
+def test_a_gpu_that_cannot_be_read_at_once_is_asked_for_again(start: Start, cloud: Cloud) -> None:
+    smi, failed = cloud.plane.programs / "nvidia-smi", cloud.plane.programs / "failed"
+    answering = smi.rename(smi.with_name("nvidia-smi-answering"))
+    smi.write_text(f'#!/bin/sh\n[ -e {failed} ] || {{ touch {failed}; exit 9; }}\nexec {answering} "$@"\n')
+    smi.chmod(0o755)
+    assert start().environment()["accelerators"] == "NVIDIA H100 80GB HBM3"
+    assert failed.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo driver mismatch; exit 9", "cannot be known: nvidia-smi failed: driver mismatch"),
+        ("echo No devices were found; exit 6", r"the sandbox has no GPU.* gpu=H100!"),
+    ],
+)
+@pytest.mark.parametrize("load", ["here", "there"])
+def test_a_gpu_that_cannot_be_read_is_an_error_before_anything_is_measured(
+    start: Start, cloud: Cloud, script: str, why: str, load: str
+) -> None:
+    server = start(f"{H100} load={load}")
+    (cloud.plane.programs / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    with pytest.raises(EngineError, match=why):
+        server.vantage()
+
+
+def test_a_container_without_python_is_told_with_the_way_out(start: Start, cloud: Cloud) -> None:
+    server = start()
+    cloud.plane.python = "/no/such/python3"
+    with pytest.raises(EngineError, match=r"needs Python 3\.11 and numpy: .*python3.*; say load=here"):
+        server.vantage()
 
 
 def test_a_process_beside_the_engine_has_streams_and_ends_with_its_input(start: Start) -> None:
