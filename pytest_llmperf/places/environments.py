@@ -135,7 +135,7 @@ class Environments:
             if installed is None:
                 raise EngineError(
                     f"{engine.name} needs the {engine.distribution} package, which is not installed here: "
-                    f"pip install 'pytest-llmperf[{engine.name}]', or name a version ({engine.name}==…) "
+                    f"pip install {engine.distribution}, or name a version ({engine.name}==…) "
                     "to have it in an environment of its own"
                 )
             return _runtime(sys.executable, installed)

@@ -21,6 +21,7 @@ from pytest_llmperf.declare.subject import without_credentials
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.process import EngineProcess, describe_exit
 
+_LITTLE = 32 * 2**20
 _POLL_S = 0.1
 _GRACE_S = 5.0
 _ABOUT_THIS_PYTHON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
@@ -91,11 +92,23 @@ class Installer:
         by_hand = " && ".join(shlex.join(command) for command in commands)
         return "\n".join(
             (
-                cause(lines) or f"{self.name} {describe_exit(code)}",
+                cause(lines) or self._want_of_room() or f"{self.name} {describe_exit(code)}",
                 f"to repeat it by hand: {by_hand.replace(str(self._directory), '/tmp/environment')}",
                 f"installer's log: {self.log}",
                 *(f"  | {line[:300]}" for line in lines[-8:] or ["(empty)"]),
             )
+        )
+
+    def _want_of_room(self) -> str | None:
+        """Python's own installer of pip does not say that a disk is full."""
+        try:
+            free = shutil.disk_usage(self._directory.parent).free
+        except OSError:
+            return None
+        return (
+            f"the disk is full: {free // 2**20} MiB are free at {self._directory.parent}"
+            if free < _LITTLE
+            else None
         )
 
 

@@ -221,9 +221,7 @@ def told() -> Iterator[None]:
     try:
         import modal
     except ImportError:
-        raise EngineError(
-            "the place modal needs Modal's client: pip install 'pytest-llmperf[modal]'"
-        ) from None
+        raise EngineError("the place modal needs Modal's client: pip install 'modal>=1.6,<1.7'") from None
     try:
         yield
     except modal.exception.Error as error:

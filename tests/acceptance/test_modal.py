@@ -94,7 +94,7 @@ def test_without_modal_the_error_says_what_to_install(project: Project) -> None:
     project.write(test_it=CHAT, conftest="import sys; sys.modules['modal'] = None")
     result = run(project, PLACE)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*pip install 'pytest-llmperf?modal?'*"])
+    result.stdout.fnmatch_lines(["*pip install 'modal>=1.6,<1.7'*"])
 
 
 def test_an_engine_that_dies_at_its_start_is_told_with_its_last_words(project: Project, cloud: Cloud) -> None:

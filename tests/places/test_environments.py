@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -424,6 +425,25 @@ def test_a_build_that_fails_is_named_with_its_error(offline: Workshop, tmp_path:
     with pytest.raises(EngineError, match=r"cannot be built from source \(RuntimeError: no compiler here\)"):
         offline.runtime(f"fake@{tree}")
     assert set(map(len, offline.slots().values())) == {0}
+
+
+@pytest.fixture
+def small_disk(offline: Workshop) -> Iterator[None]:
+    """The cache is on a disk of a few MB."""
+    offline.cache.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "llmperf", str(offline.cache)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount a disk")
+    yield
+    subprocess.run(["umount", str(offline.cache)], check=True)
+
+
+def test_a_full_disk_is_named_even_where_the_installer_does_not_say_it(
+    offline: Workshop, small_disk: None
+) -> None:
+    offline.publish("fake", "1.0")
+    with pytest.raises(EngineError, match="the disk is full"):
+        offline.runtime("fake==1.0")
 
 
 def test_ctrl_c_ends_the_installer_and_leaves_nothing(
