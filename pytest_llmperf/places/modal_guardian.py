@@ -175,10 +175,14 @@ async def _pulse(sandbox: modal.Sandbox) -> None:
     """Keep the sandbox from being idle for as long as this process lives."""
     while True:
         try:
-            await asyncio.wait_for(sandbox.exec.aio("sleep", str(_PULSE_LASTS_S)), _PULSE_S)
+            async with asyncio.timeout(_PULSE_S):
+                await sandbox.exec.aio("sleep", str(_PULSE_LASTS_S))
         except Exception as error:  # whatever the client raises, one pulse more or less does not matter
+            # If that is because the sandbox has ended, this task ends now, and the last word is the engine's.
+            await asyncio.sleep(_RETRY_S)
             _log("keeping the sandbox from being idle", error)
-        await asyncio.sleep(_PULSE_S)
+        else:
+            await asyncio.sleep(_PULSE_S)
 
 
 async def guard(order: SandboxOrder, teller: _Teller, abandoned: asyncio.Event) -> None:

@@ -74,7 +74,7 @@ def test_the_log_has_a_limit(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.M
 def test_the_pulse_survives_whatever_the_client_raises(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(modal_guardian, "_PULSE_S", 0.01)
+    monkeypatch.setattr(modal_guardian, "_RETRY_S", 0.01)
     pulses = 0
 
     class Failing:
