@@ -1,3 +1,7 @@
 """The project's own tests drive pytest itself."""
 
 pytest_plugins = ["pytester"]
+
+# A shell's background job ignores Ctrl-C, and so would all that is started from it: tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
