@@ -1,5 +1,7 @@
 """The project's own tests drive pytest itself."""
 
+import signal
+
 pytest_plugins = ["pytester"]
 
 # A shell's background job ignores Ctrl-C, and so would all that is started from it: tests send it.

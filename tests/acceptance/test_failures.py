@@ -123,7 +123,10 @@ def test_a_program_that_does_not_exist(project: Project) -> None:
     result = project.run("--llmperf", "--llmperf-engine", "wrapped pass")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["wrapped pass cannot be started: /no/such/program: No such file or directory", "command: * /no/such/program *"]
+        [
+            "wrapped pass cannot be started: /no/such/program: No such file or directory",
+            "command: * /no/such/program *",
+        ]
     )
 
 
