@@ -8,8 +8,9 @@ BIN = $(VENV)/bin
 demo: $(VENV)/.ready  ## a real engine, an SLO, a baseline, and a build that fails for a real reason
 	@$(BIN)/python examples/demo.py
 
-test: check  ## lint, types, tests
-	$(BIN)/python -m pytest
+test: check  ## lint, types, tests; those that measure have the machine to themselves
+	$(BIN)/python -m pytest -n 2 --ignore=tests/acceptance
+	$(BIN)/python -m pytest tests/acceptance
 
 test-vllm: $(VENV)/.ready  ## the same with real vLLM on the CPU; the first time it installs two of them (docs/engines.md)
 	$(BIN)/python -m pytest tests/vllm

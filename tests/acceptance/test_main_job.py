@@ -202,7 +202,10 @@ def test_what_the_baseline_lacks_is_named(project: Project) -> None:
 def test_a_gate_that_must_decide_fails_where_nothing_was_compared(project: Project) -> None:
     # Of a few requests not even a tolerance of 90 % could be decided.
     project.write(test_it=CHAT.replace("rates=[4], duration=1", "concurrency=[1], requests=60"))
-    strict = ("--llmperf", "--llmperf-inconclusive", "fail", "--llmperf-tolerance", "90%")
+    strict = (
+        *("--llmperf", "--llmperf-inconclusive", "fail"),
+        *("--llmperf-tolerance", "90%", "--llmperf-gate", "tpot_p50_ms"),
+    )
     result = project.run(*strict)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
