@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+import httpx
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines import models
+from pytest_llmperf.engines.openai import commit_in, served_models, version_of
+from pytest_llmperf.engines.protocol import Description
 
 
 class HuggingFaceEngine:
@@ -21,3 +25,17 @@ class HuggingFaceEngine:
 
     def exact_length(self, output_tokens: int) -> Mapping[str, object]:
         return {"max_tokens": output_tokens, "min_tokens": output_tokens, "ignore_eos": True}
+
+
+def description_of(
+    client: httpx.Client, model: str, settings: Callable[[httpx.Client], Mapping[str, str]]
+) -> Description:
+    """What a ready server says of itself that tells its version at ``/version``."""
+    version = version_of(client)
+    return Description(
+        model=str(served_models(client)[0]["id"]),
+        version=version,
+        commit=commit_in(version),
+        settings=settings(client),
+        token_ids=models.token_ids(model),
+    )

@@ -17,16 +17,13 @@ import httpx
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines import flags, models
-from pytest_llmperf.engines.hugging_face import HuggingFaceEngine
+from pytest_llmperf.engines.hugging_face import HuggingFaceEngine, description_of
 from pytest_llmperf.engines.openai import (
     aliased_counters,
     answers_200,
     ask,
-    commit_in,
     get_answer,
     get_object,
-    served_models,
-    version_of,
 )
 from pytest_llmperf.engines.protocol import Command, Description, Runtime
 from pytest_llmperf.engines.resolved import flat, info_labels
@@ -88,14 +85,7 @@ class Vllm(HuggingFaceEngine):
         return answers_200(client, "/health")
 
     def describe(self, client: httpx.Client, model: str) -> Description:
-        version = version_of(client)
-        return Description(
-            model=str(served_models(client)[0]["id"]),
-            version=version,
-            commit=commit_in(version),
-            settings=_settings(client),
-            token_ids=models.token_ids(model),
-        )
+        return description_of(client, model, _settings)
 
     def counters(self, client: httpx.Client) -> Mapping[str, float]:
         return aliased_counters(client, COUNTERS)

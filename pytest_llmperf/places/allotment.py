@@ -5,23 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.gpus import Gpu, Nvidia, choose
 from pytest_llmperf.places.leases import Lease, Leases
 from pytest_llmperf.places.machine import NoProgram, ProgramError
+from pytest_llmperf.places.protocol import Listener
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _CPU = "cpu"
-
-
-class Listener(Protocol):
-    """Who is told that something has to be waited for."""
-
-    def phase(self, text: str) -> None: ...
-    def waiting(self, elapsed_s: float, line: str) -> None: ...
 
 
 @dataclass(frozen=True)

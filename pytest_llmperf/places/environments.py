@@ -21,7 +21,6 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.cache import cache_directory, is_kept
@@ -32,18 +31,12 @@ from pytest_llmperf.places.installer import Installer, foreign_environment
 from pytest_llmperf.places.isolated import Isolated, Slot, ask, use
 from pytest_llmperf.places.lockfile import LockFile
 from pytest_llmperf.places.packages import Packages, canonical, digest, packages_of
+from pytest_llmperf.places.protocol import Listener
 from pytest_llmperf.places.source import Source
 
 # The part of the installer's configuration that decides what is chosen, and what is built of it.
 _CHOOSING = re.compile(r"(?:PIP|UV)_(?!.*(?:CACHE|TIMEOUT|RETRIES|CERT|PROGRESS|COLOR)).*")
 _BUILDING = re.compile(r".*(?:PRECOMPILED|TARGET_DEVICE|CMAKE|CUDA_ARCH).*|CC|CXX|CFLAGS|CXXFLAGS|CUDA_HOME")
-
-
-class Listener(Protocol):
-    """Who is told what is going on."""
-
-    def phase(self, text: str) -> None: ...
-    def waiting(self, elapsed_s: float, line: str) -> None: ...
 
 
 class Silent:

@@ -60,14 +60,14 @@ def _wait_for_end(engine: subprocess.Popen[bytes], parent: int, log: int, log_li
         if engine.poll() is not None:
             return True
         with contextlib.suppress(OSError):  # a log that is no file, a full disk: none of it ends the engine
-            _trim(log, log_limit)
+            trim(log, log_limit)
         readable, _, _ = select.select(watched, [], [], _POLL_S)
         if sys.stdin in readable and not os.read(sys.stdin.fileno(), 4096):
             return False
     return False
 
 
-def _trim(log: int, limit: int) -> None:
+def trim(log: int, limit: int) -> None:
     """Cut the middle out of a log that has grown beyond ``limit`` bytes; what is written to it meanwhile may
     be lost as well. The engine appends, so its next line follows the end that is left."""
     size = os.fstat(log).st_size

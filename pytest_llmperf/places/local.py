@@ -13,7 +13,7 @@ from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.log_line import what_it_says
 from pytest_llmperf.engines.protocol import Command, Engine, Runtime
 from pytest_llmperf.errors import EngineError
-from pytest_llmperf.places.allotment import Allotment, Allotter, Listener
+from pytest_llmperf.places.allotment import Allotment, Allotter
 from pytest_llmperf.places.environments import Environments, engine_environment
 from pytest_llmperf.places.gpus import Nvidia
 from pytest_llmperf.places.leases import Lease, Leases
@@ -21,7 +21,7 @@ from pytest_llmperf.places.machine import ThisMachine, facts, uname
 from pytest_llmperf.places.ports import free_port, holder_of, lease_port
 from pytest_llmperf.places.postmortem import Postmortem, command_line, examine, hider
 from pytest_llmperf.places.process import EngineProcess, describe_exit
-from pytest_llmperf.places.protocol import Vantage
+from pytest_llmperf.places.protocol import Listener, Vantage
 from pytest_llmperf.places.watch import GpuWatch
 
 

@@ -27,7 +27,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_llmperf.places.guardian import _trim
+from pytest_llmperf.places.guardian import trim
 from pytest_llmperf.places.modal_image import ImageRecipe
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ async def _copy(lines: Any, log: int, limit: int, hidden: Sequence[str]) -> None
             line = line.replace(secret, "[redacted]")
         with contextlib.suppress(OSError):  # a log that is no file, a full disk: none of it ends the engine
             os.write(log, line.encode(errors="replace"))
-            _trim(log, limit)
+            trim(log, limit)
 
 
 async def _pulse(sandbox: modal.Sandbox) -> None:

@@ -39,6 +39,13 @@ class Vantage:
     run: Callable[[str], Process]
 
 
+class Listener(Protocol):
+    """Who is told what is going on, and that something has to be waited for."""
+
+    def phase(self, text: str) -> None: ...
+    def waiting(self, elapsed_s: float, line: str) -> None: ...
+
+
 class Server(Protocol):
     """A server that was started, or found, at :attr:`url`.
 

@@ -267,9 +267,9 @@ def test_a_log_keeps_its_ends_and_what_comes_after(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"first\n" + b"x" * 1600 + b"\nlast\n")
     log = os.open(path, os.O_RDWR | os.O_APPEND)
-    guardian._trim(log, 10_000)
+    guardian.trim(log, 10_000)
     assert path.stat().st_size == 6 + 1600 + 6
-    guardian._trim(log, 1600)
+    guardian.trim(log, 1600)
     os.write(log, b"after\n")
     os.close(log)
     head, note, tail = path.read_bytes().partition(b"\n[... 1112 bytes of this log were left out here ...]\n")
