@@ -62,7 +62,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config), note)
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
-        rounds = Rounds(settings.launches, is_measured, session.begin_round)
+        rounds = Rounds(settings.launches.first(compares=False), is_measured, session.begin_round)
         config.pluginmanager.register(rounds, "llmperf-rounds")
         config.pluginmanager.register(
             Measuring(session, rounds, progress, terminal.notes), "llmperf-measuring"
@@ -91,7 +91,10 @@ def _command(config: pytest.Config) -> Callable[[str], list[str]]:
     for option in OPTIONS:
         value = config.getoption(option.flag) if option.metavar else None
         if value is not None and option.name not in ("launches", "json"):
-            typed += [option.flag, str(parse_subject(value)) if option.name == "engine" else value]
+            typed += [
+                option.flag,
+                str(parse_subject(value)) if option.name in ("engine", "against") else value,
+            ]
 
     def command(nodeid: str) -> list[str]:
         path, separator, name = nodeid.partition("::")

@@ -72,7 +72,7 @@ def _check_engine(subject: Subject, engines: Collection[str]) -> None:
 
 def _check_unused(definition: pytest.Item) -> None:
     for mark in definition.own_markers:
-        if mark.name in ("slo", "sweep"):
+        if mark.name in ("slo", "sweep", "tolerance"):
             raise DeclarationError(
                 f"@{mark.name} has no effect: the test does not use the {FIXTURE} fixture; "
                 "add it as an argument"
@@ -97,4 +97,6 @@ def arrange(active: Active, items: list[pytest.Item]) -> None:
     last = set(measured)
     items[:] = [item for item in items if item not in last] + measured
     for item in measured:
-        active.progress.plan(item.nodeid, item.stash[PLAN].expected_s, active.settings.launches)
+        active.progress.plan(
+            item.nodeid, item.stash[PLAN].expected_s, active.settings.launches.first(compares=False)
+        )

@@ -211,5 +211,6 @@ def test_every_marker_is_registered_with_an_example_of_itself() -> None:
     assert {name: text.startswith(f"{name}(") for name, text in MARKERS.items()} == {
         "slo": True,
         "sweep": True,
+        "tolerance": True,
         "engine": True,
     }
