@@ -180,6 +180,37 @@ def test_two_kinds_of_load_from_one_source_are_refused(
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("typed", "exported", "ini", "against", "baseline"),
+    [
+        ({"against": "llamacpp"}, {"LLMPERF_BASELINE": "main"}, {}, Subject("llamacpp"), None),
+        ({"against": "llamacpp"}, {}, {"baseline": "main"}, Subject("llamacpp"), None),
+        ({"baseline": "v1"}, {"LLMPERF_AGAINST": "llamacpp"}, {"against": "vllm"}, None, "v1"),
+        ({}, {"LLMPERF_BASELINE": "v1"}, {"against": "vllm"}, None, "v1"),
+        ({}, {}, {"against": "vllm"}, Subject("vllm"), None),
+    ],
+)
+def test_what_to_compare_with_is_one_thing_from_the_highest_place(
+    typed: Said, exported: Said, ini: Said, against: Subject | None, baseline: str | None
+) -> None:
+    settings = resolve(typed, exported, ini)
+    assert (settings.against, settings.baseline) == (against, baseline)
+
+
+def test_one_place_cannot_name_two_things_to_compare_with() -> None:
+    with pytest.raises(
+        DeclarationError, match=r"^llmperf_against: either this or llmperf_baseline, not both$"
+    ):
+        resolve(ini={"against": "vllm", "baseline": "main"})
+
+
+def test_accepting_a_baseline_takes_back_a_configured_side_by_side_but_no_typed_one() -> None:
+    settings = Settings.resolve({}, {}, {"against": "vllm"}, update=True)
+    assert (settings.against, settings.update) == (None, True)
+    with pytest.raises(DeclarationError, match=r"^--llmperf-against: .* it has none to update$"):
+        Settings.resolve({"against": "vllm"}, {}, {}, update=True)
+
+
 BAD = [
     ("engine", "vllm 'x", "engine: no closing quotation"),
     ("engine", " ", "expected an engine, as in 'llamacpp' or 'http://host:8000'"),
