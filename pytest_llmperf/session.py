@@ -325,7 +325,13 @@ class PerformanceSession:
         )
         path = self._baselines.path(result.nodeid, result.environment)
         gone = [key for key in before.points if key not in accepted.points] if before else []
-        accepted.write(path)
+        decided = {
+            (key, metric.name)
+            for key, point in result.points.items()
+            for metric, change in point.changes.items()
+            if change.verdict in (Verdict.REGRESSED, Verdict.IMPROVED)
+        }
+        accepted.grown_from(before, decided).write(path)
         result.baseline = f"accepted as the new baseline: {path}" + (
             f"; no longer in it, because not measured now: {'; '.join(gone)}" if gone else ""
         )
