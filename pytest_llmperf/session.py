@@ -173,6 +173,7 @@ class PerformanceSession:
                 f"{'; '.join(others)}"
             )
         result.environment = here
+        result.tolerances = plan.tolerances
         self._baselines.find(nodeid, result.environment)
         return launch
 
@@ -194,7 +195,8 @@ class PerformanceSession:
         self, launch: Launch, nodeid: str, plan: Plan, workload: Workload, point: LoadPoint
     ) -> Run:
         name = nodeid.rpartition("::")[2]
-        of = f"round {self._round + 1} of {self.settings.launches}, " if self.settings.launches > 1 else ""
+        rounds = self.settings.launches.first(compares=False)
+        of = f"round {self._round + 1} of {rounds}, " if rounds > 1 else ""
         self._listener.phase(f"{name}: {of}warming up at {point.label}")
         is_reset = launch.engine.reset_cache(launch.control)
         warmth = warm_up(launch.client, workload, point)
@@ -285,7 +287,7 @@ class PerformanceSession:
             for metric in self.settings.gate:
                 if not _is_known(metric, point):
                     unknown[f"{metric.label} at {point.point.label}"] = None
-                elif change := _change(metric, baseline, key, point, self.settings.tolerance):
+                elif change := _change(metric, baseline, key, point, result.tolerances.of(metric)):
                     point.changes[metric] = change
                 elif point.values(metric) and metric.name not in known:
                     missing[metric.label] = None
@@ -323,7 +325,13 @@ class PerformanceSession:
         )
         path = self._baselines.path(result.nodeid, result.environment)
         gone = [key for key in before.points if key not in accepted.points] if before else []
-        accepted.write(path)
+        decided = {
+            (key, metric.name)
+            for key, point in result.points.items()
+            for metric, change in point.changes.items()
+            if change.verdict in (Verdict.REGRESSED, Verdict.IMPROVED)
+        }
+        accepted.grown_from(before, decided).write(path)
         result.baseline = f"accepted as the new baseline: {path}" + (
             f"; no longer in it, because not measured now: {'; '.join(gone)}" if gone else ""
         )
@@ -347,8 +355,8 @@ class PerformanceSession:
                 "python": platform.python_version(),
             },
             "settings": {
-                "launches": settings.launches,
-                "tolerance": settings.tolerance,
+                "launches": str(settings.launches),
+                "tolerance": str(settings.tolerances),
                 "gate": [key.name for key in settings.gate],
                 "percentile": settings.percentile,
                 "request_timeout_s": settings.request_timeout_s,
