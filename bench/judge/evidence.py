@@ -4,8 +4,8 @@
         --times 10 --out upgrade.json
     python -m bench.judge.evidence keep --out same.json RECORD …
 
-``run`` starts sessions of ``pytest --llmperf --llmperf-against`` of one small test of llama.cpp, one after the
-other. ``keep`` takes records of sessions that were run elsewhere (on a GPU, say). Either writes one file: the
+``run`` starts sessions of ``pytest --llmperf --llmperf-against`` of one small test of llama.cpp, in turn.
+``keep`` takes records of sessions that were run elsewhere (on a GPU, say). Either writes one file: the
 subjects, the environment, and for each session, load point and metric the value of every launch in its order,
 and the verdict. The project's tests judge these launches again, one look after the other.
 """
@@ -118,8 +118,8 @@ def _uncertainty(runs: Sequence[Mapping[str, Any]], metric: str) -> float:
 
 
 def replay(session: Mapping[str, Any], least: int = 3, most: int = 8) -> list[Change]:
-    """Judge the launches of one session again, first with ``least`` a side and then with one more at each look,
-    until all is decided, something is worse, or there are no more; the changes at the last look."""
+    """Judge the launches of one session again, first with ``least`` a side and then with one more at each
+    look, until all is decided, something is worse, or there are no more; the changes at the last look."""
     metrics = session["metrics"]
     there = min(len(metric[side]) for metric in metrics for side in ("base", "candidate"))
     for launches in range(least, min(most, there) + 1):
