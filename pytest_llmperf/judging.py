@@ -38,14 +38,23 @@ class Judge:
                     result.verdict, result.error = Verdict.INVALID, str(error)
                 except StoreError as error:
                     result.verdict, result.error = Verdict.ERROR, str(error)
-                result.wants_launch = result.error is None and result.rounds < self._settings.launches
+                result.wants_launch = result.error is None and self._wants_launch(result)
+
+    def _wants_launch(self, result: TestResult) -> bool:
+        """Whether it has fewer launches than it is to have at least, or another one may tell more."""
+        compares = self._settings.update or any(point.changes for point in result.points.values())
+        least = self._settings.launches.first(compares=compares)
+        if result.rounds != least:
+            return result.rounds < least or result.verdict is Verdict.INCONCLUSIVE
+        return result.verdict in (Verdict.INCONCLUSIVE, Verdict.REGRESSED)
 
     def _judge(self, result: TestResult) -> None:
         _check(result)
         for point in result.points.values():
             point.objectives, point.changes = _objectives(point, result), {}
-        baseline = self._baselines.find(result.nodeid, result.environment)
-        if baseline is not None:
+        if result.base_subject:
+            self._compare_sides(result)
+        elif baseline := self._baselines.find(result.nodeid, result.environment):
             self._compare(result, baseline)
         else:
             result.baseline = _not_compared(self._baselines.elsewhere(result.nodeid, result.environment))
@@ -66,7 +75,7 @@ class Judge:
             for metric in self._settings.gate:
                 if not _is_known(metric, point):
                     unknown[f"{metric.label} at {point.point.label}"] = None
-                elif change := _change(metric, baseline, key, point, self._settings.tolerance):
+                elif change := _change(metric, baseline, key, point, result.tolerances.of(metric)):
                     point.changes[metric] = change
                 elif point.values(metric) and metric.name not in known:
                     missing[metric.label] = None
@@ -77,6 +86,23 @@ class Judge:
             + (f"; too few requests for {', '.join(unknown)}" if unknown else "")
         )
         result.is_compared = not missing
+
+    def _compare_sides(self, result: TestResult) -> None:
+        result.subject_differences = differences(result.base_subject, result.subject)
+        result.is_compared = True
+        for point in result.points.values():
+            for metric in self._settings.gate:
+                base, values = point.base_values(metric), point.values(metric)
+                if base and values and min(*base, *values) > 0 and _is_known(metric, point):
+                    point.changes[metric] = compare(
+                        base,
+                        values,
+                        better=metric.metric.better,
+                        tolerance=result.tolerances.of(metric),
+                        prior_spread=metric.metric.spread,
+                        sampling=[*point.base_uncertainty(metric), *point.uncertainty(metric)],
+                    )
+        result.baseline = f"compared side by side with {result.base_subject_text}"
 
     def accept(self, result: TestResult) -> None:
         """Make what was measured the baseline of its test, unless its SLO is broken.
@@ -109,7 +135,13 @@ class Judge:
         )
         path = self._baselines.path(result.nodeid, result.environment)
         gone = [key for key in before.points if key not in accepted.points] if before else []
-        accepted.write(path)
+        decided = {
+            (key, metric.name)
+            for key, point in result.points.items()
+            for metric, change in point.changes.items()
+            if change.verdict in (Verdict.REGRESSED, Verdict.IMPROVED)
+        }
+        accepted.grown_from(before, decided).write(path)
         result.baseline = f"accepted as the new baseline: {path}" + (
             f"; no longer in it, because not measured now: {'; '.join(gone)}" if gone else ""
         )

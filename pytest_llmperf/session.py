@@ -167,6 +167,7 @@ class PerformanceSession:
                 f"{'; '.join(others)}"
             )
         result.environment = here
+        result.tolerances = plan.tolerances
         self._baselines.find(nodeid, result.environment)
         return launch
 
@@ -188,7 +189,8 @@ class PerformanceSession:
         self, launch: Launch, nodeid: str, plan: Plan, workload: Workload, point: LoadPoint
     ) -> Run:
         name = nodeid.rpartition("::")[2]
-        of = f"round {self._round + 1} of {self.settings.launches}, " if self.settings.launches > 1 else ""
+        rounds = self.settings.launches.first(compares=False)
+        of = f"round {self._round + 1} of {rounds}, " if rounds > 1 else ""
         self._listener.phase(f"{name}: {of}warming up at {point.label}")
         is_reset = launch.engine.reset_cache(launch.control)
         warmth = warm_up(launch.client, workload, point)
@@ -251,8 +253,8 @@ class PerformanceSession:
                 "python": platform.python_version(),
             },
             "settings": {
-                "launches": settings.launches,
-                "tolerance": settings.tolerance,
+                "launches": str(settings.launches),
+                "tolerance": str(settings.tolerances),
                 "gate": [key.name for key in settings.gate],
                 "percentile": settings.percentile,
                 "request_timeout_s": settings.request_timeout_s,

@@ -11,6 +11,7 @@ from typing import Any
 from pytest_llmperf.declare.load import LoadPoint, Ramp
 from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.slo import Slo
+from pytest_llmperf.declare.tolerance import Tolerances
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.judge.change import Change
 from pytest_llmperf.judge.objective import Objective, mean_value
@@ -111,6 +112,7 @@ class TestResult:
     nodeid: str
     slo: Slo
     command: Sequence[str] = ()
+    tolerances: Tolerances = field(default_factory=Tolerances)
     subject: Mapping[str, str] = field(default_factory=dict)
     subject_text: str = ""
     base_subject: Mapping[str, str] = field(default_factory=dict)
