@@ -64,11 +64,9 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config), note)
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
-        rounds = Rounds(settings.launches.first(compares=False), is_measured, session.begin_round)
-        config.pluginmanager.register(rounds, "llmperf-rounds")
-        config.pluginmanager.register(
-            Measuring(session, rounds, progress, terminal.notes), "llmperf-measuring"
-        )
+        measuring = Measuring(session, progress, terminal.notes)
+        config.pluginmanager.register(Rounds(measuring, is_measured), "llmperf-rounds")
+        config.pluginmanager.register(measuring, "llmperf-measuring")
 
 
 def _join_xdist(config: pytest.Config) -> bool:
