@@ -73,7 +73,7 @@ class Rounds:
         if not measured:
             return None
         others = [item for item in session.items if not self._is_measured(item)]
-        for item, following in zip(others, [*others[1:], measured[0]], strict=True):
+        for item, following in zip(others, [*others[1:], *measured[:1]], strict=False):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             _stop_if_asked(session)
         self._begin_round(0, measured)
