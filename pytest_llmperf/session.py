@@ -24,7 +24,8 @@ from pytest_llmperf.errors import EngineError, InvalidRun
 from pytest_llmperf.judge.change import Change, compare
 from pytest_llmperf.judge.objective import Objective, judge_limit
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.keep.baseline import Baseline, Baselines
+from pytest_llmperf.keep.baseline import Baseline
+from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences, environment
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import PointResult, Run, TestResult
@@ -60,9 +61,11 @@ class PerformanceSession:
         listener: Listener,
         command: Callable[[str], Sequence[str]],
         note: Callable[[str], None] = lambda text: None,
+        baselines: Baselines | None = None,
     ) -> None:
         """``place`` is where engines are started; ``command`` returns what a person would type to run a test
-        again; ``note`` takes what a person has to know in the end."""
+        again; ``note`` takes what a person has to know in the end; ``baselines`` are compared with, else
+        those of the store."""
         self.settings = settings
         self._command, self._note = command, note
         self.store = Store(Path(os.path.normpath(root / settings.directory)))
@@ -72,7 +75,7 @@ class PerformanceSession:
         self._round = 0
         self._launched: list[dict[str, Any]] = []
         self._broken: dict[tuple[Subject, int], EngineError] = {}
-        self._baselines = Baselines(self.store.baselines)
+        self._baselines = baselines or Baselines(self.store.baselines)
         self._started = now()
         self.record = RecordFile(self.store, self._started)
 
