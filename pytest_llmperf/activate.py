@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.bisecting import Bisecting
 from pytest_llmperf.collect import ACTIVE, Active, check_engine, is_measured
 from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.settings import Settings
@@ -64,6 +65,8 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         if text not in terminal.notes:
             terminal.notes.append(text)
 
+    if settings.exit_codes == "bisect" and not is_worker:
+        config.pluginmanager.register(Bisecting(note), "llmperf-bisecting")
     place = _place(settings, store, progress, note)
     session = PerformanceSession(
         settings, config.rootpath, engines, place, progress, _command(config), note, baselines
@@ -98,7 +101,7 @@ def _command(config: pytest.Config) -> Callable[[str], list[str]]:
     typed: list[str] = []
     for option in OPTIONS:
         value = config.getoption(option.flag) if option.metavar else None
-        if value is not None and option.name not in ("launches", "json"):
+        if value is not None and option.name not in ("launches", "budget", "exit-codes", "json"):
             typed += [
                 option.flag,
                 str(parse_subject(value)) if option.name in ("engine", "against") else value,

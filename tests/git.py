@@ -27,7 +27,7 @@ class Git:
         ran = subprocess.run(
             ["git", *settings, *arguments], cwd=self.directory, capture_output=True, text=True
         )
-        assert ran.returncode == 0, ran.stderr
+        assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout.strip()
 
     def commit(self, message: str = "a change") -> str:
