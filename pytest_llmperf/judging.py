@@ -13,7 +13,8 @@ from pytest_llmperf.judge.change import Change, Comparison, judge_changes
 from pytest_llmperf.judge.objective import Objective, judge_limit
 from pytest_llmperf.judge.prior import Prior
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.keep.baseline import Baseline, Baselines
+from pytest_llmperf.keep.baseline import Baseline
+from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences
 from pytest_llmperf.keep.record import now
 from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
