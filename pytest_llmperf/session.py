@@ -20,6 +20,7 @@ from pytest_llmperf.errors import EngineError, InvalidRun
 from pytest_llmperf.judging import Judge
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences, environment
+from pytest_llmperf.keep.history import History
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import Run, TestResult
 from pytest_llmperf.keep.subject import subject_fields
@@ -71,7 +72,7 @@ class PerformanceSession:
         self._launched: list[dict[str, Any]] = []
         self._broken: dict[tuple[int, Side, Subject], EngineError] = {}
         self._baselines = baselines or Baselines(self.store.baselines)
-        self.judge = Judge(settings, self._baselines, note)
+        self.judge = Judge(settings, self._baselines, History(self.store))
         self._started = now()
         self.record = RecordFile(self.store, self._started)
 
