@@ -30,12 +30,14 @@ def plot(tallies: Mapping[Kind, Tally], world: World, effects: Sequence[float], 
         _text(CURVES[0], 36, "sessions that find it, by how much it got worse"),
     ]
     for ends in (BARS, CURVES):
-        parts += _grid(*ends, labels=True)
+        parts += _grid(*ends)
     tolerance = _x(world.tolerance, effects)
     parts.append(_line(tolerance, TOP, tolerance, BOTTOM, "#222", "3 3", 1))
-    parts.append(_text(tolerance + 3, BOTTOM - 5, "tolerance"))
-    parts += [_text(_x(effect, effects), BOTTOM + 16, f"{effect:.0%}", "middle") for effect in effects]
-    for index, name in enumerate(names):
+    parts.append(_text(tolerance + 4, TOP + 16, "tolerance"))
+    parts += [
+        _text(_x(effect, effects), BOTTOM + 16, f"{effect:.0%}", "middle") for effect in _apart(effects)
+    ]
+    for index, name in reversed(list(enumerate(names))):  # ours on top
         parts += _bar(index, len(names), tallies.get((world.name, 0.0, name, launches)))
         parts += _curve(
             index, [tallies.get((world.name, effect, name, launches)) for effect in effects], effects
@@ -46,12 +48,20 @@ def plot(tallies: Mapping[Kind, Tally], world: World, effects: Sequence[float], 
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _grid(left: float, right: float, labels: bool) -> list[str]:
+def _apart(effects: Sequence[float]) -> list[float]:
+    """Those whose labels do not touch."""
+    found = [effects[0]]
+    for effect in effects[1:]:
+        if _x(effect, effects) - _x(found[-1], effects) >= 30:
+            found.append(effect)
+    return found
+
+
+def _grid(left: float, right: float) -> list[str]:
     parts = []
     for share in (0, 0.25, 0.5, 0.75, 1):
         parts.append(_line(left, _y(share), right, _y(share), "#ddd", "", 1))
-        if labels:
-            parts.append(_text(left - 6, _y(share) + 4, f"{share:.0%}", "end"))
+        parts.append(_text(left - 6, _y(share) + 4, f"{share:.0%}", "end"))
     return parts
 
 
