@@ -231,14 +231,18 @@ def _phases(point: Point) -> Iterator[Clue]:
 
 
 def _phases_alone(point: Point) -> Iterator[Clue]:
-    """A phase that lasts longer now than the whole TTFT did cannot have lasted as long before."""
+    """A phase that lasts longer now than the whole TTFT did cannot have lasted as long before.
+
+    The mean of what is skewed lies above its median: against that it has to be twice as long.
+    """
     before = [(c["base"], c["label"]) for c in point["changes"] if c["metric"].startswith("ttft_")]
     if not (before and _regressed(point, "ttft")):
         return
     most, label = max(before)
+    needed = 2 * most if label.endswith("p50") else most
     for part, name, of in _PHASES:
         now = _known(point["runs"], of)
-        if now and min(now) > most:
+        if now and min(now) > needed:
             yield Clue(
                 part,
                 f"at {point['load']} {name} is {_ms(_mean_of(now))} a request (mean), more than {label} was "

@@ -47,7 +47,7 @@ def limit_line(point: Judged, objective: Judged) -> str:
         evidence = f"{CONFIDENCE:.0%} interval {low} to {high}; {evidence}"
     elif launches > 1:
         evidence = f"missed in {objective['missed']} of {evidence}"
-    margin = f", {_beyond(key, objective)}" if objective["margin"] is not None else ""
+    margin = f", {beyond}" if (beyond := _beyond(key, objective)) else ""
     return (
         f"{objective['label']} at {point['load']} is {key.format(objective['value'])} ({evidence}), "
         f"limit {key.format(objective['limit'])}{margin}"
@@ -61,7 +61,7 @@ def short_limit_line(point: Judged, objective: Judged) -> str:
     if has_interval(objective):
         interval = f" ({_bare(key, objective['low'])} to {_bare(key, objective['high'])})"
     limit = key.format(objective["limit"])
-    where = f"limit {limit}" if objective["margin"] is None else f"{_beyond(key, objective)} {limit}"
+    where = f"{beyond} {limit}" if (beyond := _beyond(key, objective)) else f"limit {limit}"
     value = key.format(objective["value"])
     return f"SLO: {objective['label']} at {point['load']} {value}{interval}, {where}"
 
@@ -72,6 +72,9 @@ def has_interval(objective: Judged) -> bool:
 
 
 def _beyond(key: MetricKey, objective: Judged) -> str:
+    """The margin in words; none for a share, of which a share would only confuse."""
+    if objective["margin"] is None or key.metric.share:
+        return ""
     is_met, is_upper = objective["met"], key.metric.better == "lower"
     word = ("under" if is_met else "over") if is_upper else ("over" if is_met else "short of")
     return f"{percent(abs(objective['margin']))[1:]} {word}"
