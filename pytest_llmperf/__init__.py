@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_llmperf.declare.lengths import LogNormal, Normal, Uniform
-    from pytest_llmperf.declare.markers import slo, sweep
+    from pytest_llmperf.declare.markers import slo, sweep, tolerance
     from pytest_llmperf.declare.workload import Workload
     from pytest_llmperf.errors import DeclarationError, EngineError, InvalidRun, LlmperfError, StoreError
     from pytest_llmperf.fixture import Llmperf
@@ -26,6 +26,7 @@ __all__ = [
     "Workload",
     "slo",
     "sweep",
+    "tolerance",
 ]
 
 _HOMES = {
@@ -38,6 +39,7 @@ _HOMES = {
     "Workload": "declare.workload",
     "slo": "declare.markers",
     "sweep": "declare.markers",
+    "tolerance": "declare.markers",
 }
 
 

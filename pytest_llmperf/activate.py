@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.collect import ACTIVE, Active, is_measured
+from pytest_llmperf.collect import ACTIVE, Active, check_engine, is_measured
 from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import parse_subject
@@ -21,6 +21,7 @@ from pytest_llmperf.engines.tensorrt_llm import TensorRtLlm
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.engines.vllm import Vllm
 from pytest_llmperf.engines.vllm_cpu import VllmCpu
+from pytest_llmperf.errors import DeclarationError
 from pytest_llmperf.keep.files import is_writable
 from pytest_llmperf.keep.record import Store
 from pytest_llmperf.measuring import Measuring
@@ -53,6 +54,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(terminal, "llmperf-terminal")
     progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
     engines = _engines(config)
+    _check_base(settings, engines)
 
     def note(text: str) -> None:
         if text not in terminal.notes:
@@ -62,7 +64,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config), note)
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
-        rounds = Rounds(settings.launches, is_measured, session.begin_round)
+        rounds = Rounds(settings.launches.first(compares=False), is_measured, session.begin_round)
         config.pluginmanager.register(rounds, "llmperf-rounds")
         config.pluginmanager.register(
             Measuring(session, rounds, progress, terminal.notes), "llmperf-measuring"
@@ -91,7 +93,10 @@ def _command(config: pytest.Config) -> Callable[[str], list[str]]:
     for option in OPTIONS:
         value = config.getoption(option.flag) if option.metavar else None
         if value is not None and option.name not in ("launches", "json"):
-            typed += [option.flag, str(parse_subject(value)) if option.name == "engine" else value]
+            typed += [
+                option.flag,
+                str(parse_subject(value)) if option.name in ("engine", "against") else value,
+            ]
 
     def command(nodeid: str) -> list[str]:
         path, separator, name = nodeid.partition("::")
@@ -118,6 +123,15 @@ def _engines(config: pytest.Config) -> dict[str, Engine]:
             )
         found[called] = engine
     return found
+
+
+def _check_base(settings: Settings, engines: Collection[str]) -> None:
+    """Raise :class:`pytest.UsageError` for a base that nothing can be compared with."""
+    try:
+        if settings.against is not None:
+            check_engine(settings.against, engines)
+    except DeclarationError as error:
+        raise pytest.UsageError(f"--llmperf-against: {error}") from None
 
 
 def _place(

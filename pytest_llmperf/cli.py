@@ -12,8 +12,9 @@ from typing import Never, TypeVar
 
 from pytest_llmperf.declare.lengths import parse_lengths
 from pytest_llmperf.declare.load import LoadPoint, Sweep, read_rate
+from pytest_llmperf.declare.number import read_number, read_seconds, read_whole
 from pytest_llmperf.declare.order import Exit, Order
-from pytest_llmperf.declare.settings import parse_workers, read_number, read_seconds, read_whole
+from pytest_llmperf.declare.settings import parse_workers
 from pytest_llmperf.declare.subject import Subject, parse_subject
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.errors import DeclarationError

@@ -49,7 +49,7 @@ def check_markers(metafunc: pytest.Metafunc) -> None:
             settings = active.settings if active else Settings.resolve({}, {}, {})
             plan = read_plan(_marks(definition), settings)
             if active:
-                _check_engine(plan.subject, active.engines)
+                check_engine(plan.subject, active.engines)
         elif active:
             _check_unused(definition)
     except DeclarationError as error:
@@ -61,7 +61,8 @@ def _marks(node: pytest.Item) -> list[pytest.Mark]:
     return [mark for mark in node.iter_markers() if mark.name in MARKERS]
 
 
-def _check_engine(subject: Subject, engines: Collection[str]) -> None:
+def check_engine(subject: Subject, engines: Collection[str]) -> None:
+    """Raise :class:`DeclarationError` for an engine that is not known."""
     if subject.engine not in engines:
         known = ", ".join(sorted(name for name in engines if name != "url"))
         raise DeclarationError(
@@ -72,7 +73,7 @@ def _check_engine(subject: Subject, engines: Collection[str]) -> None:
 
 def _check_unused(definition: pytest.Item) -> None:
     for mark in definition.own_markers:
-        if mark.name in ("slo", "sweep"):
+        if mark.name in ("slo", "sweep", "tolerance"):
             raise DeclarationError(
                 f"@{mark.name} has no effect: the test does not use the {FIXTURE} fixture; "
                 "add it as an argument"
@@ -88,7 +89,7 @@ def arrange(active: Active, items: list[pytest.Item]) -> None:
     for item in filter(is_measured, items):
         try:
             item.stash[PLAN] = read_plan(_marks(item), active.settings)
-            _check_engine(item.stash[PLAN].subject, active.engines)
+            check_engine(item.stash[PLAN].subject, active.engines)
         except DeclarationError as error:
             item.stash[MISTAKE] = f"{item.nodeid}: {error}"
     measured = [item for item in items if PLAN in item.stash and MISTAKE not in item.stash]
@@ -97,4 +98,6 @@ def arrange(active: Active, items: list[pytest.Item]) -> None:
     last = set(measured)
     items[:] = [item for item in items if item not in last] + measured
     for item in measured:
-        active.progress.plan(item.nodeid, item.stash[PLAN].expected_s, active.settings.launches)
+        active.progress.plan(
+            item.nodeid, item.stash[PLAN].expected_s, active.settings.launches.first(compares=False)
+        )

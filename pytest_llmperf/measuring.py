@@ -50,7 +50,11 @@ class Measuring:
         result = self.session.results.get(nodeid)
         if result is None or not result.points:
             pytest.fail("nothing was measured: the test never called llmperf(Workload(...))", pytrace=False)
-        self.session.judge(nodeid)
+        self.session.judge.judge(self.session.results.values())
+        if result.verdict is Verdict.INVALID:
+            raise InvalidRun(result.error)
+        if self.session.settings.update:
+            self.session.judge.accept(result)
         failing = {Verdict.SLO_BROKEN, Verdict.REGRESSED}
         if self.session.settings.inconclusive == "fail":
             failing.add(Verdict.INCONCLUSIVE)
@@ -61,11 +65,9 @@ class Measuring:
         """A test that failed by itself says so itself; what it measured is still judged for the record."""
         result = self.session.results.get(item.nodeid) if PLAN in item.stash else None
         if result is not None and result.points:
-            try:
-                self.session.judge(item.nodeid, accepting=False)
+            self.session.judge.judge([result])
+            if result.error is None:
                 result.verdict = Verdict.FAILED_BY_ITSELF
-            except (InvalidRun, StoreError) as error:
-                result.error = str(error)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

@@ -1,7 +1,4 @@
-"""One session's loop: start what is needed next, measure, judge, keep.
-
-The only place that knows all rooms.
-"""
+"""What one session starts, measures and keeps."""
 
 from __future__ import annotations
 
@@ -15,25 +12,22 @@ from typing import Any, Protocol
 
 from pytest_llmperf.declare.load import LoadPoint, Sweep
 from pytest_llmperf.declare.markers import Plan
-from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.errors import EngineError, InvalidRun
-from pytest_llmperf.judge.change import Change, compare
-from pytest_llmperf.judge.objective import Objective, judge_limit
-from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.keep.baseline import Baseline, Baselines
+from pytest_llmperf.judging import Judge
+from pytest_llmperf.keep.baseline import Baselines
 from pytest_llmperf.keep.environment import differences, environment
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
-from pytest_llmperf.keep.result import PointResult, Run, TestResult
+from pytest_llmperf.keep.result import Run, TestResult
 from pytest_llmperf.keep.subject import subject_fields
 from pytest_llmperf.load.launch import Launch
 from pytest_llmperf.load.schedule import seed_of
 from pytest_llmperf.load.warmup import warm_up
 from pytest_llmperf.measure.measurement import Measurement, Measurements
-from pytest_llmperf.measure.metrics import is_supported, summarise, uncertainty
+from pytest_llmperf.measure.metrics import summarise, uncertainty
 from pytest_llmperf.measure.timeline import Timeline
 from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
@@ -73,6 +67,7 @@ class PerformanceSession:
         self._launched: list[dict[str, Any]] = []
         self._broken: dict[tuple[Subject, int], EngineError] = {}
         self._baselines = Baselines(self.store.baselines)
+        self.judge = Judge(settings, self._baselines, note)
         self._started = now()
         self.record = RecordFile(self.store, self._started)
 
@@ -162,7 +157,6 @@ class PerformanceSession:
         self._listener.begin(nodeid)
         launch = self.launch(plan.subject)
         result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._command(nodeid)))
-        result.discard_round(self._round + 1)
         result.subject = subject_fields(plan.subject, launch.description)
         result.subject_text = str(plan.subject)
         model = launch.model if plan.subject.url is None else launch.description.model
@@ -173,6 +167,7 @@ class PerformanceSession:
                 f"{'; '.join(others)}"
             )
         result.environment = here
+        result.tolerances = plan.tolerances
         self._baselines.find(nodeid, result.environment)
         return launch
 
@@ -194,7 +189,8 @@ class PerformanceSession:
         self, launch: Launch, nodeid: str, plan: Plan, workload: Workload, point: LoadPoint
     ) -> Run:
         name = nodeid.rpartition("::")[2]
-        of = f"round {self._round + 1} of {self.settings.launches}, " if self.settings.launches > 1 else ""
+        rounds = self.settings.launches.first(compares=False)
+        of = f"round {self._round + 1} of {rounds}, " if rounds > 1 else ""
         self._listener.phase(f"{name}: {of}warming up at {point.label}")
         is_reset = launch.engine.reset_cache(launch.control)
         warmth = warm_up(launch.client, workload, point)
@@ -238,96 +234,6 @@ class PerformanceSession:
         """A server that we cannot start again is one launch, however often it is measured."""
         return self._round + 1 if launch.startup_s else 1
 
-    # -- judging ------------------------------------------------------------------------------------
-
-    def judge(self, nodeid: str, *, accepting: bool = True) -> TestResult:
-        """Judge a test on all its launches, and accept its baseline where that was asked for.
-
-        The result says ``pass``, ``slo broken``, ``regressed`` or ``inconclusive``. Raises
-        :class:`InvalidRun` if the measurement says nothing about the engine.
-        """
-        result = self.results[nodeid]
-        problems = [problem for point in result.points.values() for problem in point.problems]
-        if problems:
-            result.verdict = Verdict.INVALID
-            failed = [
-                f"  {count} requests failed, {example}"
-                for point in result.points.values()
-                for run in point.runs
-                for count, example in run.measurement.errors.values()
-            ]
-            result.error = "\n".join(("the measurement is invalid:", *(f"  {p}" for p in problems), *failed))
-            raise InvalidRun(result.error)
-        for point in result.points.values():
-            point.objectives, point.changes = _objectives(point, result), {}
-        baseline = self._baselines.find(nodeid, result.environment)
-        if baseline is not None:
-            self._compare(result, baseline)
-        else:
-            result.baseline = _not_compared(self._baselines.elsewhere(nodeid, result.environment))
-        result.verdict = _overall(result, ignoring_changes=self.settings.update)
-        must_compare = self.settings.inconclusive == "fail" and not self.settings.update
-        if must_compare and not result.is_compared and result.verdict in (Verdict.PASS, Verdict.IMPROVED):
-            result.verdict = Verdict.INCONCLUSIVE
-        if self.settings.update and accepting:
-            self._accept(result, baseline)
-        return result
-
-    def _compare(self, result: TestResult, baseline: Baseline) -> None:
-        result.subject_differences = differences(baseline.subject, result.subject)
-        missing: dict[str, None] = {}
-        unknown: dict[str, None] = {}
-        for key, point in result.points.items():
-            known = baseline.points.get(key)
-            if known is None:
-                missing[point.point.label] = None
-                continue
-            for metric in self.settings.gate:
-                if not _is_known(metric, point):
-                    unknown[f"{metric.label} at {point.point.label}"] = None
-                elif change := _change(metric, baseline, key, point, self.settings.tolerance):
-                    point.changes[metric] = change
-                elif point.values(metric) and metric.name not in known:
-                    missing[metric.label] = None
-        result.baseline = (
-            f"compared with {baseline.subject_text}, accepted {baseline.accepted[:10]}, "
-            f"{baseline.launches} launch{'es' if baseline.launches != 1 else ''}"
-            + (f"; not in it: {', '.join(missing)}" if missing else "")
-            + (f"; too few requests for {', '.join(unknown)}" if unknown else "")
-        )
-        result.is_compared = not missing
-
-    def _accept(self, result: TestResult, before: Baseline | None) -> None:
-        if result.verdict is Verdict.SLO_BROKEN:
-            result.baseline += "; not accepted as a baseline, because the SLO is broken"
-            return
-        kept = {*self.settings.gate, *(limit.key for limit in result.slo.limits)}
-        accepted = Baseline(
-            test=result.nodeid,
-            accepted=now().isoformat(timespec="seconds"),
-            environment=result.environment,
-            subject=result.subject,
-            subject_text=result.subject_text,
-            points={
-                key: {metric.name: values for metric in sorted(kept) if (values := point.values(metric))}
-                for key, point in result.points.items()
-            },
-            uncertainty={
-                key: {
-                    m.name: known
-                    for m in sorted(kept)
-                    if m.metric.per == "request" and (known := point.uncertainty(m))
-                }
-                for key, point in result.points.items()
-            },
-        )
-        path = self._baselines.path(result.nodeid, result.environment)
-        gone = [key for key in before.points if key not in accepted.points] if before else []
-        accepted.write(path)
-        result.baseline = f"accepted as the new baseline: {path}" + (
-            f"; no longer in it, because not measured now: {'; '.join(gone)}" if gone else ""
-        )
-
     # -- keeping ------------------------------------------------------------------------------------
 
     def as_json(self, status: str) -> dict[str, Any]:
@@ -347,8 +253,8 @@ class PerformanceSession:
                 "python": platform.python_version(),
             },
             "settings": {
-                "launches": settings.launches,
-                "tolerance": settings.tolerance,
+                "launches": str(settings.launches),
+                "tolerance": str(settings.tolerances),
                 "gate": [key.name for key in settings.gate],
                 "percentile": settings.percentile,
                 "request_timeout_s": settings.request_timeout_s,
@@ -360,67 +266,3 @@ class PerformanceSession:
     def write_record(self, status: str) -> None:
         """Keep what is known so far. Raises :class:`~pytest_llmperf.errors.StoreError`."""
         self.record.write(self.as_json(status))
-
-
-def _not_compared(others: Sequence[Sequence[str]]) -> str:
-    """Why there is nothing to compare with; ``others`` are the differences from baselines elsewhere."""
-    if not others:
-        return "no baseline yet (--llmperf-update accepts one)"
-    closest = "; ".join(others[0])
-    if len(others) == 1:
-        return f"not compared: the baseline is from another environment ({closest})"
-    return f"not compared: all {len(others)} baselines are from other environments (the closest: {closest})"
-
-
-def _objectives(point: PointResult, result: TestResult) -> list[Objective]:
-    """Raises :class:`InvalidRun` for a limit on something that was not measured."""
-    objectives = []
-    for limit in result.slo.with_no_errors().limits:
-        values = point.values(limit.key)
-        if values:
-            objectives.append(judge_limit(limit, values))
-        elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
-            result.verdict = Verdict.INVALID
-            result.error = f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there"
-            raise InvalidRun(result.error)
-    return objectives
-
-
-def _is_known(metric: MetricKey, point: PointResult) -> bool:
-    """Whether every run had the requests that the percentile needs: what is marked ~ fails no build."""
-    if metric.metric.per != "request":
-        return True
-    succeeded = [
-        run.measurement.requests - sum(count for count, _ in run.measurement.errors.values())
-        for run in point.runs
-    ]
-    return all(is_supported(metric, number) for number in succeeded)
-
-
-def _change(
-    metric: MetricKey, baseline: Baseline, key: str, point: PointResult, tolerance: float
-) -> Change | None:
-    """The change of one metric; None where one side has no positive value to compare."""
-    base, values = baseline.points[key].get(metric.name, ()), point.values(metric)
-    if not base or not values or min(*base, *values) <= 0:
-        return None
-    known = baseline.uncertainty.get(key, {}).get(metric.name, ())
-    return compare(
-        base,
-        values,
-        better=metric.metric.better,
-        tolerance=tolerance,
-        prior_spread=metric.metric.spread,
-        sampling=[*known, *point.uncertainty(metric)],
-    )
-
-
-def _overall(result: TestResult, *, ignoring_changes: bool) -> Verdict:
-    if any(not objective.is_met for point in result.points.values() for objective in point.objectives):
-        return Verdict.SLO_BROKEN
-    verdicts = {change.verdict for point in result.points.values() for change in point.changes.values()}
-    if not ignoring_changes:
-        for verdict in (Verdict.REGRESSED, Verdict.INCONCLUSIVE):
-            if verdict in verdicts:
-                return verdict
-    return Verdict.IMPROVED if Verdict.IMPROVED in verdicts else Verdict.PASS

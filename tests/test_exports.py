@@ -22,6 +22,7 @@ PUBLIC = [
     "Workload",
     "slo",
     "sweep",
+    "tolerance",
 ]
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.declare.load import LoadPoint, Sweep
+from pytest_llmperf.declare.load import LoadPoint, Sweep, finite_number
 from pytest_llmperf.declare.options import MARKERS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.subject import Subject, parse_subject
+from pytest_llmperf.declare.tolerance import Tolerances
 from pytest_llmperf.errors import DeclarationError
 
 
@@ -52,6 +53,15 @@ def sweep(
     return pytest.mark.sweep(**{name: value for name, value in said.items() if value is not None})
 
 
+def tolerance(others: str | float | None = None, /, **metrics: str | float) -> pytest.MarkDecorator:
+    """How much worse than its base the test may be, as in ``@tolerance("3%", ttft_p95_ms="10%")``.
+
+    The first is for every metric that is not named; without it those keep the tolerance that they have.
+    Checked when the test is collected.
+    """
+    return pytest.mark.tolerance(*(() if others is None else (others,)), **metrics)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a test asks for before its body runs."""
@@ -60,6 +70,7 @@ class Plan:
     slo: Slo
     settings: Settings
     marked: Sweep
+    tolerances: Tolerances
 
     def points(self, call: Sweep | None = None) -> list[LoadPoint]:
         """The load points, given what the call of the fixture says.
@@ -89,7 +100,7 @@ def read_plan(marks: Iterable[pytest.Mark], settings: Settings) -> Plan:
 
     Raises :class:`DeclarationError` that shows the marker as written.
     """
-    slo_, sweep_ = settings.below.slo, Sweep()
+    slo_, sweep_, tolerances = settings.below.slo, Sweep(), settings.below.tolerances
     subject: Subject | None = None
     for mark in reversed(list(marks)):
         try:
@@ -97,13 +108,21 @@ def read_plan(marks: Iterable[pytest.Mark], settings: Settings) -> Plan:
                 slo_ = slo_.updated(Slo.of(_only_named(mark), settings.percentile))
             elif mark.name == "sweep":
                 sweep_ = sweep_.updated(_read_sweep(mark))
+            elif mark.name == "tolerance":
+                tolerances = tolerances.updated(_read_tolerances(mark, settings.percentile))
             elif mark.name == "engine":
                 subject = _read_engine(mark)
         except DeclarationError as error:
             raise DeclarationError(f"{_shown(mark)}: {error}") from None
     subject = settings.above.engine or subject or settings.below.engine
     assert subject is not None, "the engine setting has a default"
-    return Plan(subject, slo_.updated(settings.above.slo), settings, sweep_)
+    return Plan(
+        subject,
+        slo_.updated(settings.above.slo),
+        settings,
+        sweep_,
+        tolerances.updated(settings.above.tolerances),
+    )
 
 
 def _only_named(mark: pytest.Mark) -> dict[str, Any]:
@@ -120,6 +139,14 @@ def _read_sweep(mark: pytest.Mark) -> Sweep:
     if unknown := [name for name in named if name not in valid]:
         raise DeclarationError(f"unknown {', '.join(unknown)}; valid: {', '.join(valid)}")
     return Sweep.of(**named)
+
+
+def _read_tolerances(mark: pytest.Mark, percentile: str) -> Tolerances:
+    shares = [*mark.args, *mark.kwargs.values()]
+    if len(mark.args) > 1 or not all(isinstance(s, str) or finite_number(s) is not None for s in shares):
+        raise DeclarationError("takes percentages, as in tolerance('3%', ttft_p95_ms='10%')")
+    named = (f"{name}={share}" for name, share in mark.kwargs.items())
+    return Tolerances.read((*map(str, mark.args), *named), percentile)
 
 
 def _read_engine(mark: pytest.Mark) -> Subject:

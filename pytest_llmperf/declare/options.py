@@ -14,6 +14,8 @@ MARKERS = {
     "without a statistic is a p95 (--llmperf-percentile)",
     "sweep": "sweep(rates=[1, 2, 4]), sweep(concurrency=[1, 8]) or sweep(replay=[1]), with duration=, "
     "requests=, arrivals=: the load points of the test",
+    "tolerance": "tolerance('3%', ttft_p95_ms='10%'): how much worse than its base the test, or a metric "
+    "of it, may be",
     "engine": "engine('llamacpp --parallel 8'): what the test is run against",
 }
 
@@ -76,10 +78,26 @@ OPTIONS = (
         "NAME",
         "p95",
     ),
-    Option("launches", "starts of the engine that every test is measured in", "N", "1"),
+    Option(
+        "launches",
+        "starts of the engine that every test is measured in: N, or MIN..MAX for as many of them as a "
+        "decision takes (default: 3..8 where something is compared or accepted, else 1..8)",
+        "N|MIN..MAX",
+    ),
+    Option("budget", "ask for no more launches after this time, as in 90s, 20m or 1h30m", "TIME"),
+    Option(
+        "against",
+        "compare side by side with this subject, launched in turns with the one under test",
+        "SUBJECT",
+    ),
+    Option(
+        "baseline",
+        "compare with the baselines at this path, or with those committed on this branch, tag or commit",
+        "NAME|PATH",
+    ),
     Option(
         "tolerance",
-        "how much worse than the baseline is still fine, as in 5%",
+        "how much worse than the base is still fine, as in 5%, or for single metrics 'ttft_p95_ms=10%'",
         "PERCENT",
         "5%",
     ),
@@ -89,6 +107,12 @@ OPTIONS = (
         "what a comparison that could not be decided does to its test: warn or fail",
         "WHAT",
         "warn",
+    ),
+    Option(
+        "exit-codes",
+        "what pytest's exit status says: pytest, or bisect for git bisect run (1 bad, 125 not to be told)",
+        "WHAT",
+        "pytest",
     ),
     Option("dir", "where records and baselines are kept, relative to the root directory", "DIR", ".llmperf"),
     Option("json", "also write the session's record to this file", "PATH"),

@@ -12,17 +12,19 @@ Every setting has one spelling: ``--llmperf-request-timeout``, ``LLMPERF_REQUEST
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, cast
 
-from pytest_llmperf.declare.load import MAX_SECONDS, Sweep
+from pytest_llmperf.declare.launches import Launches, parse_launches
+from pytest_llmperf.declare.load import Sweep
 from pytest_llmperf.declare.metrics import STATISTICS, MetricKey, parse_metric
+from pytest_llmperf.declare.number import read_duration, read_number, read_seconds, read_whole
 from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.place import ModalPlace, parse_place
 from pytest_llmperf.declare.slo import Slo, parse_slo
 from pytest_llmperf.declare.subject import Subject, parse_subject
+from pytest_llmperf.declare.tolerance import Tolerances, parse_tolerances
 from pytest_llmperf.errors import DeclarationError
 
 T = TypeVar("T")
@@ -37,6 +39,7 @@ class Layer:
     engine: Subject | None = None
     sweep: Sweep = field(default_factory=Sweep)
     slo: Slo = field(default_factory=Slo)
+    tolerances: Tolerances = field(default_factory=Tolerances)
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,14 @@ class Settings:
     place: ModalPlace | None
     """Where engines are started; None: on this machine."""
     percentile: str
-    launches: int
-    tolerance: float
+    launches: Launches
+    against: Subject | None
+    """What everything is compared with, side by side; None: with baselines."""
+    baseline: str | None
+    """A path, or a name of git's, of the baselines to compare with; None: those of the store."""
+    budget_s: float | None
+    """How long more launches may be asked for; None: for as many as there may be."""
+    exit_codes: Literal["pytest", "bisect"]
     gate: tuple[MetricKey, ...]
     inconclusive: Literal["warn", "fail"]
     directory: str
@@ -64,6 +73,11 @@ class Settings:
     lease_timeout_s: float
     lease_directory: str
     update: bool
+
+    @property
+    def tolerances(self) -> Tolerances:
+        """Those of a test that says none of its own."""
+        return self.below.tolerances.updated(self.above.tolerances)
 
     @classmethod
     def resolve(
@@ -97,6 +111,7 @@ class Settings:
             elif option.default is not None:
                 below[option.name] = _Said(option.flag, option.default)
         said = {**below, **above}
+        base = _base(above, below, update)
         percentile = said["percentile"].read(_choice(*STATISTICS))
         return cls(
             above=_layer(above, percentile),
@@ -104,8 +119,13 @@ class Settings:
             model=said["model"].text if "model" in said else None,
             place=said["place"].read(parse_place),
             percentile=percentile,
-            launches=said["launches"].read(read_whole),
-            tolerance=said["tolerance"].read(_percent),
+            launches=said["launches"].read(parse_launches) if "launches" in said else Launches(),
+            against=base["against"].read(parse_subject) if "against" in base else None,
+            baseline=base["baseline"].read(_named) if "baseline" in base else None,
+            budget_s=said["budget"].read(read_duration) if "budget" in said else None,
+            exit_codes=cast(
+                'Literal["pytest", "bisect"]', said["exit-codes"].read(_choice("pytest", "bisect"))
+            ),
             gate=said["gate"].read(lambda text: _metrics(text, percentile)),
             inconclusive=cast('Literal["warn", "fail"]', said["inconclusive"].read(_choice("warn", "fail"))),
             directory=said["dir"].text,
@@ -123,10 +143,24 @@ class Settings:
 # Each group is one thing (see Sweep.updated): typing the one takes back an exported other.
 _POINTS = ("rates", "concurrency", "replay")
 _EXTENT = ("duration", "requests")
+_BASES = ("against", "baseline")
 
 
 def _rivals(name: str) -> list[str]:
-    return [other for group in (_POINTS, _EXTENT) if name in group for other in group if other != name]
+    groups = (_POINTS, _EXTENT, _BASES)
+    return [other for group in groups if name in group for other in group if other != name]
+
+
+def _base(above: Mapping[str, _Said], below: Mapping[str, _Said], update: bool) -> dict[str, _Said]:
+    """What is compared with, from the highest place that says it."""
+    if update and "against" in above:
+        raise above["against"].error("compares with no baseline, so it has none to update")
+    for place in (above, below):
+        if len(named := [name for name in _BASES if name in place]) > 1:
+            raise place[named[0]].error(f"either this or {place[named[1]].where}, not both")
+        if named and not (update and named == ["against"]):
+            return {named[0]: place[named[0]]}
+    return {}
 
 
 def _check_variables(environment: Mapping[str, str]) -> None:
@@ -171,33 +205,10 @@ def _layer(said: Mapping[str, _Said], percentile: str) -> Layer:
         engine=said["engine"].read(parse_subject) if "engine" in said else None,
         sweep=Sweep.of(**arguments),
         slo=said["slo"].read(lambda text: parse_slo(text, percentile)) if "slo" in said else Slo(),
+        tolerances=said["tolerance"].read(lambda text: parse_tolerances(text, percentile))
+        if "tolerance" in said
+        else Tolerances(),
     )
-
-
-def read_number(text: str) -> float:
-    """A number greater than 0, as a person wrote it. Raises :class:`DeclarationError`."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise DeclarationError(f"{text!r} is not a number") from None
-    if not math.isfinite(number) or number <= 0:
-        raise DeclarationError(f"{text!r}: a number greater than 0")
-    return number
-
-
-def read_seconds(text: str) -> float:
-    """A time-out in seconds, as a person wrote it. Raises :class:`DeclarationError`."""
-    if (seconds := read_number(text)) > MAX_SECONDS:
-        raise DeclarationError(f"{text!r}: at most {MAX_SECONDS} seconds, which is a week")
-    return seconds
-
-
-def read_whole(text: str) -> int:
-    """The same, without a fraction."""
-    number = read_number(text)
-    if number != int(number):
-        raise DeclarationError(f"{text!r}: a whole number")
-    return int(number)
 
 
 def parse_workers(text: str) -> int | None:
@@ -238,14 +249,10 @@ def _rates(text: str) -> list[float | str]:
     return [word if ".." in word else read_number(word) for word in text.replace(",", " ").split()]
 
 
-def _percent(text: str) -> float:
-    """``5%`` and ``5`` are the share 0.05; ``0.05`` is refused, since it may mean either."""
-    number = read_number(text.strip().removesuffix("%"))
-    if number < 0.5 and not text.strip().endswith("%"):
-        raise DeclarationError(f"{text!r}: write {number:g}% or {number * 100:g}%, whichever is meant")
-    if number >= 100:
-        raise DeclarationError(f"{text!r}: below 100%")
-    return number / 100
+def _named(text: str) -> str:
+    if not text.strip():
+        raise DeclarationError("names no baselines: a directory, a file, or a branch, tag or commit")
+    return text
 
 
 def _metrics(text: str, percentile: str) -> tuple[MetricKey, ...]:

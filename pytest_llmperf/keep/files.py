@@ -55,22 +55,30 @@ def replacing(path: Path) -> Iterator[TextIO]:
             Path(scratch).unlink(missing_ok=True)
 
 
-def read_json(path: Path, kind: str, version: int) -> dict[str, Any]:
-    """Read a file of this ``kind`` (``llmperf_baseline``, say) and ``version``.
+def read_json(path: Path, kind: str, *versions: int) -> dict[str, Any]:
+    """Read a file of this ``kind`` (``llmperf_baseline``, say) and one of these ``versions``.
 
     Raises :class:`StoreError` for a file that is truncated, foreign or of another version.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
+    return parse_json(content, str(path), kind, *versions)
+
+
+def parse_json(text: bytes, name: str, kind: str, *versions: int) -> dict[str, Any]:
+    """The same for what was read already, from where ``name`` says."""
+    try:
+        content = json.loads(text.decode())
     except ValueError as error:
-        raise StoreError(f"{path} is damaged: not JSON ({error}); {WAY_OUT}") from None
+        raise StoreError(f"{name} is damaged: not JSON ({error}); {WAY_OUT}") from None
     if not isinstance(content, dict) or kind not in content:
-        raise StoreError(f"{path} is not a file of ours (no {kind!r} in it); {WAY_OUT}")
-    if content[kind] != version:
+        raise StoreError(f"{name} is not a file of ours (no {kind!r} in it); {WAY_OUT}")
+    if content[kind] not in versions:
+        known = " or ".join(map(str, versions))
         raise StoreError(
-            f"{path} has {kind} version {content[kind]!r}, this release reads version {version}: use the "
+            f"{name} has {kind} version {content[kind]!r}, this release reads version {known}: use the "
             "release that wrote it, or delete it and accept a new one"
         )
     return content

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.declare.load import LoadPoint, Sweep
-from pytest_llmperf.declare.markers import Plan, read_plan, slo, sweep
+from pytest_llmperf.declare.markers import Plan, read_plan, slo, sweep, tolerance
+from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.options import MARKERS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import Subject
@@ -68,6 +69,29 @@ def test_the_engine_of_an_option_outranks_the_marker_which_outranks_the_configur
     assert plan(using=settings(ini=ini)).subject.engine == "sglang"
     assert plan(engine("vllm"), using=settings(ini=ini)).subject.engine == "vllm"
     assert plan(engine("vllm"), using=settings({"engine": "llamacpp"}, ini)).subject.engine == "llamacpp"
+
+
+def shares(of: Plan) -> list[float]:
+    """The tolerances of TTFT p95, TPOT p95 and all others, in percent."""
+    keys = (MetricKey("ttft", "p95"), MetricKey("tpot", "p95"), MetricKey("requests"))
+    return [round(of.tolerances.of(key) * 100, 9) for key in keys]
+
+
+def test_a_tolerance_says_what_the_marker_says() -> None:
+    assert tolerance("3%", ttft_ms="10%").mark == pytest.mark.tolerance("3%", ttft_ms="10%").mark
+    assert shares(plan()) == [5, 5, 5]
+    assert shares(plan(tolerance("3%"))) == [3, 3, 3]
+    assert shares(plan(tolerance("3%", ttft_p95_ms="10%"))) == [10, 3, 3]
+    assert shares(plan(tolerance(ttft_ms=7.5))) == [7.5, 5, 5]
+
+
+def test_a_tolerance_for_everything_takes_back_what_a_lower_place_said_of_one_metric() -> None:
+    module, function = tolerance("4%", ttft_ms="20%"), tolerance(tpot_ms="1%")
+    assert shares(plan(function, module)) == [20, 1, 4]
+    assert shares(plan(tolerance("2%"), module)) == [2, 2, 2]
+    assert shares(plan(function, module, using=settings({"tolerance": "ttft_ms=9%"}))) == [9, 1, 4]
+    assert shares(plan(function, module, using=settings({"tolerance": "6%"}))) == [6, 6, 6]
+    assert shares(plan(function, using=settings(ini={"tolerance": "6% ttft_ms=9%"}))) == [9, 1, 6]
 
 
 def test_limits_of_all_levels_come_together() -> None:
@@ -178,6 +202,17 @@ def test_a_plan_promises_nothing_about_what_it_does_not_know() -> None:
             "@sweep(rates=[1], concurrency=[1]): give either rates (open loop), concurrency (closed loop) or "
             "replay (of a trace)",
         ),
+        (pytest.mark.tolerance, "@tolerance(): names no tolerance, as in 5% or ttft_p95_ms=10%"),
+        (tolerance(0.05), "@tolerance(0.05): '0.05': write 0.05% or 5%, whichever is meant"),
+        (tolerance(tpot_ms="x"), "@tolerance(tpot_ms='x'): tpot_ms='x' is not a number"),
+        (
+            pytest.mark.tolerance("3%", "4%"),
+            "@tolerance('3%', '4%'): takes percentages, as in tolerance('3%', ttft_p95_ms='10%')",
+        ),
+        (
+            pytest.mark.tolerance(ttft_ms=True),
+            "@tolerance(ttft_ms=True): takes percentages, as in tolerance('3%', ttft_p95_ms='10%')",
+        ),
         (pytest.mark.engine, "@engine(…): takes one string, as in engine('llamacpp --parallel 8')"),
         (engine("a", "b"), "@engine(…): takes one string, as in engine('llamacpp --parallel 8')"),
         (engine(["vllm"]), "@engine(…): takes one string, as in engine('llamacpp --parallel 8')"),
@@ -203,6 +238,11 @@ def test_an_unknown_limit_names_the_marker_and_the_valid_metrics() -> None:
         plan(slo(ttft=300))
 
 
+def test_an_unknown_tolerance_names_the_marker_and_the_valid_metrics() -> None:
+    with pytest.raises(DeclarationError, match=r"^@tolerance\(ttft='5%'\): unknown metric 'ttft' \(did you"):
+        plan(tolerance(ttft="5%"))
+
+
 def test_a_marker_of_someone_else_is_no_business_of_ours() -> None:
     assert plan(pytest.mark.skip(reason="x")) == plan()
 
@@ -211,5 +251,6 @@ def test_every_marker_is_registered_with_an_example_of_itself() -> None:
     assert {name: text.startswith(f"{name}(") for name, text in MARKERS.items()} == {
         "slo": True,
         "sweep": True,
+        "tolerance": True,
         "engine": True,
     }

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
+from pytest_llmperf.declare.launches import Launches
 from pytest_llmperf.declare.load import ARRIVALS, Ramp, Sweep
 from pytest_llmperf.declare.metrics import STATISTICS, MetricKey
 from pytest_llmperf.declare.options import DEFAULT_GATE, OPTIONS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.subject import Subject
+from pytest_llmperf.declare.tolerance import Tolerances
 from pytest_llmperf.errors import DeclarationError
 
 VALUED = [option for option in OPTIONS if option.metavar is not None]
@@ -28,7 +30,13 @@ def test_without_a_word_the_documented_defaults_hold() -> None:
     assert settings.below.slo == Slo()
     assert (settings.above.engine, settings.above.sweep, settings.above.slo) == (None, Sweep(), Slo())
     assert (settings.model, settings.place, settings.json_path) == (None, None, None)
-    assert (settings.percentile, settings.launches, settings.tolerance) == ("p95", 1, 0.05)
+    assert (settings.percentile, settings.launches, settings.tolerances) == (
+        "p95",
+        Launches(None, 8),
+        Tolerances(0.05),
+    )
+    assert (settings.against, settings.baseline, settings.budget_s) == (None, None, None)
+    assert settings.exit_codes == "pytest"
     assert settings.gate == (
         MetricKey("ttft", "p50"),
         MetricKey("ttft", "p95"),
@@ -64,8 +72,12 @@ def test_every_default_passes_the_checks_that_a_typed_value_has_to_pass(option: 
 PLAIN = {
     "model": ("m1", "m2", "m3"),
     "percentile": ("p50", "p90", "p99"),
-    "launches": ("2", "3", "4"),
+    "launches": ("2", "3..4", "4"),
     "tolerance": ("2%", "3", "4 %"),
+    "budget": ("90", "20m", "1h30m"),
+    "against": ("llamacpp", "vllm==0.22.1", "http://host"),
+    "baseline": ("main", "v1.0", "../other/.llmperf"),
+    "exit-codes": ("pytest", "bisect", "pytest"),
     "gate": ("ttft_p50_ms", "tpot_p50_ms", "itl_p50_ms"),
     "inconclusive": ("fail", "warn", "fail"),
     "dir": ("d1", "d2", "d3"),
@@ -77,6 +89,9 @@ PLAIN = {
     "lease-dir": ("/a", "/b", "/c"),
 }
 FIELDS = {
+    "tolerance": "tolerances",
+    "budget": "budget_s",
+    "exit-codes": "exit_codes",
     "lease-timeout": "lease_timeout_s",
     "lease-dir": "lease_directory",
     "dir": "directory",
@@ -165,6 +180,37 @@ def test_two_kinds_of_load_from_one_source_are_refused(
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("typed", "exported", "ini", "against", "baseline"),
+    [
+        ({"against": "llamacpp"}, {"LLMPERF_BASELINE": "main"}, {}, Subject("llamacpp"), None),
+        ({"against": "llamacpp"}, {}, {"baseline": "main"}, Subject("llamacpp"), None),
+        ({"baseline": "v1"}, {"LLMPERF_AGAINST": "llamacpp"}, {"against": "vllm"}, None, "v1"),
+        ({}, {"LLMPERF_BASELINE": "v1"}, {"against": "vllm"}, None, "v1"),
+        ({}, {}, {"against": "vllm"}, Subject("vllm"), None),
+    ],
+)
+def test_what_to_compare_with_is_one_thing_from_the_highest_place(
+    typed: Said, exported: Said, ini: Said, against: Subject | None, baseline: str | None
+) -> None:
+    settings = resolve(typed, exported, ini)
+    assert (settings.against, settings.baseline) == (against, baseline)
+
+
+def test_one_place_cannot_name_two_things_to_compare_with() -> None:
+    with pytest.raises(
+        DeclarationError, match=r"^llmperf_against: either this or llmperf_baseline, not both$"
+    ):
+        resolve(ini={"against": "vllm", "baseline": "main"})
+
+
+def test_accepting_a_baseline_takes_back_a_configured_side_by_side_but_no_typed_one() -> None:
+    settings = Settings.resolve({}, {}, {"against": "vllm"}, update=True)
+    assert (settings.against, settings.update) == (None, True)
+    with pytest.raises(DeclarationError, match=r"^--llmperf-against: .* it has none to update$"):
+        Settings.resolve({"against": "vllm"}, {}, {}, update=True)
+
+
 BAD = [
     ("engine", "vllm 'x", "engine: no closing quotation"),
     ("engine", " ", "expected an engine, as in 'llamacpp' or 'http://host:8000'"),
@@ -186,8 +232,16 @@ BAD = [
     ("launches", "0", "'0': a number greater than 0"),
     ("launches", "1.5", "'1.5': a whole number"),
     ("launches", "many", "'many' is not a number"),
+    ("launches", "8..3", "'8..3': from the fewest to the most, as in 3..8"),
+    ("launches", "3..", "'' is not a number"),
+    ("launches", "x", "'x' is not a number"),
+    ("budget", "soon", "'soon': a time, as in 90s, 20m, 1h30m or 1200"),
+    ("against", "vllm 'x", "engine: no closing quotation"),
+    ("baseline", " ", "names no baselines: a directory, a file, or a branch, tag or commit"),
+    ("exit-codes", "git", "'git': valid: pytest, bisect"),
     ("tolerance", "five", "'five' is not a number"),
     ("tolerance", "-5%", "'-5': a number greater than 0"),
+    ("tolerance", "5% 6%", "'6%': a second tolerance for all metrics that are not named"),
     ("tolerance", "100%", "'100%': below 100%"),
     ("gate", " , ", "names no metric"),
     ("inconclusive", "ignore", "'ignore': valid: warn, fail"),
@@ -231,7 +285,7 @@ def test_a_variable_of_ours_that_is_no_setting_is_left_alone() -> None:
 
 @pytest.mark.parametrize("text", ["5%", "5", "5 %", " 5% ", "5.0"])
 def test_a_tolerance_is_a_percentage_with_or_without_its_sign(text: str) -> None:
-    assert resolve({"tolerance": text}).tolerance == 0.05
+    assert resolve({"tolerance": text}).tolerances == Tolerances(0.05)
 
 
 @pytest.mark.parametrize("text", ["1,2,4", "1 2 4", "1, 2,4,"])
@@ -254,7 +308,8 @@ def test_the_default_gate_names_its_statistics_so_that_no_option_moves_it() -> N
 
 
 def test_an_empty_variable_says_nothing() -> None:
-    assert Settings.resolve({}, {"LLMPERF_LAUNCHES": "", "LLMPERF_SLO": ""}, {"launches": "3"}).launches == 3
+    settings = resolve({}, {"LLMPERF_LAUNCHES": "", "LLMPERF_SLO": ""}, {"launches": "3"})
+    assert settings.launches == Launches(3, 3)
 
 
 @pytest.mark.parametrize("text", ["0.05", "0.4"])
@@ -263,7 +318,7 @@ def test_a_tolerance_that_may_be_a_share_or_a_percentage_is_asked_about(text: st
         DeclarationError, match=f"write {text}% or {float(text) * 100:g}%, whichever is meant"
     ):
         Settings.resolve({"tolerance": text}, {}, {})
-    assert Settings.resolve({"tolerance": f"{text}%"}, {}, {}).tolerance == float(text) / 100
+    assert Settings.resolve({"tolerance": f"{text}%"}, {}, {}).tolerances.others == float(text) / 100
 
 
 def test_a_variable_of_our_name_that_is_no_setting_is_a_slip_of_the_pen() -> None:

@@ -71,7 +71,7 @@ def test_the_runs_of_a_launch_that_is_not_started_again_are_one_value() -> None:
     runs = [run(1, ttft_p95_ms=value) for value in (100.0, 400.0)]
     found = result(*(dataclasses.replace(one, round=number) for number, one in enumerate(runs, 1)))
     (point,) = found.points.values()
-    assert found.launches == 1
+    assert (found.launches, found.rounds) == (1, 2)
     assert point.values(TTFT) == [pytest.approx(200.0)]
 
 
@@ -97,22 +97,26 @@ def test_without_a_run_there_is_no_launch() -> None:
     assert result().launches == 0
 
 
-def test_a_round_that_starts_anew_forgets_what_its_earlier_attempt_measured() -> None:
-    found = result(run(1, SLOW, ttft_p95_ms=1), run(2, SLOW, ttft_p95_ms=2), run(2, FAST), run(2, FAST))
-    found.discard_round(2)
-    assert list(found.points) == ["16 in / 8 out, poisson 1/s for 5 s"]
-    assert found.launches == 1
-    found.add(WORKLOAD, SLOW, run(2, ttft_p95_ms=3))
-    (point,) = found.points.values()
-    assert point.values(TTFT) == [1, 3]
+def test_the_base_has_launches_of_its_own_at_the_same_points() -> None:
+    found = result()
+    for number, value in ((1, 100.0), (2, 400.0)):
+        for _ in range(2):
+            found.add(WORKLOAD, SLOW, run(number, ttft_p95_ms=value), of_base=True)
+    found.add(WORKLOAD, SLOW, run(1, ttft_p95_ms=90.0))
+    first, second = found.points.values()
+    assert second.key == first.key
+    assert (first.values(TTFT), first.base_values(TTFT)) == ([90.0], [100.0, 400.0])
+    assert (second.values(TTFT), second.base_values(TTFT)) == ([], [100.0, 400.0])
+    assert first.uncertainty(TTFT) == [pytest.approx(0.2 / 3)]
+    assert len(first.base_uncertainty(TTFT)) == 2
+    assert (found.launches, found.rounds) == (1, 1)
+    assert [len(point["base_runs"]) for point in found.as_json()["points"]] == [2, 2]
 
 
-def test_to_forget_a_round_that_measured_nothing_changes_nothing() -> None:
-    found = result(run(1, SLOW), run(1, FAST))
-    found.discard_round(2)
-    assert [len(point.runs) for point in found.points.values()] == [1, 1]
-    found.discard_round(1)
-    assert found.points == {}
+def test_problems_of_the_base_are_problems() -> None:
+    found = result()
+    found.add(WORKLOAD, SLOW, run(1, problems=("late",)), of_base=True)
+    assert found.points["16 in / 8 out, poisson 1/s for 5 s"].problems == ["1/s, launch 1 of the base: late"]
 
 
 # -- what the requests leave unknown -----------------------------------------------------------------
