@@ -137,7 +137,7 @@ def _clues(point: Point) -> Iterator[Clue]:
     yield from _machine(point)
     yield from _client(point)
     yield from _preemption(point)
-    if point.get("base_runs"):
+    if point["base_runs"]:
         yield from _cache(point)
         yield from _drafts(point)
         yield from _phases(point)
@@ -147,7 +147,7 @@ def _clues(point: Point) -> Iterator[Clue]:
 
 
 def _machine(point: Point) -> Iterator[Clue]:
-    base = {text for run in point.get("base_runs", ()) for text in run["disturbances"]}
+    base = {text for run in point["base_runs"] for text in run["disturbances"]}
     new = [text for run in point["runs"] for text in run["disturbances"] if text not in base]
     if new:
         yield Clue("the machine", f"at {point['load']} the machine was disturbed: {new[0]}", is_told=False)
@@ -157,7 +157,7 @@ def _client(point: Point) -> Iterator[Clue]:
     """The load generator, where its own lateness is of the size of what TTFT rose by."""
     rises = [c["candidate"] - c["base"] for c in _regressed(point, "ttft")]
     late = _mean(point["runs"], _late_ms)
-    before = _mean(point.get("base_runs", ()), _late_ms) or 0.0
+    before = _mean(point["base_runs"], _late_ms) or 0.0
     if rises and late is not None and late - before > _MOST_OF_IT * max(rises):
         yield Clue(
             "the load generator itself",
@@ -307,7 +307,7 @@ def _sides(
     point: Point, of: Callable[[Mapping[str, Any]], float | None]
 ) -> tuple[list[float], list[float] | None]:
     """The figure of each run, the candidate's and the base's; None for a base that was not measured now."""
-    base = point.get("base_runs")
+    base = point["base_runs"]
     return _known(point["runs"], of), _known(base, of) if base else None
 
 

@@ -61,7 +61,7 @@ def _first(entry: Entry) -> Iterator[str]:
 
 
 def _the_other(entry: Entry) -> str:
-    compared = entry.get("compared_with")
+    compared = entry["compared_with"]
     if compared and compared["kind"] == "side by side":
         return f"{compared['text']}, measured side by side"
     return "its baseline"
@@ -72,7 +72,7 @@ def _is_broken(entry: Entry) -> bool:
 
 
 def _crept(entry: Entry) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    return [(point, change) for point in entry["points"] for change in point.get("creep", ())]
+    return [(point, change) for point in entry["points"] for change in point["creep"]]
 
 
 def _broken(entry: Entry) -> Iterator[tuple[str, str]]:
@@ -104,15 +104,8 @@ def _undecided(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def _compared(entry: Entry) -> list[str]:
-    """What it was compared with, or why with nothing, and how well that is known."""
-    lines = [f"  {entry['baseline']}"] if entry["baseline"] else []
-    compared = entry.get("compared_with")
-    if compared and compared["kind"] == "baseline" and compared["launches"] == 1 and "weak" not in lines[0]:
-        lines.append(
-            "  The baseline is weak: it is one launch, and launches of one build differ, so that only large "
-            "changes can be told."
-        )
-    return lines
+    """What it was compared with, or why with nothing."""
+    return [f"  {entry['baseline']}"] if entry["baseline"] else []
 
 
 def _why(entry: Entry) -> list[str]:

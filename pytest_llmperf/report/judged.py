@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmperf.declare.metrics import MetricKey, parse_metric
 from pytest_llmperf.judge.change import CONFIDENCE
-from pytest_llmperf.report.table import percent, slo_verdict
+from pytest_llmperf.report.table import percent
 
 Judged = Mapping[str, Any]
 
@@ -16,7 +16,7 @@ def limits(entry: Judged, *verdicts: str) -> Iterator[tuple[Judged, Judged]]:
     """The load points and their objectives that were judged so."""
     for point in entry["points"]:
         for objective in point["objectives"]:
-            if slo_verdict(objective) in verdicts:
+            if objective["verdict"] in verdicts:
                 yield point, objective
 
 
@@ -67,8 +67,8 @@ def short_limit_line(point: Judged, objective: Judged) -> str:
 
 
 def has_interval(objective: Judged) -> bool:
-    """Whether an interval is known: not of a single launch of what has no prior."""
-    return objective.get("low") is not None and objective["low"] < objective["high"]
+    """Whether there is one: not of a share that is perfect, or may not be above zero."""
+    return bool(objective["low"] < objective["high"])
 
 
 def _beyond(key: MetricKey, objective: Judged) -> str:
@@ -92,8 +92,8 @@ def change_headline(point: Judged, change: Judged) -> str:
 def change_line(point: Judged, change: Judged) -> str:
     """From what to what, by how much, with its interval, the evidence and the tolerance."""
     risk = ""
-    if change["verdict"] == "inconclusive" and (chance := change.get("risk")) is not None:
-        risk = f"; {_chance(chance)} of being worse than that"
+    if change["verdict"] == "inconclusive":
+        risk = f"; {_chance(change['risk'])} of being worse than that"
     return (
         f"{change_headline(point, change)} ({_interval(change)}; {evidence(change)}; "
         f"tolerance {_tolerance(change)}{risk})"
@@ -102,21 +102,19 @@ def change_line(point: Judged, change: Judged) -> str:
 
 def short_change_line(point: Judged, change: Judged) -> str:
     """``TTFT p50 at 4/s +1.2% (-2.1% to +4.6%), 2% chance of being worse than 5%``."""
-    risk = change.get("risk")
-    chance = "" if risk is None else f", {_chance(risk)} of being worse than {_tolerance(change)}"
     return (
-        f"{change['label']} at {point['load']} {percent(change['estimate'])} "
-        f"({percent(change['low'])} to {percent(change['high'])}){chance}"
+        f"{change['label']} at {point['load']} {percent(change['estimate'])} ({percent(change['low'])} to "
+        f"{percent(change['high'])}), {_chance(change['risk'])} of being worse than {_tolerance(change)}"
     )
 
 
 def creep_line(point: Judged, change: Judged) -> str:
     """What became worse in steps that were each too small to be refused."""
-    of = f" ({change['text']})" if change.get("text") else ""
     steps = change["steps"]
     over = f"over {steps} accepted baselines, each within its tolerance" if steps > 1 else "one step later"
     return (
-        f"in small steps: {change_headline(point, change)} since {change['since'][:10]}{of}, {over} "
+        f"in small steps: {change_headline(point, change)} since {change['since'][:10]} "
+        f"({change['since_subject']}), {over} "
         f"({_interval(change)}; tolerance {_tolerance(change)})"
     )
 

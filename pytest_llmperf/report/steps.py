@@ -14,10 +14,10 @@ from pytest_llmperf.errors import DeclarationError
 from pytest_llmperf.judge.change import Change, launches_to_decide
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.subject import flags
-from pytest_llmperf.report.judged import changes, has_interval, limits
+from pytest_llmperf.report.judged import changes, limits
 from pytest_llmperf.report.table import SLO_BROKEN
 
-_HOPELESS = 24
+_FEWEST, _HOPELESS = 3, 24
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _LOADS = {"rate": "rates", "concurrency": "concurrency", "replay": "replay"}
 _AT_A_URL = (
@@ -40,7 +40,7 @@ def next_steps(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _is_worse(entry: Mapping[str, Any]) -> bool:
-    crept = any(point.get("creep") for point in entry["points"])
+    crept = any(point["creep"] for point in entry["points"])
     return crept or any(changes(entry, "regressed"))
 
 
@@ -68,7 +68,7 @@ def _without(words: Sequence[str], flag: str) -> list[str]:
 
 
 def _candidate(entry: Mapping[str, Any]) -> Subject | None:
-    return _startable(entry["subject"])
+    return _startable(entry["subject"]["text"])
 
 
 def _base(entry: Mapping[str, Any]) -> Subject | None:
@@ -77,36 +77,37 @@ def _base(entry: Mapping[str, Any]) -> Subject | None:
     What was just "the installed one" is named with its version; at a path there may be something else by now,
     unless it is a wheel, or was measured just now. What got worse in small steps is beside the first of them.
     """
-    compared = entry.get("compared_with")
+    compared = entry["compared_with"]
     if compared is None:
         return None
     if _is_worse(entry) and not any(changes(entry, "regressed")):
         return _crept_from(entry)
-    base = _startable(compared)
+    base = _startable(compared["text"])
     if base is None or compared["kind"] == "side by side":
         return base
     if base.path is not None:
         return base if base.path.endswith(".whl") else None
     version = compared["fields"].get("version", "unknown")
     if base.version is None and version != entry["subject"]["fields"].get("version"):
-        is_named = version != "unknown" and base.engine != "command"
-        return dataclasses.replace(base, version=version) if is_named else None
+        if base.engine == "command":
+            return base if compared["text"] != entry["subject"]["text"] else None
+        return dataclasses.replace(base, version=version) if version != "unknown" else None
     return base
 
 
 def _crept_from(entry: Mapping[str, Any]) -> Subject | None:
     """The subject of the first baseline, where its name says which version it was."""
-    told = [c for point in entry["points"] for c in point.get("creep", ()) if c.get("text")]
+    told = [change["since_subject"] for point in entry["points"] for change in point["creep"]]
     subject = _startable(told[0]) if told else None
     return subject if subject is not None and subject.version is not None else None
 
 
-def _startable(side: Mapping[str, Any]) -> Subject | None:
+def _startable(text: str) -> Subject | None:
     try:
-        subject = parse_subject(side["text"])
+        subject = parse_subject(text)
     except DeclarationError:
         return None
-    return None if subject.url is not None or REDACTED in side["text"] else subject
+    return None if subject.url is not None or REDACTED in text else subject
 
 
 def _runs_already(entry: Mapping[str, Any]) -> bool:
@@ -118,7 +119,7 @@ def _runs_already(entry: Mapping[str, Any]) -> bool:
 
 def _to_look_closer(entry: Mapping[str, Any]) -> list[str]:
     base = _base(entry)
-    is_side_by_side = (entry.get("compared_with") or {}).get("kind") == "side by side"
+    is_side_by_side = (entry["compared_with"] or {}).get("kind") == "side by side"
     load = _worst_load(entry)
     if base is None or _runs_already(entry):
         return [f"see whether it repeats at that load alone: {_again(entry, **load)}"] if load else []
@@ -134,7 +135,7 @@ def _worst_load(entry: Mapping[str, Any]) -> dict[str, str]:
     worse = [
         (abs(math.log1p(change["estimate"])), number, point)
         for number, point in enumerate(entry["points"])
-        for change in (*point["changes"], *point.get("creep", ()))
+        for change in (*point["changes"], *point["creep"])
         if change["verdict"] == "regressed"
     ]
     if not worse or len({point["load"] for point in entry["points"]}) < 2:
@@ -148,7 +149,7 @@ def _worst_load(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _to_bisect(entry: Mapping[str, Any]) -> list[str]:
-    here, there = entry["subject"]["fields"], (entry.get("compared_with") or {}).get("fields")
+    here, there = entry["subject"]["fields"], (entry["compared_with"] or {}).get("fields")
     candidate = _candidate(entry)
     if there is None or candidate is None:
         return []
@@ -211,7 +212,7 @@ def _args_without(args: Sequence[str], flag: str) -> tuple[str, ...]:
 
 
 def _to_accept(entry: Mapping[str, Any]) -> list[str]:
-    if (entry.get("compared_with") or {}).get("kind") == "side by side":
+    if (entry["compared_with"] or {}).get("kind") == "side by side":
         return []
     return [f"if it is meant to be so, accept it: {_again(entry)} --llmperf-update"]
 
@@ -247,8 +248,9 @@ def _to_decide(entry: Mapping[str, Any]) -> list[str]:
     if least is None:
         near = "--llmperf-tolerance" if undecided else "the limit"
         return [f"more launches will hardly decide it: it lies too close to {near}"]
+    least = max(_FEWEST, least)
     told = f"{least}..{least + max(2, least // 2)}"
-    is_side_by_side = (entry.get("compared_with") or {}).get("kind") == "side by side"
+    is_side_by_side = (entry["compared_with"] or {}).get("kind") == "side by side"
     is_short = [c for c in undecided if c["base_launches"] < least] if not is_side_by_side else []
     # What stopped for want of time would do so again.
     options: dict[str, str | None] = {"budget": None}
@@ -264,8 +266,6 @@ def _to_decide(entry: Mapping[str, Any]) -> list[str]:
 
 def _launches_for(objective: Mapping[str, Any]) -> int | None:
     """About how many launches bring the limit out of the interval, whose width goes with 1/√launches."""
-    if not has_interval(objective) or objective["margin"] is None:
-        return objective["launches"] + 2 if objective["launches"] < 3 else None
     distance = abs(objective["value"] - objective["limit"])
     half = max(objective["value"] - objective["low"], objective["high"] - objective["value"])
     if not distance:
@@ -275,6 +275,5 @@ def _launches_for(objective: Mapping[str, Any]) -> int | None:
 
 
 def _change(entry: Mapping[str, Any]) -> Change:
-    known = {field.name for field in dataclasses.fields(Change)}
-    fields = {name: value for name, value in entry.items() if name in known}
+    fields = {field.name: entry[field.name] for field in dataclasses.fields(Change)}
     return Change(**{**fields, "verdict": Verdict(entry["verdict"])})

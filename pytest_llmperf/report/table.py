@@ -50,12 +50,6 @@ def table(entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def slo_verdict(objective: Mapping[str, Any]) -> str:
-    """``pass``, ``slo broken`` or ``inconclusive``; records of before there was the third tell the others."""
-    verdict = objective.get("verdict") or ("pass" if objective["met"] else SLO_BROKEN)
-    return str(verdict)
-
-
 def load_label(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
     """How a load point is called among those of its test."""
     several = len({other["workload"] for other in points}) > 1
@@ -81,7 +75,7 @@ def _cell(point: Mapping[str, Any], name: str) -> str:
         return "–"
     key = parse_metric(name)
     value = mean_value(key, values)
-    marks = [SLO_MARKS[slo_verdict(o)] for o in point["objectives"] if o["metric"] == name]
+    marks = [SLO_MARKS[o["verdict"]] for o in point["objectives"] if o["metric"] == name]
     return ("" if _is_known(point, key) else "~") + _number(key, value) + "".join(marks)
 
 
@@ -107,7 +101,7 @@ def _change_cell(point: Mapping[str, Any], name: str) -> str:
 def _errors(point: Mapping[str, Any]) -> str:
     failed = sum(_failed(run) for run in point["runs"])
     total = sum(run["requests"] for run in point["runs"])
-    verdicts = [slo_verdict(o) for o in point["objectives"] if o["metric"] == "error_rate"]
+    verdicts = [o["verdict"] for o in point["objectives"] if o["metric"] == "error_rate"]
     marks = [SLO_MARKS[verdict] for verdict in verdicts if verdict != "pass"]
     return f"{failed}/{total}{''.join(marks)}" if failed else "0"
 

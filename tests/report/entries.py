@@ -14,19 +14,20 @@ from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.declare.slo import Limit, Slo
 from pytest_llmperf.declare.workload import Workload
-from pytest_llmperf.judge.objective import judge_limit
-from pytest_llmperf.keep.result import PointResult, Run, TestResult
+from pytest_llmperf.judge.change import Change
+from pytest_llmperf.judge.objective import Objective, mean_value
+from pytest_llmperf.judge.verdict import Verdict
+from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
 from pytest_llmperf.measure.measurement import Measurement
 from tests.load.healthy import HEALTH
 
 CHAT = Workload(input_tokens=1024, output_tokens=128, chat=True)
 SLOW, FAST = LoadPoint(rate=1.0, duration_s=30.0), LoadPoint(rate=4.0, duration_s=30.0)
 COMPARED = "compared with vllm==0.23.0, accepted 2026-01-02, 3 launches"
-_ERROR = 0.05
-"""The standard error of a launch's logarithm; the intervals are ± 1.96 of what follows from it."""
-TOLERANCE = 0.05
-
-Json = dict[str, Any]
+SPREAD, TOLERANCE = 0.05, 0.05
+"""A launch's logarithm has this standard deviation, which is known: intervals are ± 1.96 of what follows."""
+_MANY = 1e6
+_LIMIT_HALF = 0.04
 
 
 class Writer:
@@ -36,11 +37,6 @@ class Writer:
         self.result = TestResult(nodeid, Slo.of(limits), ["pytest", "--llmperf", nodeid])
         self.result.subject = {"engine": "vllm", "version": "0.24.0"}
         self.result.subject_text = "vllm --max-num-seqs 256"
-        self.compared: Json | None = None
-        self._base = TestResult(nodeid, self.result.slo)
-        self._changes: dict[str, list[Json]] = {}
-        self._creep: dict[str, list[Json]] = {}
-        self._objectives: dict[str, list[Json]] = {}
 
     def launch(
         self,
@@ -55,7 +51,7 @@ class Writer:
         cache_reset: bool | None = None,
         health: Mapping[str, Any] = MappingProxyType({}),
         disturbances: Sequence[str] = (),
-        is_base: bool = False,
+        of_base: bool = False,
     ) -> None:
         """What launch ``number`` measured at a point."""
         failed = sum(count for count, _ in errors.values())
@@ -76,124 +72,104 @@ class Writer:
             cache_reset=cache_reset,
             disturbances=disturbances,
         )
-        (self._base if is_base else self.result).add(workload, point, run)
+        self.result.add(workload, point, run, of_base=of_base)
 
     def judge(self, **base: Sequence[float]) -> None:
         """Judge all points by the limits, and the metrics named by what the baseline's launches had."""
-        for key, point in self.result.points.items():
+        for point in self.result.points.values():
             for limit in self.result.slo.with_no_errors().limits:
                 if values := point.values(limit.key):
-                    self._objectives.setdefault(key, []).append(objective(limit, values))
+                    point.objectives.append(objective(limit, values))
             for name, launches in base.items():
                 self.compare(point, name, launches)
         if base:
             self.result.baseline = COMPARED
-            self.compared = {
-                "kind": "baseline",
-                "text": "vllm==0.23.0",
-                "fields": {"engine": "vllm", "version": "0.23.0"},
-                "launches": max(map(len, base.values())),
-                "accepted": "2026-01-02T03:04:05+00:00",
-                "name": None,
-            }
+            self.from_baseline("vllm==0.23.0", {"engine": "vllm", "version": "0.23.0"})
+
+    def from_baseline(self, text: str, fields: Mapping[str, str]) -> None:
+        """Say what the baseline is of."""
+        self.result.compared_with = Base("baseline", text, fields, 3, "2026-01-02T03:04:05+00:00")
 
     def side_by_side(self, text: str, **fields: str) -> None:
         """Judge TTFT p50 and TPOT p50 of all points by the launches of the other side, which is ``text``."""
-        for key, point in self.result.points.items():
+        launches = 0
+        for point in self.result.points.values():
             for name in ("ttft_p50_ms", "tpot_p50_ms"):
-                self.compare(point, name, self._base.points[key].values(parse_metric(name)))
-        launches = self._base.launches
-        self.result.baseline = f"compared with {text}, side by side, {launches} launches"
-        self.compared = {
-            "kind": "side by side",
-            "text": text,
-            "fields": {"engine": "vllm", **fields},
-            "launches": launches,
-            "accepted": None,
-            "name": None,
-        }
+                self.compare(point, name, point.base_values(parse_metric(name)))
+            launches = max(launches, len(point.base_runs))
+        self.result.baseline = f"measured side by side with {text}"
+        self.result.compared_with = Base("side by side", text, {"engine": "vllm", **fields}, launches)
 
     def compare(self, point: PointResult, name: str, base: Sequence[float]) -> None:
         if values := point.values(parse_metric(name)):
-            self._changes.setdefault(point.key, []).append(change(name, base, values))
+            point.changes[parse_metric(name)] = change(name, base, values)
 
-    def crept(self, name: str, base: Sequence[float], since: str, steps: int, text: str = "") -> None:
-        """A metric is worse than in the first baseline of all."""
-        for key, point in self.result.points.items():
-            judged = change(name, base, point.values(parse_metric(name)))
-            self._creep.setdefault(key, []).append({**judged, "since": since, "steps": steps, "text": text})
+    def crept(self, name: str, base: Sequence[float], text: str, steps: int = 3) -> None:
+        """A metric is worse than in the first baseline of all, which was of ``text``."""
+        key = parse_metric(name)
+        for point in self.result.points.values():
+            judged = change(name, base, point.values(key))
+            point.creep[key] = Creep("2026-05-01T06:07:08+00:00", text, steps, judged)
 
-    def entry(self) -> Json:
+    def entry(self) -> dict[str, Any]:
         """As it arrives at the terminal, which is through JSON."""
-        entry: Json = self.result.as_json()
-        entry["compared_with"] = self.compared
-        for key, point in zip(self.result.points, entry["points"], strict=True):
-            base = self._base.points.get(key)
-            point["base_runs"] = base.as_json()["runs"] if base else []
-            point["changes"] = self._changes.get(key, [])
-            point["creep"] = self._creep.get(key, [])
-            point["objectives"] = self._objectives.get(key, [])
-        arrived: Json = json.loads(json.dumps(entry))
-        return arrived
+        entry: dict[str, Any] = json.loads(json.dumps(self.result.as_json()))
+        return entry
 
 
-def objective(limit: Limit, values: Sequence[float]) -> Json:
+def objective(limit: Limit, values: Sequence[float]) -> Objective:
     """A limit, judged by an interval that is ± 4 % for one launch and narrower for more; none for a share."""
-    judged = judge_limit(limit, values)
-    has_interval = not limit.key.metric.share
-    half = 0.04 / math.sqrt(len(values)) * judged.value if has_interval else 0.0
-    low, high = judged.value - half, judged.value + half
-    met = (limit.met_by(low), limit.met_by(high))
-    return {
-        "metric": limit.key.name,
-        "label": limit.key.label,
-        "limit": limit.value,
-        "value": judged.value,
-        "margin": judged.margin,
-        "met": judged.is_met,
-        "launches": len(values),
-        "missed": judged.missed,
-        "low": low if has_interval else None,
-        "high": high if has_interval else None,
-        "verdict": "pass" if all(met) else "inconclusive" if any(met) else "slo broken",
-    }
+    value = mean_value(limit.key, values)
+    half = 0.0 if limit.key.metric.share else value * _LIMIT_HALF / math.sqrt(len(values))
+    met = {limit.met_by(value - half), limit.met_by(value + half)}
+    distance = limit.value - value if limit.is_upper else value - limit.value
+    return Objective(
+        limit=limit,
+        value=value,
+        low=value - half,
+        high=value + half,
+        margin=distance / limit.value if limit.value else None,
+        launches=len(values),
+        missed=sum(not limit.met_by(one) for one in values),
+        verdict=Verdict.INCONCLUSIVE
+        if len(met) == 2
+        else Verdict.PASS
+        if met == {True}
+        else Verdict.SLO_BROKEN,
+    )
 
 
-def change(name: str, base: Sequence[float], candidate: Sequence[float]) -> Json:
+def change(name: str, base: Sequence[float], candidate: Sequence[float]) -> Change:
     """A change, judged by an interval that is known before: what is beyond it and the tolerance is worse."""
-    key = parse_metric(name)
-    means = [math.exp(statistics.fmean(map(math.log, side))) for side in (base, candidate)]
-    difference = math.log(means[1] / means[0])
-    error = _ERROR * math.sqrt(1 / len(base) + 1 / len(candidate))
-    worse = difference if key.metric.better == "lower" else -difference
+    metric = parse_metric(name).metric
+    base_mean, mean = (math.exp(statistics.fmean(map(math.log, side))) for side in (base, candidate))
+    error = SPREAD * math.sqrt(1 / len(base) + 1 / len(candidate))
+    worse = math.log(mean / base_mean) * (1 if metric.better == "lower" else -1)
     limit = math.log1p(TOLERANCE)
     risk = 1 - statistics.NormalDist(worse, error).cdf(limit)
-    is_worse, is_better = worse - 1.96 * error > 0 and worse > limit, worse + 1.96 * error < -limit
-    verdict = (
-        "regressed" if is_worse else "improved" if is_better else "pass" if risk < 0.05 else "inconclusive"
+    if worse > max(limit, 1.96 * error):
+        verdict = Verdict.REGRESSED
+    elif worse < -max(limit, 1.96 * error):
+        verdict = Verdict.IMPROVED
+    else:
+        verdict = Verdict.PASS if risk < 0.05 else Verdict.INCONCLUSIVE
+    return Change(
+        base=base_mean,
+        candidate=mean,
+        base_launches=len(base),
+        candidate_launches=len(candidate),
+        most=8,
+        tolerance=TOLERANCE,
+        better=metric.better,
+        spread=SPREAD,
+        error=error,
+        degrees=_MANY,
+        p_value=0.0 if verdict is Verdict.REGRESSED else 0.5,
+        level=0.001,
+        final_level=0.001,
+        risk=risk,
+        verdict=verdict,
     )
-    return {
-        "metric": key.name,
-        "label": key.label,
-        "base": means[0],
-        "candidate": means[1],
-        "estimate": math.expm1(difference),
-        "low": math.expm1(difference - 1.96 * error),
-        "high": math.expm1(difference + 1.96 * error),
-        "base_launches": len(base),
-        "candidate_launches": len(candidate),
-        "most": 8,
-        "tolerance": TOLERANCE,
-        "better": key.metric.better,
-        "spread": _ERROR,
-        "error": error,
-        "degrees": 20.0,
-        "p_value": 0.0001 if is_worse else 0.5,
-        "level": 0.001,
-        "final_level": 0.001,
-        "risk": risk,
-        "verdict": verdict,
-    }
 
 
 def latencies(scale: float = 1.0) -> dict[str, float]:

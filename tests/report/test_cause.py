@@ -41,7 +41,7 @@ class Sides(Writer):
     ) -> None:
         for launch in range(1, 9):
             self.launch(launch, point, values(ttft, tpot), counters=now, **run)
-            self.launch(launch, point, values(), counters=before, is_base=True)
+            self.launch(launch, point, values(), counters=before, of_base=True)
 
     def cause(self) -> Cause | None:
         self.side_by_side("vllm==0.22.1", version="0.22.1")
@@ -53,10 +53,9 @@ class Alone(Sides):
 
     def cause(self) -> Cause | None:
         self.judge(ttft_p50_ms=[100] * 8, tpot_p50_ms=[8] * 8)
-        entry = self.entry()
-        for point in entry["points"]:
-            point["base_runs"] = []
-        return likely_cause(entry)
+        for point in self.result.points.values():
+            point.base_runs.clear()
+        return likely_cause(self.entry())
 
 
 # -- metrics ------------------------------------------------------------------------------------------
@@ -105,7 +104,7 @@ def test_a_quieter_load_of_another_workload_says_nothing() -> None:
     other = Workload(input_tokens=8, output_tokens=8)
     for launch in range(1, 9):
         sides.launch(launch, SLOW, values(), workload=other)
-        sides.launch(launch, SLOW, values(), workload=other, is_base=True)
+        sides.launch(launch, SLOW, values(), workload=other, of_base=True)
     cause = sides.cause()
     assert cause is not None
     assert cause.part == "waiting or prefill"
@@ -115,7 +114,7 @@ def test_where_the_other_metric_is_undecided_nothing_is_made_of_it() -> None:
     sides = Sides()
     for launch in range(1, 3):  # so few that a TPOT without a change is undecided
         sides.launch(launch, SLOW, values(2.0))
-        sides.launch(launch, SLOW, values(), is_base=True)
+        sides.launch(launch, SLOW, values(), of_base=True)
     assert sides.cause() is None
 
 
