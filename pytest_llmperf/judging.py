@@ -89,12 +89,18 @@ class Judge:
         )
         path = self._baselines.path(result.nodeid, result.environment)
         gone = [key for key in before.points if key not in accepted.points] if before else []
+        worse = [
+            f"{metric.label} at {point.point.label} {change.estimate * 100:+.3g}%{since}"
+            for point in result.points.values()
+            for metric, change, since in _worse(point)
+        ]
         accepted.grown_from(before, set(_decided(result))).write(path)
         result.baseline = "; ".join(
             filter(
                 None,
                 (
                     f"accepted as the new baseline: {path}",
+                    f"accepted although worse: {', '.join(worse)}" if worse else "",
                     f"no longer in it, because not measured now: {'; '.join(gone)}" if gone else "",
                     accepted.weakness,
                 ),
@@ -333,6 +339,15 @@ def _decided(result: TestResult) -> Iterator[tuple[str, str]]:
         for metric, change in point.changes.items():
             if change.verdict in (Verdict.REGRESSED, Verdict.IMPROVED) or metric in point.creep:
                 yield key, metric.name
+
+
+def _worse(point: PointResult) -> Iterator[tuple[MetricKey, Change, str]]:
+    for metric, change in point.changes.items():
+        if change.verdict is Verdict.REGRESSED:
+            yield metric, change, ""
+    for metric, creep in point.creep.items():
+        if creep.change is not None:
+            yield metric, creep.change, f" since {creep.since[:10]}"
 
 
 def _mean_square_root(deviations: Sequence[float]) -> float:
