@@ -12,6 +12,7 @@ from pytest_llmperf.report.judged import (
     change_line,
     changes,
     creep_line,
+    is_side_by_side,
     limit_headline,
     limit_line,
     limits,
@@ -61,9 +62,8 @@ def _first(entry: Entry) -> Iterator[str]:
 
 
 def _the_other(entry: Entry) -> str:
-    compared = entry["compared_with"]
-    if compared and compared["kind"] == "side by side":
-        return f"{compared['text']}, measured side by side"
+    if is_side_by_side(entry):
+        return f"{entry['compared_with']['text']}, measured side by side"
     return "its baseline"
 
 

@@ -12,6 +12,11 @@ from pytest_llmperf.report.table import percent
 Judged = Mapping[str, Any]
 
 
+def is_side_by_side(entry: Judged) -> bool:
+    """Whether what it was compared with was measured beside it, and not before."""
+    return entry["compared_with"] is not None and entry["compared_with"]["kind"] == "side by side"
+
+
 def limits(entry: Judged, *verdicts: str) -> Iterator[tuple[Judged, Judged]]:
     """The load points and their objectives that were judged so."""
     for point in entry["points"]:

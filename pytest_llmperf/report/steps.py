@@ -14,7 +14,7 @@ from pytest_llmperf.errors import DeclarationError
 from pytest_llmperf.judge.change import Change, launches_to_decide
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.subject import flags
-from pytest_llmperf.report.judged import changes, limits
+from pytest_llmperf.report.judged import changes, is_side_by_side, limits
 from pytest_llmperf.report.table import SLO_BROKEN
 
 _FEWEST, _HOPELESS = 3, 24
@@ -83,7 +83,7 @@ def _base(entry: Mapping[str, Any]) -> Subject | None:
     if _is_worse(entry) and not any(changes(entry, "regressed")):
         return _crept_from(entry)
     base = _startable(compared["text"])
-    if base is None or compared["kind"] == "side by side":
+    if base is None or is_side_by_side(entry):
         return base
     if base.path is not None:
         return base if base.path.endswith(".whl") else None
@@ -119,14 +119,13 @@ def _runs_already(entry: Mapping[str, Any]) -> bool:
 
 def _to_look_closer(entry: Mapping[str, Any]) -> list[str]:
     base = _base(entry)
-    is_side_by_side = (entry["compared_with"] or {}).get("kind") == "side by side"
     load = _worst_load(entry)
     if base is None or _runs_already(entry):
         return [f"see whether it repeats at that load alone: {_again(entry, **load)}"] if load else []
-    if is_side_by_side and not load:
+    if is_side_by_side(entry) and not load:
         return [f"see whether it repeats: {_again(entry)}"]
     alone = " at that load alone" if load else ""
-    beside = "" if is_side_by_side else f", side by side with {base}"
+    beside = "" if is_side_by_side(entry) else f", side by side with {base}"
     return [f"look closer{beside}{alone}: {_again(entry, against=str(base), **load)}"]
 
 
@@ -212,7 +211,7 @@ def _args_without(args: Sequence[str], flag: str) -> tuple[str, ...]:
 
 
 def _to_accept(entry: Mapping[str, Any]) -> list[str]:
-    if (entry["compared_with"] or {}).get("kind") == "side by side":
+    if is_side_by_side(entry):
         return []
     return [f"if it is meant to be so, accept it: {_again(entry)} --llmperf-update"]
 
@@ -250,8 +249,7 @@ def _to_decide(entry: Mapping[str, Any]) -> list[str]:
         return [f"more launches will hardly decide it: it lies too close to {near}"]
     least = max(_FEWEST, least)
     told = f"{least}..{least + max(2, least // 2)}"
-    is_side_by_side = (entry["compared_with"] or {}).get("kind") == "side by side"
-    is_short = [c for c in undecided if c["base_launches"] < least] if not is_side_by_side else []
+    is_short = not is_side_by_side(entry) and any(c["base_launches"] < least for c in undecided)
     # What stopped for want of time would do so again.
     options: dict[str, str | None] = {"budget": None}
     if is_short and (base := _base(entry)) is not None:

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.report.explain import explain
-from pytest_llmperf.report.judged import changes, limits, short_change_line, short_limit_line
+from pytest_llmperf.report.judged import (
+    changes,
+    is_side_by_side,
+    limits,
+    short_change_line,
+    short_limit_line,
+)
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.table import CHANGE_MARKS, LEGEND, SLO_MARKS, table
 
@@ -125,7 +131,7 @@ class Terminal:
             for line in explain(entry).splitlines():
                 terminal.write_line(f"  {line}")
         elif entry["baseline"]:
-            title = "" if _is_side_by_side(entry) else "baseline: "
+            title = "" if is_side_by_side(entry) else "baseline: "
             terminal.write_line(f"  {title}{entry['baseline']}")
         terminal.write_line("")
 
@@ -150,7 +156,7 @@ def headline(entry: Mapping[str, Any]) -> str:
     workloads = {point["workload"] for point in entry["points"]}
     launches = f"{entry['launches']} launch{'es' if entry['launches'] != 1 else ''}"
     parts = [entry["subject"]["text"], entry["subject"]["fields"].get("version", "")]
-    if _is_side_by_side(entry):
+    if is_side_by_side(entry):
         base = entry["compared_with"]
         version = base["fields"].get("version", "")
         told = base["text"] if version in base["text"] else f"{base['text']} {version}"
@@ -159,7 +165,3 @@ def headline(entry: Mapping[str, Any]) -> str:
     if entry["points"]:
         parts += [*(workloads if len(workloads) == 1 else ()), launches]
     return " · ".join(filter(None, parts))
-
-
-def _is_side_by_side(entry: Mapping[str, Any]) -> bool:
-    return (entry["compared_with"] or {}).get("kind") == "side by side"
