@@ -19,6 +19,8 @@ from pytest_llmperf.report.table import SLO_BROKEN
 
 _FEWEST, _HOPELESS = 3, 24
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
+# Of each of these a command may have one.
+_RIVALS = (("against", "baseline"), ("rates", "concurrency", "replay"))
 _LOADS = {"rate": "rates", "concurrency": "concurrency", "replay": "replay"}
 _AT_A_URL = (
     "a server at a URL is one launch however often it is measured, and launches of one build differ; only a "
@@ -36,7 +38,7 @@ def next_steps(entry: Mapping[str, Any]) -> list[str]:
         return steps + (_of_broken(entry) if broken else _to_accept(entry))
     if any(changes(entry, "inconclusive")) or any(limits(entry, "inconclusive")):
         return _to_decide(entry)
-    return [f"accept what is measured, if it is as it should be: {_again(entry)} --llmperf-update"]
+    return [f"accept what is measured, if it is as it should be: {_accepting(entry)}"]
 
 
 def _is_worse(entry: Mapping[str, Any]) -> bool:
@@ -47,12 +49,12 @@ def _is_worse(entry: Mapping[str, Any]) -> bool:
 def _again(entry: Mapping[str, Any], launches: int | str | None = None, **options: str | None) -> str:
     """The command that measured this, with these options in place of its own; None takes one away."""
     words = list(entry["command"])
-    given = {f"--llmperf-{name}": value for name, value in options.items()}
-    if launches is not None:
-        given["--llmperf-launches"] = str(launches)
-    for flag in given:
-        words = _without(words, flag)
-    words += [word for flag, value in given.items() if value is not None for word in (flag, value)]
+    given = options if launches is None else {**options, "launches": str(launches)}
+    for name in given:
+        for rival in next((group for group in _RIVALS if name in group), (name,)):
+            words = _without(words, f"--llmperf-{rival}")
+    for name, value in given.items():
+        words += [] if value is None else [f"--llmperf-{name}", value]
     return shlex.join(words)
 
 
@@ -213,7 +215,12 @@ def _args_without(args: Sequence[str], flag: str) -> tuple[str, ...]:
 def _to_accept(entry: Mapping[str, Any]) -> list[str]:
     if is_side_by_side(entry):
         return []
-    return [f"if it is meant to be so, accept it: {_again(entry)} --llmperf-update"]
+    return [f"if it is meant to be so, accept it: {_accepting(entry)}"]
+
+
+def _accepting(entry: Mapping[str, Any]) -> str:
+    """Into the project's own baselines: what is on a branch cannot be written to."""
+    return f"{_again(entry, baseline=None)} --llmperf-update"
 
 
 def _of_broken(entry: Mapping[str, Any]) -> list[str]:

@@ -108,6 +108,23 @@ def test_only_the_load_that_got_worst_is_measured_again_with_the_rest_of_what_wa
     assert told["if it is meant to be so, accept it"] == [*AGAIN, *options, "--llmperf-update"]
 
 
+def test_options_that_exclude_each_other_never_meet() -> None:
+    typed = ("--llmperf-baseline", "main", "--llmperf-concurrency", "1,2", "--llmperf-slo", "ttft_ms=300")
+    writer = Writer(TEST)
+    writer.result.command = [*AGAIN, *typed]
+    for launch in (1, 2, 3):
+        writer.launch(launch, SLOW, values=latencies(1.3))
+        writer.launch(launch, FAST, values=latencies(1.0))
+    writer.judge(ttft_p50_ms=[100] * 3)
+    told = steps(writer)
+    assert told["look closer, side by side with vllm==0.23.0 at that load alone"] == [
+        *(*AGAIN, "--llmperf-slo", "ttft_ms=300"),
+        *("--llmperf-against", "vllm==0.23.0", "--llmperf-rates", "1"),
+    ]
+    # What is on a branch cannot be written to.
+    assert told["if it is meant to be so, accept it"] == [*AGAIN, *typed[2:], "--llmperf-update"]
+
+
 def test_between_two_releases_there_are_others() -> None:
     told = steps(worse("vllm==0.24.0", "vllm==0.22.1", before="0.22.1"))
     assert "halve it" in told
