@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -174,6 +177,40 @@ def test_a_checkout_is_bisected_by_git(path: str, git: str, in_place: str) -> No
         f"find the commit: {git} bisect start bbbbbbbbbbbb aaaaaaaaaaaa && {git} bisect run "
         f"{in_place}pytest --llmperf {TEST} --llmperf-exit-codes bisect"
     ) in next_steps(writer.entry())
+
+
+def test_the_bisection_finds_the_commit_from_wherever_the_tests_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, tests, tools = (tmp_path / name for name in ("my source", "my tests", "tools"))
+    for folder in (source, tests, tools):
+        folder.mkdir()
+
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        done = subprocess.run(["git", "-C", source, *who, *words], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    git("init", "-q")
+    commits = []
+    for speed in ("fast", "fast", "slow", "slow", "slow"):
+        (source / "speed").write_text(speed)
+        git("add", ".")
+        git("commit", "-q", "--allow-empty", "-m", speed)
+        commits.append(git("rev-parse", "HEAD"))
+    # In place of pytest: whether the checkout is slow, told only where the tests are.
+    judge = tools / "pytest"
+    judge.write_text(f'#!/bin/sh\n[ "$PWD" = "{tests}" ] && grep -q fast "{source}/speed"\n')
+    judge.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+
+    subject = shlex.join([f"vllm@{source}"])
+    writer = worse(subject, subject, before="1", fields={"commit": commits[0][:12]})
+    writer.result.subject = {**writer.result.subject, "commit": commits[-1][:12]}
+    (step,) = (step for step in next_steps(writer.entry()) if step.startswith("find the commit: "))
+    command = step.partition(": ")[2]
+    done = subprocess.run(command, shell=True, cwd=tests, capture_output=True, text=True)
+    assert f"{commits[2]} is the first" in done.stdout
 
 
 def test_changes_that_are_not_committed_cannot_be_bisected() -> None:
