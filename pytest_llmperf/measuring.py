@@ -90,6 +90,7 @@ class Measuring:
 
     def conclude(self, item: pytest.Item) -> None:
         """Raises what the verdict on a test means for it; accepts its baseline where that was asked for."""
+        self._progress.plan(item.nodeid, None, 0)
         result = self.session.results.get(item.nodeid)
         if result is None or not result.points:
             pytest.fail("nothing was measured: the test never called llmperf(Workload(...))", pytrace=False)
