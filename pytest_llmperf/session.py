@@ -18,8 +18,9 @@ from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.errors import EngineError, InvalidRun
 from pytest_llmperf.judging import Judge
-from pytest_llmperf.keep.baseline import Baselines
+from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences, environment
+from pytest_llmperf.keep.history import History
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import Run, TestResult
 from pytest_llmperf.keep.subject import subject_fields
@@ -55,9 +56,11 @@ class PerformanceSession:
         listener: Listener,
         command: Callable[[str], Sequence[str]],
         note: Callable[[str], None] = lambda text: None,
+        baselines: Baselines | None = None,
     ) -> None:
         """``place`` is where engines are started; ``command`` returns what a person would type to run a test
-        again; ``note`` takes what a person has to know in the end."""
+        again; ``note`` takes what a person has to know in the end; ``baselines`` are compared with, else
+        those of the store."""
         self.settings = settings
         self._command, self.note = command, note
         self.store = Store(Path(os.path.normpath(root / settings.directory)))
@@ -68,8 +71,8 @@ class PerformanceSession:
         self._now: tuple[int, Side] = 0, "candidate"
         self._launched: list[dict[str, Any]] = []
         self._broken: dict[tuple[int, Side, Subject], EngineError] = {}
-        self._baselines = Baselines(self.store.baselines)
-        self.judge = Judge(settings, self._baselines, note)
+        self._baselines = baselines or Baselines(self.store.baselines)
+        self.judge = Judge(settings, self._baselines, History(self.store))
         self._started = now()
         self.record = RecordFile(self.store, self._started)
 

@@ -1,131 +1,215 @@
-"""Did it get worse? A candidate's launches against a baseline's.
+"""Did it get worse? All metrics of a session's tests, a candidate's launches against a base's.
 
-The launch is the unit of replication: two launches of the same build and flags differ by several percent
-(10.6 % in TTFT p50 and 3.6 % in TPOT p50 were measured for vLLM 0.24 on an H100), and no number of requests
-within one launch tells how much. So each launch counts as one observation, the logarithm of its statistic,
-and the interval comes from the spread between launches.
-
-A few launches know that spread badly. It is moderated: their pooled variance is averaged with a prior one,
-each weighted by its degrees of freedom, which gives a t distribution with the sum of both (Smyth 2004,
-"Linear models and empirical Bayes methods", eq. 3-4). The prior has 4 degrees of freedom, and a spread that
-belongs to the metric: for TTFT and TPOT the differences above over √2, 7.5 % and 2.5 %. To it comes what a
-launch's own requests leave unknown: a percentile of few requests varies even if launches do not.
+An alarm fails a build, so the promise is for the whole session: whatever the number of tests, load points and
+metrics, and however often one looks again after another launch, at most one session in a hundred in which nothing
+changed raises one. Each of its comparisons may spend the same share of that (Bonferroni), over the looks as in
+:mod:`~pytest_llmperf.judge.boundary`, and none at the first: a suspect is measured again in fresh launches.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_llmperf.judge.student import t_quantile
+import numpy as np
+
+from pytest_llmperf.judge.boundary import levels
+from pytest_llmperf.judge.effect import chance_beyond
+from pytest_llmperf.judge.prior import Prior
+from pytest_llmperf.judge.spread import Logs, contrasts
+from pytest_llmperf.judge.student import t_quantile, t_tail
 from pytest_llmperf.judge.verdict import Verdict
 
-PRIOR_DEGREES = 4
 CONFIDENCE = 0.95
+SESSION_ERROR = 0.009
+"""The share of unchanged sessions that may raise an alarm. Below one in a hundred, because launches are not
+as normal as the theory has them; ``bench/judge`` counts what comes of it."""
+RISK = 0.05
+"""A change that is worse than the tolerance with less than this probability is a pass."""
+
+Direction = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric at one load point: a positive value for each launch of either side.
+
+    Comparisons of one ``group`` (the same metric, say) tell each other how far launches are apart. ``prior`` is
+    what is known of that beforehand, ``sampling`` what a launch's own requests leave unknown, as standard
+    deviations of a launch's logarithm. The candidate is launched ``least`` to ``most`` times, and the base with it
+    where the comparison ``is_paired``.
+    """
+
+    group: str
+    base: Sequence[float]
+    candidate: Sequence[float]
+    better: Direction
+    tolerance: float
+    prior: Prior
+    sampling: float = 0.0
+    least: int = 3
+    most: int = 8
+    is_paired: bool = True
 
 
 @dataclass(frozen=True)
 class Change:
-    """Candidate relative to base: ``estimate`` +0.12 means 12 % more, ``low`` to ``high`` its interval.
+    """Candidate relative to base: ``estimate`` +0.12 means 12 % more.
 
-    ``base`` and ``candidate`` are the geometric means over their launches, ``spread`` the moderated standard
-    deviation of a launch's logarithm.
+    ``base`` and ``candidate`` are the means over their launches (robust, of logarithms), ``spread`` the standard
+    deviation of a launch's logarithm, ``error`` that of the change's, both known with ``degrees`` of freedom.
+    ``p_value`` is that of "not worse" against "worse", ``level`` what it is held against at this look, and
+    ``final_level`` at the last one. ``risk`` is the probability that the change is worse than the tolerance.
     """
 
     base: float
     candidate: float
-    estimate: float
-    low: float
-    high: float
     base_launches: int
     candidate_launches: int
+    most: int
     tolerance: float
-    better: Literal["lower", "higher"]
+    better: Direction
     spread: float
+    error: float
+    degrees: float
+    p_value: float
+    level: float
+    final_level: float
+    risk: float
     verdict: Verdict
 
+    @property
+    def estimate(self) -> float:
+        return self.candidate / self.base - 1
 
-def compare(
-    base: Sequence[float],
-    candidate: Sequence[float],
-    *,
-    better: Literal["lower", "higher"],
-    tolerance: float,
-    prior_spread: float,
-    sampling: Sequence[float] = (),
-) -> Change:
-    """Judge one metric from one value per launch on either side, all positive.
+    @property
+    def low(self) -> float:
+        """The lower end of the 95 % interval, of this comparison for itself."""
+        return math.expm1(math.log(self.candidate / self.base) - self._half)
 
-    ``prior_spread`` is the expected standard deviation of a launch's logarithm; ``sampling`` what the
-    requests of each launch, of either side, leave unknown, in the same unit.
+    @property
+    def high(self) -> float:
+        return math.expm1(math.log(self.candidate / self.base) + self._half)
 
-    With "worse" counted upwards, whatever the metric's direction: an interval that lies below the
-    tolerance is ``pass``, or ``improved`` when it also lies below zero and the estimate beyond the
-    tolerance; an interval above zero with the estimate over the tolerance is ``regressed``; anything else
-    is ``inconclusive``. Raises :class:`ValueError` without a launch on either side.
+    @property
+    def _half(self) -> float:
+        return t_quantile(0.5 + CONFIDENCE / 2, self.degrees) * self.error
+
+    @property
+    def worse(self) -> float:
+        """The logarithm of the change, counted upwards where it is for the worse."""
+        return (1 if self.better == "lower" else -1) * math.log(self.candidate / self.base)
+
+    @property
+    def wants_launch(self) -> bool:
+        """Whether another launch may decide it."""
+        return self.verdict is Verdict.INCONCLUSIVE and self.candidate_launches < self.most
+
+
+def judge_changes(comparisons: Sequence[Comparison], family: int | None = None) -> list[Change]:
+    """Judge all comparisons of a session, in their order; to be called again whenever there are more launches.
+
+    ``family`` is how many comparisons the session will have in the end, if more are to come.
+
+    ``regressed``: worse than the tolerance by the estimate, and worse than nothing as surely as the session's
+    promise needs. ``improved``: the same in the other direction. ``pass``: worse than the tolerance with a
+    probability below 5 %. Anything else is ``inconclusive``. Raises :class:`ValueError` for a comparison without a
+    launch on either side, or with a value that has no logarithm.
     """
-    if not base or not candidate:
-        raise ValueError("a comparison needs at least one launch on either side")
-    if min(*base, *candidate) <= 0:
-        raise ValueError("logarithms need positive values")
-    base_logs, candidate_logs = [math.log(v) for v in base], [math.log(v) for v in candidate]
-    difference = _mean(candidate_logs) - _mean(base_logs)
-    degrees = PRIOR_DEGREES + len(base) + len(candidate) - 2
-    sampling_variance = _mean([one * one for one in sampling]) if sampling else 0.0
-    spread = _moderated_spread(base_logs, candidate_logs, prior_spread**2 + sampling_variance)
-    half = t_quantile(0.5 + CONFIDENCE / 2, degrees) * spread * math.sqrt(1 / len(base) + 1 / len(candidate))
-    sign = 1 if better == "lower" else -1
-    low, high = sorted((sign * (difference - half), sign * (difference + half)))
-    return Change(
-        base=math.exp(_mean(base_logs)),
-        candidate=math.exp(_mean(candidate_logs)),
-        estimate=math.expm1(difference),
-        low=math.expm1(difference - half),
-        high=math.expm1(difference + half),
-        base_launches=len(base),
-        candidate_launches=len(candidate),
-        tolerance=tolerance,
-        better=better,
-        spread=spread,
-        verdict=_verdict(sign * difference, low, high, _limit(better, tolerance)),
-    )
+    if not comparisons:
+        return []
+    logs = [
+        Logs(one.group, _logs(one.base), _logs(one.candidate), one.prior, one.sampling) for one in comparisons
+    ]
+    found = contrasts(logs)
+    signs = np.array([1.0 if one.better == "lower" else -1.0 for one in comparisons])
+    worse = signs * (found.means[:, 1] - found.means[:, 0])
+    limits = np.array([worst_change(one.better, one.tolerance) for one in comparisons])
+    tails = t_tail(np.abs(worse) / found.error, found.degrees)
+    p_values = np.where(worse >= 0, tails, 1 - tails)
+    risks = chance_beyond(worse, found.error, found.degrees, limits)
+    each = SESSION_ERROR / max(len(comparisons), family or 0)
+    changes = []
+    for i, one in enumerate(comparisons):
+        level, final = _levels(one, each)
+        change = Change(
+            base=math.exp(found.means[i, 0]),
+            candidate=math.exp(found.means[i, 1]),
+            base_launches=len(one.base),
+            candidate_launches=len(one.candidate),
+            most=one.most,
+            tolerance=one.tolerance,
+            better=one.better,
+            spread=float(found.spread[i]),
+            error=float(found.error[i]),
+            degrees=float(found.degrees[i]),
+            p_value=float(p_values[i]),
+            level=level,
+            final_level=final,
+            risk=float(risks[i]),
+            verdict=Verdict.INCONCLUSIVE,
+        )
+        is_better = bool(worse[i] < -limits[i] and tails[i] <= each)
+        changes.append(dataclasses.replace(change, verdict=_verdict(change, limits[i], is_better)))
+    return changes
 
 
-def _limit(better: Literal["lower", "higher"], tolerance: float) -> float:
+def worst_change(better: Direction, tolerance: float) -> float:
     """The tolerance as a logarithm: 5 % more of what should be low, or 5 % less of what should be high."""
     return math.log1p(tolerance) if better == "lower" else -math.log1p(-tolerance)
 
 
-def _verdict(worse: float, low: float, high: float, limit: float) -> Verdict:
-    if low > 0 and worse > limit:
+def _verdict(change: Change, limit: float, is_better: bool) -> Verdict:
+    if change.worse > limit and change.p_value < change.level:
         return Verdict.REGRESSED
-    if high < limit:
-        return Verdict.IMPROVED if high < 0 and worse < -limit else Verdict.PASS
-    return Verdict.INCONCLUSIVE
+    if is_better:
+        return Verdict.IMPROVED
+    return Verdict.PASS if change.risk < RISK else Verdict.INCONCLUSIVE
 
 
-def _moderated_spread(base: Sequence[float], candidate: Sequence[float], prior_variance: float) -> float:
-    squares = sum((value - _mean(side)) ** 2 for side in (base, candidate) for value in side)
-    degrees = len(base) + len(candidate) - 2
-    return math.sqrt((PRIOR_DEGREES * prior_variance + squares) / (PRIOR_DEGREES + degrees))
+def _levels(one: Comparison, each: float) -> tuple[float, float]:
+    """The p-values that count as an alarm at this look and at the last; none do at the first, if there are more."""
+    looks = range(min(one.least + 1, one.most), one.most + 1)
+    information = [_information(one, launches) for launches in looks]
+    spent = levels(each, [known / information[-1] for known in information])
+    now = min(len(one.candidate), one.most) - looks.start
+    return (spent[now] if now >= 0 else 0.0), spent[-1]
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+def _information(one: Comparison, launches: int) -> float:
+    base = launches if one.is_paired else len(one.base)
+    return base * launches / (base + launches)
 
 
-def launches_to_decide(change: Change, most: int = 12) -> int | None:
+def launches_to_decide(change: Change, most: int = 24) -> int | None:
     """About how many launches a side would decide an inconclusive change, were its estimate the truth.
 
     Assumes the spread of the change; None if more than ``most``.
     """
-    worse = (1 if change.better == "lower" else -1) * math.log1p(change.estimate)
-    limit = _limit(change.better, change.tolerance)
+    limit = worst_change(change.better, change.tolerance)
+    have = 1 / change.base_launches + 1 / change.candidate_launches
+    known = change.base_launches + change.candidate_launches
     for launches in range(max(change.base_launches, change.candidate_launches) + 1, most + 1):
-        degrees = PRIOR_DEGREES + 2 * launches - 2
-        half = t_quantile(0.5 + CONFIDENCE / 2, degrees) * change.spread * math.sqrt(2 / launches)
-        if _verdict(worse, worse - half, worse + half, limit) is not Verdict.INCONCLUSIVE:
+        error = change.error * math.sqrt(2 / launches / have)
+        degrees = change.degrees + 2 * launches - known
+        figures = (np.array([figure]) for figure in (change.worse, error, degrees, limit))
+        then = dataclasses.replace(
+            change,
+            error=error,
+            degrees=degrees,
+            p_value=float(t_tail(change.worse / error, degrees)),
+            level=change.final_level,
+            risk=float(chance_beyond(*figures)[0]),
+        )
+        if _verdict(then, limit, is_better=False) is not Verdict.INCONCLUSIVE:
             return launches
     return None
+
+
+def _logs(values: Sequence[float]) -> list[float]:
+    if any(not value > 0 for value in values):
+        raise ValueError("logarithms need positive values")
+    return [math.log(value) for value in values]

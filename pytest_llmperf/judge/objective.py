@@ -5,28 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.slo import Limit
+from pytest_llmperf.judge.prior import Prior
+from pytest_llmperf.judge.student import t_quantile
+from pytest_llmperf.judge.verdict import Verdict
+
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A limit and how it went: ``value`` over the launches, and ``missed`` by that many of ``launches``.
+    """A limit and how it went: ``value`` over the launches with its 95 % interval from ``low`` to ``high``, and
+    ``missed`` by that many of ``launches``.
 
-    ``margin`` is the distance to the limit as a share of it, negative when the limit is broken; None for
-    a limit of zero.
+    ``margin`` is the distance to the limit as a share of it, negative when the value is beyond the limit; None for
+    a limit of zero. ``verdict`` is ``pass``, ``slo broken``, or ``inconclusive`` where the limit is within the
+    interval.
     """
 
     limit: Limit
     value: float
+    low: float
+    high: float
     margin: float | None
     launches: int
     missed: int
-
-    @property
-    def is_met(self) -> bool:
-        return self.limit.met_by(self.value)
+    verdict: Verdict
 
 
 def mean_value(key: MetricKey, values: Sequence[float]) -> float:
@@ -38,19 +45,61 @@ def mean_value(key: MetricKey, values: Sequence[float]) -> float:
     return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 
-def judge_limit(limit: Limit, values: Sequence[float]) -> Objective:
+def judge_limit(
+    limit: Limit, values: Sequence[float], prior: Prior, sampling: float = 0.0, requests: int = 0
+) -> Objective:
     """Judge a limit on the mean over launches: geometric for quantities, arithmetic for shares.
 
-    Raises :class:`ValueError` without a value.
+    The interval of a quantity is Student's, of logarithms, with the launches' own spread moderated by ``prior``
+    and by what a launch's requests leave unknown, ``sampling``. That of a share is Wilson's (1927), of all
+    ``requests`` together; a perfect record counts as it is, and so does a limit of zero, which one failed request
+    breaks. Raises :class:`ValueError` without a value.
     """
     if not values:
         raise ValueError("no launch has a value")
     value = mean_value(limit.key, values)
+    if limit.value == 0:
+        low = high = value
+    elif limit.key.metric.share:
+        low, high = _wilson(value, requests)
+    elif min(values) <= 0:
+        low = high = value
+    else:
+        half = _half_width([math.log(one) for one in values], prior, sampling)
+        low, high = value * math.exp(-half), value * math.exp(half)
     distance = limit.value - value if limit.is_upper else value - limit.value
     return Objective(
         limit=limit,
         value=value,
+        low=low,
+        high=high,
         margin=distance / limit.value if limit.value else None,
         launches=len(values),
         missed=sum(not limit.met_by(one) for one in values),
+        verdict=_verdict(limit, low, high),
     )
+
+
+def _verdict(limit: Limit, low: float, high: float) -> Verdict:
+    met = {limit.met_by(low), limit.met_by(high)}
+    if len(met) == 2:
+        return Verdict.INCONCLUSIVE
+    return Verdict.PASS if met == {True} else Verdict.SLO_BROKEN
+
+
+def _half_width(logs: Sequence[float], prior: Prior, sampling: float) -> float:
+    mean = math.fsum(logs) / len(logs)
+    own = math.fsum((one - mean) ** 2 for one in logs)
+    degrees = prior.degrees + len(logs) - 1
+    variance = (prior.degrees * (prior.spread**2 + sampling**2) + own) / degrees
+    return t_quantile(0.5 + CONFIDENCE / 2, degrees) * math.sqrt(variance / len(logs))
+
+
+def _wilson(share: float, requests: int) -> tuple[float, float]:
+    if requests < 1 or share in (0.0, 1.0):
+        return share, share
+    z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+    centre = share + z * z / (2 * requests)
+    half = z * math.sqrt(share * (1 - share) / requests + z * z / (4 * requests * requests))
+    scale = 1 + z * z / requests
+    return (centre - half) / scale, (centre + half) / scale

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pytest_llmperf.declare.load import LoadPoint, Ramp
 from pytest_llmperf.declare.metrics import MetricKey
@@ -41,6 +41,35 @@ class Run:
     disturbances: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Base:
+    """What a test was compared with: a ``baseline``, or a subject measured ``side by side``.
+
+    ``accepted`` is when the baseline was, ``name`` what ``--llmperf-baseline`` called it.
+    """
+
+    kind: Literal["baseline", "side by side"]
+    text: str
+    fields: Mapping[str, str]
+    launches: int
+    accepted: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Creep:
+    """A change that came in steps, each within its tolerance: from what the baseline grew from, ``steps``
+    accepted baselines ago."""
+
+    since: str
+    subject_text: str
+    steps: int
+    change: Change | None = None
+
+    def seen(self, change: Change) -> Creep:
+        return dataclasses.replace(self, change=change)
+
+
 @dataclass
 class PointResult:
     """A load point over all launches, and what was judged of it.
@@ -54,6 +83,7 @@ class PointResult:
     base_runs: list[Run] = field(default_factory=list)
     objectives: list[Objective] = field(default_factory=list)
     changes: dict[MetricKey, Change] = field(default_factory=dict)
+    creep: dict[MetricKey, Creep] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -95,6 +125,7 @@ class PointResult:
             "base_runs": [_run_json(run) for run in self.base_runs],
             "objectives": [_objective_json(objective) for objective in self.objectives],
             "changes": [_change_json(key, change) for key, change in self.changes.items()],
+            "creep": [_creep_json(key, creep) for key, creep in self.creep.items()],
         }
 
 
@@ -103,8 +134,9 @@ class TestResult:
     """One test of this session.
 
     ``command`` would run it again. ``baseline`` says what it was compared with, or why it was not, in words.
-    ``base_subject`` is what it is measured side by side with, if it is. ``wants_launch``: whether another
-    launch would tell more than is known; of one that ``is_over`` nothing is judged again.
+    ``base_subject`` is what it is measured side by side with, if it is. ``wants_decision``: whether another
+    launch may decide a change; ``wants_launch``: whether it is to have one. Of a test that ``is_over`` nothing
+    is judged again.
     """
 
     __test__ = False
@@ -125,6 +157,8 @@ class TestResult:
     is_compared: bool = False
     subject_differences: list[str] = field(default_factory=list)
     error: str | None = None
+    compared_with: Base | None = None
+    wants_decision: bool = False
     wants_launch: bool = True
     is_over: bool = False
 
@@ -142,6 +176,11 @@ class TestResult:
     def _runs(self, key: str, of_base: bool) -> list[Run]:
         point = self.points.get(key)
         return [] if point is None else point.base_runs if of_base else point.runs
+
+    @property
+    def runs_already(self) -> bool:
+        """Whether the candidate is a server at a URL, which is one launch, however often it is measured."""
+        return self.subject.get("engine", "").startswith(("http://", "https://"))
 
     @property
     def launches(self) -> int:
@@ -163,6 +202,7 @@ class TestResult:
             "subject": {"text": self.subject_text, "fields": dict(self.subject)},
             "environment": dict(self.environment),
             "launches": self.launches,
+            "compared_with": None if self.compared_with is None else dataclasses.asdict(self.compared_with),
             "baseline": self.baseline,
             "is_compared": self.is_compared,
             "subject_differences": self.subject_differences,
@@ -228,19 +268,34 @@ def _objective_json(objective: Objective) -> dict[str, Any]:
         "label": key.label,
         "limit": objective.limit.value,
         "value": rounded(objective.value),
+        "low": rounded(objective.low),
+        "high": rounded(objective.high),
         "margin": None if objective.margin is None else rounded(objective.margin),
-        "met": objective.is_met,
+        "met": objective.limit.met_by(objective.value),
         "launches": objective.launches,
         "missed": objective.missed,
+        "verdict": str(objective.verdict),
     }
 
 
 def _change_json(key: MetricKey, change: Change) -> dict[str, Any]:
-    figures = {
-        name: rounded(value) if isinstance(value, float) else value
-        for name, value in dataclasses.asdict(change).items()
+    figures = dataclasses.asdict(change) | {
+        "estimate": change.estimate,
+        "low": change.low,
+        "high": change.high,
     }
-    return {"metric": key.name, "label": key.label, **figures, "verdict": str(change.verdict)}
+    shown = {name: rounded(value) if isinstance(value, float) else value for name, value in figures.items()}
+    return {"metric": key.name, "label": key.label, **shown, "verdict": str(change.verdict)}
+
+
+def _creep_json(key: MetricKey, creep: Creep) -> dict[str, Any]:
+    assert creep.change is not None, "only what was judged is kept"
+    return {
+        **_change_json(key, creep.change),
+        "since": creep.since,
+        "since_subject": creep.subject_text,
+        "steps": creep.steps,
+    }
 
 
 def _rounded(items: Iterable[tuple[str, float]]) -> dict[str, float]:
