@@ -11,6 +11,7 @@ import pytest
 
 from tests.acceptance.conftest import Project
 from tests.acceptance.test_processes import until
+from tests.servers import TruthServer
 
 HEAD = """
 import httpx, pytest
@@ -228,3 +229,22 @@ def test_under_xdist_each_test_has_its_launches_to_itself(project: Project) -> N
     project.run(*AGAINST_ITSELF, "--llmperf-launches", "2", "-n", "1").assert_outcomes(passed=1)
     (record,) = project.records()
     assert launches(record) == [("base", 1), ("candidate", 1), ("candidate", 2), ("base", 2)]
+
+
+def test_two_servers_that_run_already_are_one_launch_each_however_often_they_are_measured(
+    project: Project,
+) -> None:
+    project.write(
+        test_it=HEAD + "\ndef test_url(llmperf):\n    llmperf(WORKLOAD, concurrency=2, requests=40)\n"
+    )
+    with TruthServer(ttft_s=0.02, itl_s=0.002) as base, TruthServer(ttft_s=0.02, itl_s=0.004) as candidate:
+        sides = ("--llmperf", "--llmperf-engine", candidate.url, "--llmperf-against", base.url)
+        options = ("--llmperf-gate", "tpot_p50_ms", "--llmperf-tolerance", "20%")
+        for rounds in ((), ("--llmperf-launches", "2")):
+            project.run(*sides, *options, *rounds).assert_outcomes(passed=1)
+    once, twice = sorted(project.records(), key=lambda record: len(record["launches"]))
+    (point,) = once["tests"][0]["points"]
+    assert sides_of(point) == {"base_runs": [(1, 1)], "runs": [(1, 1)]}
+    (point,) = twice["tests"][0]["points"]
+    assert sides_of(point) == {"base_runs": [(1, 1), (1, 2)], "runs": [(1, 1), (1, 2)]}
+    assert launches(twice) == [("base", 1), ("candidate", 1), ("candidate", 1), ("base", 1)]
