@@ -209,7 +209,7 @@ def test_the_bisection_finds_the_commit_from_wherever_the_tests_are(
     writer.result.subject = {**writer.result.subject, "commit": commits[-1][:12]}
     (step,) = (step for step in next_steps(writer.entry()) if step.startswith("find the commit: "))
     command = step.partition(": ")[2]
-    done = subprocess.run(command, shell=True, cwd=tests, capture_output=True, text=True)
+    done = subprocess.run(["sh", "-c", command], cwd=tests, capture_output=True, text=True)
     assert f"{commits[2]} is the first" in done.stdout
 
 
