@@ -45,10 +45,11 @@ def _headline(entry: Entry) -> str:
         said.append(f"is worse than {_the_other(entry)}")
     elif _crept(entry):
         said.append("is worse than it once was, by small steps")
-    if not said and any(changes(entry, "inconclusive")):
-        said.append(f"could not be told from {_the_other(entry)}, nor be called equal")
-    if not said and any(limits(entry, "inconclusive")):
-        said.append("may or may not meet its SLO")
+    if not said:
+        if any(limits(entry, "inconclusive")):
+            said.append("may or may not meet its SLO")
+        if any(changes(entry, "inconclusive")):
+            said.append(f"could not be told from {_the_other(entry)}, nor be called equal")
     if not said:
         said.append("was not compared with a baseline in everything")
     first = next(_first(entry), "")

@@ -4,8 +4,6 @@ from __future__ import annotations
 from pytest_llmperf.report.explain import explain
 from tests.report.entries import FAST, SLOW, Writer, latencies, text_block
 
-AGAIN = "pytest --llmperf tests/test_perf.py::test_chat"
-
 
 def test_a_broken_slo_says_where_by_how_much_and_how_sure_that_is() -> None:
     writer = Writer(ttft_ms=160, output_tokens_per_s=1000)
@@ -150,6 +148,17 @@ test_chat[tiny model] could not be told from its baseline, nor be called equal (
     decide it side by side, with about 3 launches of each: pytest --llmperf 'tests/test_perf.py::test_chat[tiny model]' --llmperf-against vllm==0.23.0 --llmperf-launches 3..5
 """
     assert text_block(explain(writer.entry())) == expected
+
+
+def test_a_test_may_be_undecided_in_both() -> None:
+    writer = Writer(ttft_ms=152)
+    writer.launch(1, values=latencies())
+    writer.judge(tpot_p50_ms=[8.25])
+    told = explain(writer.entry())
+    assert told.startswith(
+        "test_chat may or may not meet its SLO and could not be told from its baseline, nor be called equal "
+    )
+    assert told.count("  undecided ") == 2
 
 
 def test_small_steps_are_told_with_where_they_began() -> None:

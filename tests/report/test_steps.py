@@ -293,6 +293,15 @@ def test_more_launches_are_not_advised_where_there_is_but_one_to_measure() -> No
     assert step.startswith("a server at a URL is one launch however often it is measured")
 
 
+def test_a_limit_at_a_url_wants_more_requests() -> None:
+    writer = Writer(TEST, ttft_ms=151)
+    writer.result.subject = {"engine": "http://gpu.example:8000"}
+    writer.launch(1, values=latencies())
+    writer.judge()
+    (step,) = next_steps(writer.entry())
+    assert step.startswith("measure for longer, by --llmperf-duration or --llmperf-requests")
+
+
 @pytest.mark.parametrize(
     ("limit", "launches", "asked"), [(152, 3, "9..13"), (150.1, 3, None), (147, 1, "4..6"), (153, 3, "4..6")]
 )
