@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.declare.metrics import MetricKey
@@ -11,10 +11,12 @@ from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.errors import InvalidRun, StoreError
 from pytest_llmperf.judge.change import Change, Comparison, judge_changes
 from pytest_llmperf.judge.objective import Objective, judge_limit
-from pytest_llmperf.judge.prior import Prior
+from pytest_llmperf.judge.prior import Prior, learn
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.keep.baseline import Baseline, Baselines
+from pytest_llmperf.keep.baseline import Baseline
+from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences
+from pytest_llmperf.keep.history import History
 from pytest_llmperf.keep.record import now
 from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
 from pytest_llmperf.measure.metrics import is_supported
@@ -26,8 +28,8 @@ RUN_SPREAD = 0.02
 class Judge:
     """Judges the tests of one session, after each round of launches."""
 
-    def __init__(self, settings: Settings, baselines: Baselines, note: Callable[[str], None]) -> None:
-        self._settings, self._baselines, self._note = settings, baselines, note
+    def __init__(self, settings: Settings, baselines: Baselines, history: History | None = None) -> None:
+        self._settings, self._baselines, self._history = settings, baselines, history
 
     def judge(self, results: Iterable[TestResult], family: int = 0) -> None:
         """Judge all ``results`` of the session on what was measured until now.
@@ -171,10 +173,11 @@ class Judge:
         objectives = []
         for limit in result.slo.with_no_errors().limits:
             if values := point.values(limit.key):
-                spread = RUN_SPREAD if result.runs_already else limit.key.metric.spread
-                sampling = _mean_square_root(point.uncertainty(limit.key))
+                prior, sampling = self._known(result, limit.key, point.uncertainty(limit.key))
+                if result.runs_already:
+                    prior = Prior(RUN_SPREAD)
                 requests = sum(run.measurement.requests for run in point.runs)
-                objectives.append(judge_limit(limit, values, Prior(spread), sampling, requests))
+                objectives.append(judge_limit(limit, values, prior, sampling, requests))
             elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
                 raise InvalidRun(
                     f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there"
@@ -211,18 +214,29 @@ class Judge:
         group: str = "",
     ) -> Comparison:
         least, most = self._looks(result)
+        prior, sampling = self._known(result, metric, [*known, *point.uncertainty(metric)])
         return Comparison(
             group=f"{group}{metric.name}",
             base=base,
             candidate=point.values(metric),
             better=metric.metric.better,
             tolerance=result.tolerances.of(metric),
-            prior=Prior(metric.metric.spread),
-            sampling=_mean_square_root([*known, *point.uncertainty(metric)]),
+            prior=prior,
+            sampling=sampling,
             least=least,
             most=most,
             is_paired=self._settings.against is not None and self._settings.against.url is None,
         )
+
+    def _known(
+        self, result: TestResult, metric: MetricKey, uncertainty: Sequence[float]
+    ) -> tuple[Prior, float]:
+        """What is known of the spread between launches, and what a launch's requests leave unknown beside it:
+        nothing where former launches were seen, whose spread has that in it."""
+        documented = Prior(metric.metric.spread)
+        former = self._history.spreads(result.environment).get(metric.name, ()) if self._history else ()
+        prior = learn(documented, former)
+        return prior, 0.0 if prior.degrees > documented.degrees else _mean_square_root(uncertainty)
 
     def _looks(self, result: TestResult) -> tuple[int, int]:
         """The fewest and the most launches of a comparison; what is to be accepted is looked at once."""

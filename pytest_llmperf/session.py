@@ -18,8 +18,9 @@ from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.errors import EngineError, InvalidRun
 from pytest_llmperf.judging import Judge
-from pytest_llmperf.keep.baseline import Baselines
+from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences, environment
+from pytest_llmperf.keep.history import History
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import Run, TestResult
 from pytest_llmperf.keep.subject import subject_fields
@@ -31,6 +32,7 @@ from pytest_llmperf.measure.metrics import summarise, uncertainty
 from pytest_llmperf.measure.timeline import Timeline
 from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
+from pytest_llmperf.turn import Side
 
 
 class Listener(Protocol):
@@ -54,47 +56,65 @@ class PerformanceSession:
         listener: Listener,
         command: Callable[[str], Sequence[str]],
         note: Callable[[str], None] = lambda text: None,
+        baselines: Baselines | None = None,
     ) -> None:
         """``place`` is where engines are started; ``command`` returns what a person would type to run a test
-        again; ``note`` takes what a person has to know in the end."""
+        again; ``note`` takes what a person has to know in the end; ``baselines`` are compared with, else
+        those of the store."""
         self.settings = settings
-        self._command, self._note = command, note
+        self._command, self.note = command, note
         self.store = Store(Path(os.path.normpath(root / settings.directory)))
         self.results: dict[str, TestResult] = {}
         self._engines, self._place, self._listener = engines, place, listener
         self._launch: Launch | None = None
-        self._round = 0
+        self._launch_is: tuple[int, Side, Subject] | None = None
+        self._now: tuple[int, Side] = 0, "candidate"
         self._launched: list[dict[str, Any]] = []
-        self._broken: dict[tuple[Subject, int], EngineError] = {}
-        self._baselines = Baselines(self.store.baselines)
-        self.judge = Judge(settings, self._baselines, note)
+        self._broken: dict[tuple[int, Side, Subject], EngineError] = {}
+        self._baselines = baselines or Baselines(self.store.baselines)
+        self.judge = Judge(settings, self._baselines, History(self.store))
         self._started = now()
         self.record = RecordFile(self.store, self._started)
 
     # -- launches -----------------------------------------------------------------------------------
 
-    def begin_round(self, number: int) -> None:
-        """From here on tests are measured in their launch ``number`` (0, 1, …)."""
-        self._round = number
+    def begin(self, number: int, side: Side) -> None:
+        """From here on tests are measured in the launch of this side in round ``number`` (0, 1, …)."""
+        self._now = number, side
+
+    def subject(self, plan: Plan) -> Subject:
+        """What a test is measured against now."""
+        _, side = self._now
+        base = self.settings.against
+        return base if side == "base" and base is not None else plan.subject
+
+    def most_rounds(self, plan: Plan) -> int:
+        """How often a test may be measured: servers that run already are not launched, so another round would
+        tell nothing about launches."""
+        launches, base = self.settings.launches, self.settings.against
+        runs_already = plan.subject.url is not None or (base is not None and base.url is not None)
+        return 1 if runs_already and not launches.are_fixed else launches.most
 
     def launch(self, subject: Subject) -> Launch:
-        """The running launch of this subject and round; started, after stopping another, if need be.
+        """The running launch of this subject, side and round; started, after stopping another, if need be.
 
         One that died or hangs since an earlier test, which was told, is started anew. Raises
         :class:`EngineError`; a subject that failed to start is not tried again in this round.
         """
-        current = self._launch
-        if current and (current.subject, current.number) == (subject, self._round) and current.is_answering():
-            return current
-        if failed := self._broken.get((subject, self._round)):
+        number, side = self._now
+        wanted = number, side, subject
+        if self._launch is not None and self._launch_is == wanted and self._launch.is_answering():
+            return self._launch
+        if failed := self._broken.get(wanted):
             raise EngineError(f"{failed}\n(not tried again for this test)")
         self.stop_launch()
-        stamp = f"{self.record.path.stem}-{subject.engine}-launch{len(self._launched) + 1}"
-        self._listener.phase(f"starting {subject}")
+        of = "-base" if side == "base" else ""
+        stamp = f"{self.record.path.stem}-{subject.engine}{of}-launch{len(self._launched) + 1}"
+        self._listener.phase(f"{self._where(': ')}starting {subject}")
         log = self.store.logs() / f"{stamp}.log"
         try:
             self._launch = Launch(
-                self._round,
+                number,
                 subject,
                 self._engines[subject.engine],
                 self.settings.model,
@@ -107,10 +127,24 @@ class PerformanceSession:
                 watch=self._listener.tick,
             )
         except EngineError as error:
-            self._broken[subject, self._round] = error
+            self._broken[wanted] = error
             raise
+        self._launch_is = wanted
         self._note_launch(self._launch)
         return self._launch
+
+    def _where(self, end: str) -> str:
+        """The round and the side in words, where there may be others."""
+        number, side = self._now
+        launches, base = self.settings.launches, self.settings.against
+        words = []
+        if launches.are_fixed and launches.most > 1:
+            words.append(f"round {number + 1} of {launches.most}")
+        elif number > 0 or base is not None or launches.first(compares=self.settings.update) > 1:
+            words.append(f"round {number + 1}")
+        if base is not None:
+            words.append(side)
+        return f"{', '.join(words)}{end}" if words else ""
 
     def stop_launch(self) -> None:
         """Stop the running engine, if there is one."""
@@ -132,6 +166,7 @@ class PerformanceSession:
     def _note_launch(self, launch: Launch) -> None:
         entry: dict[str, Any] = {
             "launch": self._launch_number(launch),
+            "side": self._now[1],
             "started": now().isoformat(timespec="seconds"),
             "subject": subject_fields(launch.subject, launch.description),
             "text": str(launch.subject),
@@ -147,40 +182,62 @@ class PerformanceSession:
         """What disturbs the measurements of this launch, or did since the last call; the person is told."""
         found = launch.server.disturbances()
         for text in found:
-            self._note(f"{launch.subject}: {text}")
+            self.note(f"{launch.subject}: {text}")
         return found
 
     # -- measuring ----------------------------------------------------------------------------------
 
     def prepare(self, nodeid: str, plan: Plan) -> Launch:
-        """Have the test's engine running and its baseline readable, before its body runs."""
+        """Have what the test is measured against running and its baseline readable, before its body runs."""
         self._listener.begin(nodeid)
-        launch = self.launch(plan.subject)
+        subject = self.subject(plan)
+        launch = self.launch(subject)
         result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._command(nodeid)))
-        result.subject = subject_fields(plan.subject, launch.description)
-        result.subject_text = str(plan.subject)
-        model = launch.model if plan.subject.url is None else launch.description.model
-        here = environment(launch.place.name, model, launch.server.environment())
-        if result.points and (others := differences(result.environment, here)):
+        fields = subject_fields(subject, launch.description)
+        if self._now[1] == "base":
+            result.base_subject, result.base_subject_text = fields, str(subject)
+        else:
+            result.subject, result.subject_text = fields, str(subject)
+        model = launch.model if subject.url is None else launch.description.model
+        self._check_environment(result, environment(launch.place.name, model, launch.server.environment()))
+        result.tolerances = plan.tolerances
+        if self.settings.against is None:
+            self._baselines.find(nodeid, result.environment)
+        return launch
+
+    def _check_environment(self, result: TestResult, here: Mapping[str, str]) -> None:
+        """Raises :class:`InvalidRun` for one that is unlike that of an earlier launch of either side."""
+        mine, others = result.environment, result.base_environment
+        if self._now[1] == "base":
+            mine, others = others, mine
+        if mine and (unlike := differences(mine, here)):
             raise InvalidRun(
                 "its launches are from unlike environments, which are never put together: "
-                f"{'; '.join(others)}"
+                f"{'; '.join(unlike)}"
             )
-        result.environment = here
-        result.tolerances = plan.tolerances
-        self._baselines.find(nodeid, result.environment)
-        return launch
+        base, candidate = (here, others) if self._now[1] == "base" else (others, here)
+        if others and (unlike := differences(base, candidate)):
+            raise InvalidRun(
+                "the base and the candidate are in unlike environments, so they cannot be compared: "
+                f"{'; '.join(unlike)}"
+            )
+        if self._now[1] == "base":
+            result.base_environment = here
+        else:
+            result.environment = here
 
     def measure(self, nodeid: str, plan: Plan, workload: Workload, call: Sweep) -> Measurements:
         """Measure every load point of a call in the current launch."""
         launch = self._launch
-        if launch is None or launch.subject != plan.subject:
-            raise EngineError(f"{plan.subject} does not run; was llmperf() called after its test ended?")
+        if launch is None or self._launch_is != (*self._now, self.subject(plan)):
+            raise EngineError(
+                f"{self.subject(plan)} does not run; was llmperf() called after its test ended?"
+            )
         launch.check_alive()
         measured = []
         for point in plan.points(call):
             run = self._measure_point(launch, nodeid, plan, workload, point)
-            self.results[nodeid].add(workload, point, run)
+            self.results[nodeid].add(workload, point, run, of_base=self._now[1] == "base")
             self.write_record("running")
             measured.append(run.measurement)
         return Measurements(measured)
@@ -189,8 +246,7 @@ class PerformanceSession:
         self, launch: Launch, nodeid: str, plan: Plan, workload: Workload, point: LoadPoint
     ) -> Run:
         name = nodeid.rpartition("::")[2]
-        rounds = self.settings.launches.first(compares=False)
-        of = f"round {self._round + 1} of {rounds}, " if rounds > 1 else ""
+        of = self._where(", ")
         self._listener.phase(f"{name}: {of}warming up at {point.label}")
         is_reset = launch.engine.reset_cache(launch.control)
         warmth = warm_up(launch.client, workload, point)
@@ -220,7 +276,7 @@ class PerformanceSession:
         )
         return Run(
             self._launch_number(launch),
-            self._round + 1,
+            self._now[0] + 1,
             measurement,
             dataclasses.asdict(warmth),
             driven.counters,
@@ -232,7 +288,7 @@ class PerformanceSession:
 
     def _launch_number(self, launch: Launch) -> int:
         """A server that we cannot start again is one launch, however often it is measured."""
-        return self._round + 1 if launch.startup_s else 1
+        return self._now[0] + 1 if launch.startup_s else 1
 
     # -- keeping ------------------------------------------------------------------------------------
 

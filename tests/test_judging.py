@@ -12,7 +12,8 @@ from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.judging import Judge
-from pytest_llmperf.keep.baseline import Baseline, Baselines
+from pytest_llmperf.keep.baseline import Baseline
+from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.result import Run, TestResult
 from pytest_llmperf.measure.measurement import Measurement
 from tests.load.healthy import HEALTH
@@ -67,7 +68,7 @@ Judges = Callable[..., Judge]
 @pytest.fixture
 def judge(tmp_path: Path) -> Judges:
     def make(**said: str) -> Judge:
-        return Judge(settings(**said), Baselines(tmp_path), lambda text: None)
+        return Judge(settings(**said), Baselines(tmp_path))
 
     return make
 
@@ -78,7 +79,7 @@ def accept(tmp_path: Path) -> Callable[[Sequence[float]], None]:
         test = Test()
         for value in values:
             test.launch(value)
-        judged = Judge(settings(update="yes", launches=str(len(values))), Baselines(tmp_path), print)
+        judged = Judge(settings(update="yes", launches=str(len(values))), Baselines(tmp_path))
         judged.judge([test.result])
         judged.accept(test.result)
 

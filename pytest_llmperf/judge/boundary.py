@@ -36,7 +36,7 @@ def levels(alpha: float, times: Sequence[float]) -> tuple[float, ...]:
 def _levels(alpha: float, times: tuple[float, ...]) -> tuple[float, ...]:
     """Paths are sums of a Brownian motion: ``at`` are their places, ``density`` how many are there still."""
     found = [alpha * times[0] ** POWER]
-    edge = _NORMAL.inv_cdf(1 - found[0]) * math.sqrt(times[0])
+    edge = -_NORMAL.inv_cdf(found[0]) * math.sqrt(times[0])
     at, step = np.linspace(-_WIDE * math.sqrt(times[0]), edge, _POINTS, retstep=True)
     density = _density(at / math.sqrt(times[0])) / math.sqrt(times[0])
     for before, time in zip(times, times[1:], strict=False):
@@ -44,7 +44,7 @@ def _levels(alpha: float, times: tuple[float, ...]) -> tuple[float, ...]:
         weights = density * step
         weights[[0, -1]] /= 2
         edge = _edge(alpha * (time**POWER - before**POWER), weights, at, deviation, math.sqrt(time))
-        found.append(1 - _NORMAL.cdf(edge / math.sqrt(time)))
+        found.append(0.5 * math.erfc(edge / math.sqrt(2 * time)))
         following, step = np.linspace(-_WIDE * math.sqrt(time), edge, _POINTS, retstep=True)
         density = _density((following[:, None] - at[None, :]) / deviation) @ weights / deviation
         at = following

@@ -163,7 +163,7 @@ def worst_change(better: Direction, tolerance: float) -> float:
 
 
 def _verdict(change: Change, limit: float, is_better: bool) -> Verdict:
-    if change.worse > limit and change.p_value <= change.level:
+    if change.worse > limit and change.p_value < change.level:
         return Verdict.REGRESSED
     if is_better:
         return Verdict.IMPROVED

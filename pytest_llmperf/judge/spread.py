@@ -118,7 +118,9 @@ class _Groups:
             moved = np.abs(residuals[group])
             moved = moved[moved > 0]
             if moved.size:
-                variance[group] = (moved.size * (1.4826 * np.median(moved)) ** 2 + prior) / (moved.size + prior)
+                variance[group] = (moved.size * (1.4826 * np.median(moved)) ** 2 + prior) / (
+                    moved.size + prior
+                )
         return variance
 
     def moderate(self, residuals: Array) -> tuple[Array, Array]:

@@ -150,6 +150,7 @@ class TestResult:
     base_subject: Mapping[str, str] = field(default_factory=dict)
     base_subject_text: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    base_environment: Mapping[str, str] = field(default_factory=dict)
     points: dict[str, PointResult] = field(default_factory=dict)
     verdict: Verdict = Verdict.NOT_JUDGED
     baseline: str = ""

@@ -30,6 +30,10 @@ HEAD = "import pytest\nfrom pytest_llmperf import Workload, slo, sweep\n"
             "@sweep(rates=[1], arrivals='burst')",
             "@sweep(*): arrivals='burst': valid: poisson, constant, gamma:SHAPE",
         ),
+        (
+            "@pytest.mark.tolerance(ttft='5%')",
+            "@tolerance(ttft='5%'): unknown metric 'ttft' (did you mean 'ttft_ms'?); valid: ttft_ms, *",
+        ),
         ("@pytest.mark.sweep(rate=[1])", "@sweep(rate=[[]1]): unknown rate; valid: rates, *"),
         ("@pytest.mark.engine('vlm')", "engine 'vlm' is not known; known: command, llamacpp, *"),
         ("@pytest.mark.engine()", "@engine(*): takes one string, *"),
@@ -85,6 +89,21 @@ def test_a_marker_without_the_fixture_is_an_error(project: Project) -> None:
         (["--llmperf-slo", "ttft_ms"], "--llmperf-slo: 'ttft_ms': expected NAME=NUMBER*"),
         (["--llmperf-percentile", "p42"], "--llmperf-percentile: 'p42': valid: p50, p90, p95, p99, mean"),
         (["--llmperf-tolerance", "200%"], "--llmperf-tolerance: '200%': below 100%"),
+        (
+            ["--llmperf-launches", "8..3"],
+            "--llmperf-launches: '8..3': from the fewest to the most, as in 3..8",
+        ),
+        (["--llmperf-budget", "soon"], "--llmperf-budget: 'soon': a time, as in 90s, 20m, 1h30m or 1200"),
+        (["--llmperf-against", "vlm"], "--llmperf-against: engine 'vlm' is not known; known: command, *"),
+        (["--llmperf-baseline", "./none"], "--llmperf-baseline: './none': no such file or directory"),
+        (
+            ["--llmperf-against", "llamacpp", "--llmperf-baseline", "main"],
+            "--llmperf-against: either this or --llmperf-baseline, not both",
+        ),
+        (
+            ["--llmperf-against", "llamacpp", "--llmperf-update"],
+            "--llmperf-against: compares with no baseline, so it has none to update",
+        ),
         (["--llmperf-gate", "speed"], "--llmperf-gate: unknown metric 'speed'*"),
         (["--llmperf-inconclusive", "ignore"], "--llmperf-inconclusive: 'ignore': valid: warn, fail"),
         (["--llmperf-engine", "'"], "--llmperf-engine: engine: no closing quotation"),

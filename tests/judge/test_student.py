@@ -3,11 +3,12 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.judge.student import t_quantile
+from pytest_llmperf.judge.student import t_quantile, t_tail
 
 PROBABILITIES = st.floats(0.0005, 0.9995)
 DEGREES = st.floats(0.5, 500)
@@ -36,7 +37,7 @@ DEGREES = st.floats(0.5, 500)
 def test_quantiles_agree_with_the_published_tables(
     probability: float, degrees: float, published: float
 ) -> None:
-    assert t_quantile(probability, degrees) == pytest.approx(published, abs=1e-6)
+    assert t_quantile(probability, degrees) == pytest.approx(published, rel=1e-9)
 
 
 @pytest.mark.parametrize("degrees", [1e7, 1e8])
@@ -84,3 +85,81 @@ def test_the_median_is_zero() -> None:
 def test_a_probability_outside_0_to_1_is_refused(probability: float) -> None:
     with pytest.raises(ValueError, match="is not between 0 and 1"):
         t_quantile(probability, 3)
+
+
+# -- tails -------------------------------------------------------------------------------------------
+
+
+@given(t=st.floats(-1e6, 1e6))
+def test_the_tail_of_one_degree_is_cauchys_in_closed_form(t: float) -> None:
+    exact = math.atan2(1, t) / math.pi
+    assert float(t_tail(t, 1)) == pytest.approx(exact, rel=1e-11, abs=1e-8 if abs(t) < 1e-3 else 0)
+
+
+@given(exponent=st.floats(-2, 60))
+def test_the_tail_of_two_degrees_is_exact_however_far_out(exponent: float) -> None:
+    t = 10**exponent
+    root = math.hypot(t, math.sqrt(2))
+    exact = 1 / (root * (root + t))  # (1 - t/√(t²+2)) / 2 without its cancellation
+    assert float(t_tail(t, 2)) == pytest.approx(exact, rel=1e-11, abs=0)
+
+
+@pytest.mark.parametrize("degrees", [4, 6, 10, 40])
+@pytest.mark.parametrize("t", [0.5, 3.0, 20.0, 1000.0])
+def test_tails_agree_with_the_integral_of_the_density(t: float, degrees: int) -> None:
+    """From t to infinity in s = 1/x, by Gauss's rule."""
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    s = (nodes + 1) / (2 * t)
+    density = s ** (degrees - 1) * (s * s + 1 / degrees) ** (-(degrees + 1) / 2)
+    scale = math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi * degrees)
+    exact = scale * float(weights @ density) / (2 * t)
+    assert float(t_tail(t, degrees)) == pytest.approx(exact, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("t", "degrees", "published"),
+    [
+        (2.7764451051977987, 4, 0.025),
+        (4.604094871415897, 4, 0.005),
+        (8.610301581379271, 4, 0.0005),
+        (3.1692726726169518, 10, 0.005),
+        (4.586893858702636, 10, 0.0005),
+        (3.6459586350420214, 30, 0.0005),
+    ],
+)
+def test_tails_agree_with_the_published_tables(t: float, degrees: float, published: float) -> None:
+    assert float(t_tail(t, degrees)) == pytest.approx(published, rel=1e-9)
+
+
+@given(t=st.floats(-50, 50), degrees=DEGREES)
+def test_both_tails_make_one(t: float, degrees: float) -> None:
+    assert float(t_tail(t, degrees) + t_tail(-t, degrees)) == pytest.approx(1, abs=1e-12)
+
+
+@given(probability=PROBABILITIES, degrees=DEGREES)
+def test_a_quantile_leaves_its_tail(probability: float, degrees: float) -> None:
+    left = float(t_tail(t_quantile(probability, degrees), degrees))
+    assert left == pytest.approx(1 - probability, rel=1e-8, abs=1e-8)
+
+
+def test_a_quantile_far_below_the_median_is_as_good() -> None:
+    t = t_quantile(1e-20, 2)
+    assert t == pytest.approx(-1 / math.sqrt(2e-20), rel=1e-9)
+
+
+def test_tails_of_arrays_are_those_of_their_elements() -> None:
+    t, degrees = np.array([[-1.0, 0.0, 3.0]]), np.array([[1.0], [7.5]])
+    together = t_tail(t, degrees)
+    assert together.shape == (2, 3)
+    assert together[:, 1].tolist() == [0.5, 0.5]
+    assert float(together[1, 2]) == pytest.approx(float(t_tail(3.0, 7.5)), rel=1e-12)
+
+
+def test_a_tail_too_thin_for_a_number_is_zero() -> None:
+    assert float(t_tail(1e6, 300)) == 0
+
+
+@pytest.mark.parametrize("degrees", [0, -1, math.nan])
+def test_no_degrees_of_freedom_are_refused(degrees: float) -> None:
+    with pytest.raises(ValueError, match="greater than 0"):
+        t_tail(1.0, degrees)
