@@ -49,14 +49,13 @@ def likely_cause(entry: Mapping[str, Any]) -> Cause | None:
 
     Counters go before the pattern of the metrics, which only narrows it down.
     """
-    pattern = _pattern(entry["points"])
-    clues = _told(entry["points"])
-    basis = [*([pattern.text] if pattern else []), *(clue.text for clue in clues)]
-    if not basis:
+    pattern, counted = _pattern(entry["points"]), _counted(entry["points"])
+    clues = [*([pattern] if pattern else []), *counted]
+    if not clues:
         return None
-    sure = [clue for clue in clues if clue.is_told]
-    parts = dict.fromkeys(clue.part for clue in sure or [*([pattern] if pattern else clues)])
-    return Cause(" and ".join(parts), tuple(basis), is_told=bool(sure))
+    sure = [clue for clue in counted if clue.is_told]
+    parts = dict.fromkeys(clue.part for clue in sure or ([pattern] if pattern else counted))
+    return Cause(" and ".join(parts), tuple(clue.text for clue in clues), is_told=bool(sure))
 
 
 # -- metrics ------------------------------------------------------------------------------------------
@@ -118,7 +117,7 @@ def _load(point: Point) -> float:
 # -- counters -----------------------------------------------------------------------------------------
 
 
-def _told(points: Sequence[Point]) -> list[Clue]:
+def _counted(points: Sequence[Point]) -> list[Clue]:
     """What the counters tell, each part at the load point where most got worse."""
     worse = sorted((point for point in points if _worst(point)), key=_worst, reverse=True)
     clues: dict[str, Clue] = {}

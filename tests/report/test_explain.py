@@ -1,6 +1,14 @@
 # ruff: noqa: E501 - what a person sees is not folded
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmperf.engines.protocol import TOTALS
 from pytest_llmperf.report.explain import explain
 from tests.report.entries import FAST, SLOW, Writer, latencies, text_block
 
@@ -204,3 +212,46 @@ def test_undecided_changes_do_not_clutter_a_clear_regression() -> None:
         writer.launch(launch, values=latencies(1.3))
     writer.judge(ttft_p50_ms=[100] * 3, tpot_p50_ms=[8.25 * 1.3] * 3)
     assert "undecided" not in explain(writer.entry())
+
+
+COUNTED = st.dictionaries(st.sampled_from(TOTALS), st.floats(0, 1e6), max_size=len(TOTALS))
+
+
+@given(
+    scales=st.lists(st.floats(0.3, 3), min_size=2, max_size=2),
+    launches=st.integers(1, 8),
+    is_side_by_side=st.booleans(),
+    crept=st.booleans(),
+    failed=st.sampled_from([0, 3, 50]),
+    now=COUNTED,
+    before=COUNTED,
+)
+def test_whatever_was_measured_is_told_in_numbers_and_commands_that_a_shell_takes(
+    scales: list[float],
+    launches: int,
+    is_side_by_side: bool,
+    crept: bool,
+    failed: int,
+    now: Mapping[str, float],
+    before: Mapping[str, float],
+) -> None:
+    writer = Writer(ttft_ms=150, error_rate=0.05)
+    errors = {"reset": (failed, "reset: x")} if failed else {}
+    for launch in range(1, launches + 1):
+        for point, scale in zip((SLOW, FAST), scales, strict=True):
+            values = latencies(scale) | {"ttft_mean_ms": 120 * scale}
+            writer.launch(launch, point, values, counters=now, requests=50, errors=errors)
+            if is_side_by_side:
+                base = latencies() | {"ttft_mean_ms": 120}
+                writer.launch(launch, point, base, counters=before, of_base=True)
+    former: dict[str, list[float]] = {"ttft_p50_ms": [100] * 3, "tpot_p50_ms": [8.25] * 3}
+    writer.judge(**({} if is_side_by_side else former))
+    if is_side_by_side:
+        writer.side_by_side("vllm==0.23.0", version="0.23.0")
+    elif crept:
+        writer.crept("ttft_p50_ms", [50, 51], "vllm==0.20.0")
+    told = explain(writer.entry())
+    assert not re.search(r"\b(nan|inf|None)\b|[{}]", told)
+    for line in told.splitlines():
+        command = line.partition(": pytest ")[2]
+        assert not command or shlex.split(command)[0] == "--llmperf"
