@@ -89,7 +89,7 @@ def _where(those: Sequence[Point], compared: Sequence[Point]) -> str:
     if len(those) == len(compared) > 1:
         return "at every load"
     quiet = _quieter(those, compared)
-    return f"at {_loads(those)}{f' and not at {_loads(quiet)}' if quiet else ''}"
+    return f"at {_loads(those)}{f' (not at {_loads(quiet)})' if quiet else ''}"
 
 
 def _quieter(those: Sequence[Point], compared: Sequence[Point]) -> list[Point]:
@@ -105,7 +105,8 @@ def _quieter(those: Sequence[Point], compared: Sequence[Point]) -> list[Point]:
 
 
 def _loads(points: Sequence[Point]) -> str:
-    return ", ".join(point["load"] for point in points)
+    *others, last = (point["load"] for point in points)
+    return f"{', '.join(others)} and {last}" if others else str(last)
 
 
 def _load(point: Point) -> float:

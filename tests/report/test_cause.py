@@ -70,11 +70,11 @@ class Alone(Sides):
             (1.0, 1.0),
             (2.0, 0.5),
             "waiting rather than prefill",
-            "TTFT rose at 4/s and not at 1/s, TPOT did not",
+            "TTFT rose at 4/s (not at 1/s), TPOT did not",
         ),
         ((2.0, 1.0), (1.0, 1.0), "waiting or prefill", "TTFT rose at 1/s, TPOT did not"),
         ((1.0, 2.0), (1.0, 2.0), "decode", "TPOT rose at every load, TTFT did not"),
-        ((1.0, 1.0), (1.0, 2.0), "decode", "TPOT rose at 4/s and not at 1/s, TTFT did not"),
+        ((1.0, 1.0), (1.0, 2.0), "decode", "TPOT rose at 4/s (not at 1/s), TTFT did not"),
         (
             (2.0, 2.0),
             (2.0, 2.0),
@@ -96,6 +96,15 @@ def test_one_load_is_not_every_load() -> None:
     sides = Sides()
     sides.point(FAST, ttft=2.0)
     assert sides.cause() == Cause("waiting or prefill", ("TTFT rose at 4/s, TPOT did not",), is_told=False)
+
+
+def test_loads_are_told_in_their_order() -> None:
+    sides = Sides()
+    for point, ttft in ((SLOW, 1.0), (FAST, 2.0), (BUSY, 3.0)):
+        sides.point(point, ttft)
+    cause = sides.cause()
+    assert cause is not None
+    assert cause.basis == ("TTFT rose at 4/s and 16/s (not at 1/s), TPOT did not",)
 
 
 def test_a_quieter_load_of_another_workload_says_nothing() -> None:

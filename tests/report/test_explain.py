@@ -88,7 +88,7 @@ TTFT p50 at 4/s: 100 ms → 260 ms, +160%: test_chat is worse than its baseline 
     version: 0.23.0 → 0.24.0
     settings  a.b: 1 → 2
   Likely: waiting
-    TTFT rose at 4/s and not at 1/s, TPOT did not
+    TTFT rose at 4/s (not at 1/s), TPOT did not
     at 4/s the engine's own queue time is 230 ms a request (mean), more than TTFT p50 was (100 ms)
 
   Next:
