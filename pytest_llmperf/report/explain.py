@@ -51,7 +51,8 @@ def _headline(entry: Entry) -> str:
         if any(changes(entry, "inconclusive")):
             said.append(f"could not be told from {_the_other(entry)}, nor be called equal")
     if not said:
-        said.append("was not compared with a baseline in everything")
+        other = entry["compared_with"]["text"] if is_side_by_side(entry) else "a baseline"
+        said.append(f"was not compared with {other} in everything")
     first = next(_first(entry), "")
     return f"{first}{name} {' and '.join(said)} ({entry['subject']['text']})."
 

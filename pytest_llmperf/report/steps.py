@@ -42,6 +42,8 @@ def next_steps(entry: Mapping[str, Any]) -> list[str]:
         return steps + (_of_broken(entry) if broken else _to_accept(entry))
     if any(changes(entry, "inconclusive")) or any(limits(entry, "inconclusive")):
         return _to_decide(entry)
+    if is_side_by_side(entry):
+        return [f"see whether both sides have a value now: {_again(entry)}"]
     return [f"accept what is measured, if it is as it should be: {_accepting(entry)}"]
 
 

@@ -206,6 +206,24 @@ test_chat was not compared with a baseline in everything (vllm --max-num-seqs 25
     assert text_block(explain(writer.entry())) == expected
 
 
+def test_side_by_side_what_was_not_compared_cannot_be_accepted() -> None:
+    writer = Writer()
+    for launch in range(1, 9):
+        writer.launch(launch, values=latencies(0.9))
+        writer.launch(launch, values=latencies(), of_base=True)
+    writer.side_by_side("vllm==0.23.0")
+    writer.result.baseline += "; not in it: goodput"
+    expected = """
+test_chat was not compared with vllm==0.23.0 in everything (vllm --max-num-seqs 256).
+
+  measured side by side with vllm==0.23.0; not in it: goodput
+
+  Next:
+    see whether both sides have a value now: pytest --llmperf tests/test_perf.py::test_chat
+"""
+    assert text_block(explain(writer.entry())) == expected
+
+
 def test_undecided_changes_do_not_clutter_a_clear_regression() -> None:
     writer = Writer()
     for launch in (1, 2, 3):
