@@ -81,6 +81,12 @@ class Alone(Sides):
             "every step of the model, or too many requests at once",
             "TTFT and TPOT rose at every load",
         ),
+        (
+            (2.0, 1.0),
+            (1.0, 2.0),
+            "every step of the model, or too many requests at once",
+            "TTFT rose at 1/s, TPOT at 4/s",
+        ),
     ],
 )
 def test_metrics_alone_narrow_it_down(
@@ -90,6 +96,21 @@ def test_metrics_alone_narrow_it_down(
     sides.point(SLOW, *slow)
     sides.point(FAST, *fast)
     assert sides.cause() == Cause(part, (basis,), is_told=False)
+
+
+@pytest.mark.parametrize(
+    ("itl", "part", "basis"),
+    [
+        (1.0, "waiting or prefill", "TTFT rose at 1/s, ITL did not"),
+        (2.0, "every step of the model, or too many requests at once", "TTFT and ITL rose at 1/s"),
+    ],
+)
+def test_metrics_are_called_by_their_names(itl: float, part: str, basis: str) -> None:
+    writer = Writer()
+    for launch in range(1, 9):
+        writer.launch(launch, values={"ttft_p50_ms": 200, "itl_p99_ms": 30 * itl})
+    writer.judge(ttft_p50_ms=[100] * 8, itl_p99_ms=[30] * 8)
+    assert likely_cause(writer.entry()) == Cause(part, (basis,), is_told=False)
 
 
 def test_one_load_is_not_every_load() -> None:
