@@ -29,6 +29,7 @@ from pytest_llmperf import Workload, slo
 WORKLOAD = Workload(input_tokens=64, output_tokens=4)
 """
 TEST = "def test_it(llmperf):\n    llmperf(WORKLOAD, requests=4)\n"
+FAILING = "def test_it(llmperf):\n    assert False\n"
 
 
 @pytest.fixture
@@ -66,8 +67,8 @@ def test_git_bisect_finds_the_commit_that_left_one_slot(project: Project, git: G
     [
         (TEST, (), 0),
         ("@slo(ttft_ms=0.001)\n" + TEST, (), 1),
-        (TEST + "    assert False\n", (), 1),
-        ("@slo(ttft_ms=0.001)\n" + TEST, ("-x",), 1),
+        (FAILING, (), 1),
+        (FAILING, ("-x",), 1),
         (TEST, ("-k", "nothing"), 125),
         (TEST, ("no_such_file.py",), 125),
         (TEST, ("--llmperf-baseline", "./none"), 125),
@@ -87,11 +88,14 @@ def test_the_exit_code_says_what_git_is_to_think_of_the_commit(
 
 def test_the_codes_are_the_same_under_xdist(project: Project) -> None:
     pytest.importorskip("xdist")
-    project.write(test_it=SHORT + "@slo(ttft_ms=0.001)\n" + TEST, test_plain="def test_plain():\n    pass\n")
+    project.write(test_it=FAILING, test_plain="def test_plain():\n    pass\n")
     result = project.run(*BISECT, "-n", "2")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["git bisect: bad (exit code 1)"])
+    assert project.run(*BISECT, "-n", "2", "-x").ret == 1
     assert project.run(*BISECT, "-n", "2", "test_plain.py").ret == 125
+    project.write(test_broken="import nothing_of_this_name\n")
+    assert project.run(*BISECT, "-n", "2", "test_plain.py", "test_broken.py").ret == 125
 
 
 def test_ctrl_c_stops_the_bisection(project: Project) -> None:
