@@ -1,16 +1,15 @@
-"""Exit codes for ``git bisect run``, and what is committed as something to compare with."""
+"""Exit codes for ``git bisect run``."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 
-from tests.acceptance.conftest import CHAT, Project
+from tests.acceptance.conftest import Project
 from tests.git import Git
 
 BISECT = ("--llmperf", "--llmperf-exit-codes", "bisect")
@@ -30,13 +29,6 @@ WORKLOAD = Workload(input_tokens=64, output_tokens=4)
 """
 TEST = "def test_it(llmperf):\n    llmperf(WORKLOAD, requests=4)\n"
 FAILING = "def test_it(llmperf):\n    assert False\n"
-
-
-@pytest.fixture
-def git(project: Project, monkeypatch: pytest.MonkeyPatch) -> Git:
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    return Git(project.path)
 
 
 def test_git_bisect_finds_the_commit_that_left_one_slot(project: Project, git: Git) -> None:
@@ -120,23 +112,3 @@ def test_without_llmperf_a_commit_is_not_called_good(project: Project) -> None:
     result = project.run("--llmperf-exit-codes", "bisect")
     assert result.ret == 125
     result.stderr.fnmatch_lines(["ERROR: --llmperf-exit-codes does nothing without --llmperf"])
-
-
-def test_a_commit_is_compared_with_what_is_committed_on_a_branch(project: Project, git: Git) -> None:
-    project.write(test_it=CHAT.replace("rates=[4], duration=1", "concurrency=[4], requests=16"))
-    accepted = project.run("--llmperf", "--llmperf-update", "--llmperf-launches", "2")
-    accepted.assert_outcomes(passed=1)
-    git.commit("accepted")
-    for path in project.baselines():
-        path.unlink()
-    against = ("--llmperf-baseline", "main", "--llmperf-launches", "1")
-    project.run("--llmperf", *against).stdout.fnmatch_lines(
-        ["*compared with llamacpp, accepted *, 2 launches*"]
-    )
-    refused = project.run("--llmperf", "--llmperf-baseline", "mian")
-    assert refused.ret == pytest.ExitCode.USAGE_ERROR
-    refused.stderr.fnmatch_lines(
-        ["ERROR: --llmperf-baseline: 'mian': no such path, and no such *(did you mean main[?])"]
-    )
-    ran = subprocess.run(["git", "status", "--porcelain"], cwd=project.path, capture_output=True, text=True)
-    assert " D .llmperf/baselines/" in ran.stdout
