@@ -135,8 +135,8 @@ class TestResult:
 
     ``command`` would run it again. ``baseline`` says what it was compared with, or why it was not, in words.
     ``base_subject`` is what it is measured side by side with, if it is. ``wants_decision``: whether another
-    launch may decide a change; ``wants_launch``: whether it is to have one. Of a test that ``is_over`` nothing
-    is judged again.
+    launch may decide a change; ``wants_launch``: whether it is to have one. Of a test that ``is_over``
+    nothing is judged again.
     """
 
     __test__ = False
