@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.bisecting import Bisecting
 from pytest_llmperf.collect import ACTIVE, Active, check_engine, is_measured
 from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.settings import Settings
@@ -21,9 +22,11 @@ from pytest_llmperf.engines.tensorrt_llm import TensorRtLlm
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.engines.vllm import Vllm
 from pytest_llmperf.engines.vllm_cpu import VllmCpu
-from pytest_llmperf.errors import DeclarationError
+from pytest_llmperf.errors import DeclarationError, StoreError
+from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.files import is_writable
 from pytest_llmperf.keep.record import Store
+from pytest_llmperf.keep.reference import baselines_of
 from pytest_llmperf.measuring import Measuring
 from pytest_llmperf.places.environments import Environments
 from pytest_llmperf.places.leases import Leases
@@ -46,7 +49,9 @@ def activate(config: pytest.Config, settings: Settings) -> None:
 
     Raises :class:`pytest.UsageError` for what could only fail after everything was measured.
     """
-    _check_destinations(config, settings)
+    store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
+    baselines = _baselines(config, settings, store)
+    _check_destinations(config, settings, baselines)
     is_worker = hasattr(config, "workerinput")
     is_controller = _join_xdist(config)
     terminal = Terminal(config)
@@ -60,15 +65,17 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         if text not in terminal.notes:
             terminal.notes.append(text)
 
-    place = _place(settings, config, progress, note)
-    session = PerformanceSession(settings, config.rootpath, engines, place, progress, _command(config), note)
+    if settings.exit_codes == "bisect" and not is_worker:
+        config.pluginmanager.register(Bisecting(note), "llmperf-bisecting")
+    place = _place(settings, store, progress, note)
+    session = PerformanceSession(
+        settings, config.rootpath, engines, place, progress, _command(config), note, baselines
+    )
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
-        rounds = Rounds(settings.launches.first(compares=False), is_measured, session.begin_round)
-        config.pluginmanager.register(rounds, "llmperf-rounds")
-        config.pluginmanager.register(
-            Measuring(session, rounds, progress, terminal.notes), "llmperf-measuring"
-        )
+        measuring = Measuring(session, progress, terminal.notes)
+        config.pluginmanager.register(Rounds(measuring, is_measured), "llmperf-rounds")
+        config.pluginmanager.register(measuring, "llmperf-measuring")
 
 
 def _join_xdist(config: pytest.Config) -> bool:
@@ -92,7 +99,7 @@ def _command(config: pytest.Config) -> Callable[[str], list[str]]:
     typed: list[str] = []
     for option in OPTIONS:
         value = config.getoption(option.flag) if option.metavar else None
-        if value is not None and option.name not in ("launches", "json"):
+        if value is not None and option.name not in ("launches", "budget", "exit-codes", "json"):
             typed += [
                 option.flag,
                 str(parse_subject(value)) if option.name in ("engine", "against") else value,
@@ -134,21 +141,28 @@ def _check_base(settings: Settings, engines: Collection[str]) -> None:
         raise pytest.UsageError(f"--llmperf-against: {error}") from None
 
 
-def _place(
-    settings: Settings, config: pytest.Config, progress: Progress, note: Callable[[str], None]
-) -> Place:
+def _place(settings: Settings, store: Store, progress: Progress, note: Callable[[str], None]) -> Place:
     """Where engines are started."""
     if settings.place is not None:
         from pytest_llmperf.places.modal import ModalPlace
 
         return ModalPlace(settings.place, settings.startup_timeout_s, progress, note)
-    store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
     environments = Environments(store.locks, store.logs, progress, note)
     leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)
     return LocalProcess(environments, leases, settings.gpus, progress, note)
 
 
-def _check_destinations(config: pytest.Config, settings: Settings) -> None:
+def _baselines(config: pytest.Config, settings: Settings, store: Store) -> Baselines:
+    """What is compared with. Raises :class:`pytest.UsageError` for a name or a path of nothing."""
+    if settings.baseline is None:
+        return Baselines(store.baselines)
+    try:
+        return baselines_of(settings.baseline, store, config.invocation_params.dir, update=settings.update)
+    except (DeclarationError, StoreError) as error:
+        raise pytest.UsageError(f"--llmperf-baseline: {error}") from None
+
+
+def _check_destinations(config: pytest.Config, settings: Settings, baselines: Baselines) -> None:
     if settings.json_path is not None:
         path = Path(config.invocation_params.dir, settings.json_path).resolve()
         if path.exists() and not path.is_file():
@@ -160,6 +174,5 @@ def _check_destinations(config: pytest.Config, settings: Settings) -> None:
             raise pytest.UsageError(
                 f"--llmperf-json {settings.json_path}: cannot be written ({error})"
             ) from None
-    baselines = config.rootpath / settings.directory / "baselines"
-    if settings.update and not is_writable(baselines):
-        raise pytest.UsageError(f"--llmperf-update: {baselines} cannot be written")
+    if settings.update and not is_writable(baselines.directory):
+        raise pytest.UsageError(f"--llmperf-update: {baselines.directory} cannot be written")

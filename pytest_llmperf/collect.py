@@ -97,7 +97,3 @@ def arrange(active: Active, items: list[pytest.Item]) -> None:
     measured.sort(key=lambda item: order[item.stash[PLAN].subject])
     last = set(measured)
     items[:] = [item for item in items if item not in last] + measured
-    for item in measured:
-        active.progress.plan(
-            item.nodeid, item.stash[PLAN].expected_s, active.settings.launches.first(compares=False)
-        )

@@ -3,29 +3,128 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.budget import Budget
 from pytest_llmperf.collect import MISTAKE, PLAN
 from pytest_llmperf.errors import EngineError, InvalidRun, StoreError
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.files import write_json
 from pytest_llmperf.report.explain import explain
-from pytest_llmperf.report.progress import Progress
+from pytest_llmperf.report.progress import Progress, duration
 from pytest_llmperf.report.startup import startup_lines
-from pytest_llmperf.rounds import Rounds
 from pytest_llmperf.session import PerformanceSession
+from pytest_llmperf.turn import Turn, sides
+
+_OURS = (EngineError, InvalidRun, StoreError)
 
 
 class Measuring:
-    """Judges each test when its body has ended, and hands the results on with its reports."""
+    """Measures, judges after each round, and hands the results on with the tests' reports."""
 
-    def __init__(
-        self, session: PerformanceSession, rounds: Rounds, progress: Progress, notes: list[str]
-    ) -> None:
-        self.session, self._rounds, self._progress, self.notes = session, rounds, progress, notes
+    def __init__(self, session: PerformanceSession, progress: Progress, notes: list[str]) -> None:
+        self.session, self._progress, self.notes = session, progress, notes
+        self._budget = Budget(session.settings.budget_s)
+        self._turn: Turn | None = None
+        self._planned: list[pytest.Item] = []
+
+    # -- rounds -------------------------------------------------------------------------------------
+
+    def turns(self, number: int, items: Sequence[pytest.Item]) -> list[Turn]:
+        """The turns of a round, which begins: those of one side together, since they share a launch."""
+        settings = self.session.settings
+        order = sides(number, has_base=settings.against is not None)
+        launches = settings.launches
+        self._progress.of = "session" if launches.are_fixed else "round"
+        rounds_left = launches.most - number if launches.are_fixed else 1
+        for item in items:
+            self._progress.plan(item.nodeid, item.stash[PLAN].expected_s, rounds_left * len(order))
+        self._budget.begin_round()
+        return [Turn(number, side, item) for side in order for item in items]
+
+    def begin(self, turn: Turn) -> None:
+        self._turn = turn
+        self.session.begin(turn.number, turn.side)
+
+    def end(self, turn: Turn, *, is_over: bool) -> None:
+        self._progress.end(turn.item.nodeid, is_over=is_over)
+        if is_over and (result := self.session.results.get(turn.item.nodeid)):
+            result.is_over = True
+
+    def tolerates(self, turn: Turn, error: BaseException) -> bool:
+        """A body that fails against the base decides nothing: what is tested is the candidate."""
+        if turn.side == "candidate" or isinstance(error, (*_OURS, pytest.skip.Exception)):
+            return False
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        self.session.note(
+            f"{turn.item.nodeid}: its body failed against the base, which decides nothing; "
+            f"what it measured until then counts: {said}"
+        )
+        return True
+
+    def judge(self, number: int, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """Judge all tests of the session; returns those of ``items`` that are to be measured once more."""
+        self.session.judge.judge(self.session.results.values(), self._family())
+        if self.session.results:
+            self.session.write_record("running")
+        wanting = [item for item in items if self._wants_round(item, number)]
+        if wanting and not self._budget.affords_another():
+            self._tell_of_the_budget(number + 1, len(wanting))
+            return []
+        return wanting
+
+    def _family(self) -> int:
+        """About how many comparisons the session will have, if some tests have not been measured at all:
+        under xdist one is judged after the other. Else 0."""
+        measured = [self.session.results.get(item.nodeid) for item in self._planned]
+        if all(result is not None and result.points for result in measured):
+            return 0
+        points = [
+            len(result.points) if result is not None and result.points else len(item.stash[PLAN].points())
+            for item, result in zip(self._planned, measured, strict=True)
+        ]
+        return sum(points) * len(self.session.settings.gate)
+
+    def _wants_round(self, item: pytest.Item, number: int) -> bool:
+        result = self.session.results.get(item.nodeid)
+        most = self.session.most_rounds(item.stash[PLAN])
+        return result is not None and bool(result.points) and result.wants_launch and number + 1 < most
+
+    def _tell_of_the_budget(self, rounds: int, tests: int) -> None:
+        launches = f"{rounds} launch{'es' if rounds > 1 else ''}"
+        side = " a side" if self.session.settings.against is not None else ""
+        self.session.note(
+            f"the budget of {duration(self._budget.limit_s or 0.0)} was used up after {launches}{side}: "
+            f"{tests} test{'s' if tests > 1 else ''} would have had another"
+        )
+
+    def conclude(self, item: pytest.Item) -> None:
+        """Raises what the verdict on a test means for it; accepts its baseline where that was asked for."""
+        self._progress.plan(item.nodeid, None, 0)
+        result = self.session.results.get(item.nodeid)
+        if result is None or not result.points:
+            pytest.fail("nothing was measured: the test never called llmperf(Workload(...))", pytrace=False)
+        result.is_over = True
+        if result.verdict is Verdict.INVALID:
+            raise InvalidRun(result.error)
+        if result.error is not None:
+            raise StoreError(result.error)
+        if self.session.settings.update:
+            self.session.judge.accept(result)
+        failing = {Verdict.SLO_BROKEN, Verdict.REGRESSED}
+        if self.session.settings.inconclusive == "fail":
+            failing.add(Verdict.INCONCLUSIVE)
+        if result.verdict in failing:
+            pytest.fail(explain(result.as_json()), pytrace=False)
+
+    # -- hooks --------------------------------------------------------------------------------------
+
+    @pytest.hookimpl
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._planned = [item for item in session.items if PLAN in item.stash and MISTAKE not in item.stash]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -35,37 +134,19 @@ class Measuring:
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         try:
-            outcome = yield
+            return (yield)
         except (Exception, pytest.fail.Exception):
-            self._progress.end(pyfuncitem.nodeid, is_over=True)
-            self._judge_quietly(pyfuncitem)
+            if self._turn is None or self._turn.side == "candidate":
+                self._judge_quietly(pyfuncitem)
             raise
-        self._progress.end(pyfuncitem.nodeid, is_over=False)
-        if PLAN in pyfuncitem.stash and self._rounds.is_last:
-            self._judge(pyfuncitem)
-        return outcome
-
-    def _judge(self, item: pytest.Item) -> None:
-        nodeid = item.nodeid
-        result = self.session.results.get(nodeid)
-        if result is None or not result.points:
-            pytest.fail("nothing was measured: the test never called llmperf(Workload(...))", pytrace=False)
-        self.session.judge(nodeid)
-        failing = {Verdict.SLO_BROKEN, Verdict.REGRESSED}
-        if self.session.settings.inconclusive == "fail":
-            failing.add(Verdict.INCONCLUSIVE)
-        if result.verdict in failing:
-            pytest.fail(explain(result.as_json()), pytrace=False)
 
     def _judge_quietly(self, item: pytest.Item) -> None:
         """A test that failed by itself says so itself; what it measured is still judged for the record."""
         result = self.session.results.get(item.nodeid) if PLAN in item.stash else None
         if result is not None and result.points:
-            try:
-                self.session.judge(item.nodeid, accepting=False)
+            self.session.judge.judge(self.session.results.values())
+            if result.error is None:
                 result.verdict = Verdict.FAILED_BY_ITSELF
-            except (InvalidRun, StoreError) as error:
-                result.error = str(error)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -75,17 +156,22 @@ class Measuring:
         if PLAN not in item.stash:
             return report
         result = self.session.results.get(item.nodeid)
-        if call.excinfo is not None and isinstance(call.excinfo.value, EngineError | InvalidRun | StoreError):
-            report.longrepr = str(call.excinfo.value)
+        if call.excinfo is not None and isinstance(error := call.excinfo.value, _OURS):
+            report.longrepr = self._tell(error, report.when)
             report.llmperf_error = True  # type: ignore[attr-defined]
             if result is not None:
-                is_invalid = isinstance(call.excinfo.value, InvalidRun)
-                result.verdict = Verdict.INVALID if is_invalid else Verdict.ERROR
-                result.error = str(call.excinfo.value)
+                result.verdict = Verdict.INVALID if isinstance(error, InvalidRun) else Verdict.ERROR
+                result.error = report.longrepr
         if report.when == "call" and result is not None:
             # As text, because that is what every transport between processes can carry.
             report.llmperf = json.dumps(result.as_json())  # type: ignore[attr-defined]
         return report
+
+    def _tell(self, error: BaseException, when: str | None) -> str:
+        is_base = self._turn is not None and self._turn.side == "base"
+        if not (is_base and isinstance(error, EngineError)):
+            return str(error)
+        return f"the base of the comparison {'did not start' if when == 'setup' else 'failed'}: {error}"
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

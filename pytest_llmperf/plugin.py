@@ -6,6 +6,9 @@ Decides nothing, and imports what measures only when ``--llmperf`` asks for it.
 from __future__ import annotations
 
 import os
+import sys
+import traceback
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.declare.settings import Settings
     from pytest_llmperf.fixture import Llmperf
 
+_CODES = next(option for option in OPTIONS if option.name == "exit-codes")
 NOT_ASKED_FOR = "performance test: run with --llmperf"
 
 
@@ -39,13 +43,29 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Where ``git bisect run`` asks, an error of usage is not taken for a bad commit."""
+    try:
+        return (yield)
+    except Exception as error:
+        said = (config.getoption(_CODES.flag), os.environ.get(_CODES.variable), config.getini(_CODES.ini))
+        if next(filter(None, said), "pytest") != "bisect":
+            raise
+        sys.stderr.write(
+            f"ERROR: {error}\n\n" if isinstance(error, pytest.UsageError) else traceback.format_exc()
+        )
+        return 125
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     for line in MARKERS.values():
         config.addinivalue_line("markers", line)
     if not config.getoption("--llmperf"):
-        if config.getoption("--llmperf-update"):
-            raise pytest.UsageError("--llmperf-update does nothing without --llmperf")
+        for flag in ("--llmperf-update", "--llmperf-exit-codes"):
+            if config.getoption(flag):
+                raise pytest.UsageError(f"{flag} does nothing without --llmperf")
         return
     try:
         settings = _settings(config)

@@ -4,13 +4,15 @@
     python -m bench.gpu.run sweep   --engine 'vllm==0.24.0' --peer-python PYTHON
     python -m bench.gpu.run upgrade --from 'vllm==0.22.1' --to 'vllm==0.24.0'
     python -m bench.gpu.run upgrade --from 'vllm==0.24.0' --to 'vllm==0.24.0 --max-num-batched-tokens 512'
+    python -m bench.gpu.run against --from 'vllm==0.24.0' --to 'vllm==0.24.0 --max-num-batched-tokens 512'
     python -m bench.gpu.run kill    --engine 'vllm==0.24.0'
 
 Run it from the root of the repository, with the project installed, on a machine with a GPU of 40 GB or
 more. The model is Llama-3.1-8B's shape with dummy weights, so nothing is downloaded but the engines.
 ``sweep`` drives rates up to beyond what one H100 serves and judges an SLO; with an interpreter that has vLLM,
 ``vllm bench serve`` measures the same launch in turn with us. ``upgrade`` accepts a baseline of the one and
-judges the other against it. ``kill`` kills the test run while it measures and waits for the GPU to be free.
+judges the other against it. ``against`` measures the two side by side. ``kill`` kills the test run while it
+measures and waits for the GPU to be free.
 Records and tables go to ``--out``.
 """
 
@@ -49,9 +51,13 @@ def main() -> None:
     elif arguments.step == "upgrade":
         baselines = out / ".llmperf" / "baselines"
         shutil.rmtree(baselines, ignore_errors=True)
-        options = ("--llmperf-rates", arguments.rates, "--llmperf-launches", str(arguments.launches))
+        options = ("--llmperf-rates", arguments.rates, "--llmperf-launches", arguments.launches)
         measure(out, model, arguments.before, TESTS[:1], *options, "--llmperf-update")
         measure(out, model, arguments.after, TESTS[:1], *options)
+    elif arguments.step == "against":
+        options = ("--llmperf-rates", arguments.rates, "--llmperf-launches", arguments.launches)
+        base = with_flags(arguments.before)
+        measure(out, model, arguments.after, TESTS[:1], *options, "--llmperf-against", base)
     else:
         (subject,) = arguments.engine
         report = kill_and_watch(command(out, model, subject, TESTS[:1]), out)
@@ -78,13 +84,17 @@ def sweep(out: Path, model: Path, subject: str, rates: str, peer_python: str | N
 
 def command(out: Path, model: Path, subject: str, tests: Sequence[str], *options: str) -> list[str]:
     """The test run that a user would type."""
-    engine = next(name for name in FLAGS if name in subject)
     return [
         *(sys.executable, "-m", "pytest", "-c", str(HERE / "pytest.ini")),
         *(str(HERE / test) for test in tests),
-        *("-s", "-p", "no:cacheprovider", "--llmperf", "--llmperf-engine", f"{subject} {FLAGS[engine]}"),
+        *("-s", "-p", "no:cacheprovider", "--llmperf", "--llmperf-engine", with_flags(subject)),
         *("--llmperf-model", str(model), "--llmperf-dir", str(out / ".llmperf"), *options),
     ]
+
+
+def with_flags(subject: str) -> str:
+    """The subject with what it needs to serve dummy weights."""
+    return f"{subject} {next(flags for name, flags in FLAGS.items() if name in subject)}"
 
 
 def measure(
@@ -121,11 +131,12 @@ def _arguments() -> argparse.Namespace:
         if name == "sweep":
             step.add_argument("--rates", default="2,8,14,20")
             step.add_argument("--peer-python", help="an interpreter that has vLLM")
-    upgrade = steps.add_parser("upgrade")
-    upgrade.add_argument("--from", dest="before", required=True, metavar="SUBJECT")
-    upgrade.add_argument("--to", dest="after", required=True, metavar="SUBJECT")
-    upgrade.add_argument("--rates", default="8,14")
-    upgrade.add_argument("--launches", type=int, default=2)
+    for name, launches in (("upgrade", "2"), ("against", "3..8")):
+        step = steps.add_parser(name)
+        step.add_argument("--from", dest="before", required=True, metavar="SUBJECT")
+        step.add_argument("--to", dest="after", required=True, metavar="SUBJECT")
+        step.add_argument("--rates", default="8,14")
+        step.add_argument("--launches", default=launches)
     return parser.parse_args()
 
 

@@ -49,7 +49,7 @@ METRICS = {
             "request",
             "Time to first token: arrival of the first token minus the *intended* send time, so that a "
             "late client shows as latency and not as a rosier number (coordinated omission, Tene 2015).",
-            spread=0.075,
+            spread=0.05,
         ),
         Metric(
             "tpot",
@@ -58,7 +58,7 @@ METRICS = {
             "request",
             "Time per output token: (last token - first token) / (output tokens - 1) of one request; "
             "output tokens are the engine's own usage figure.",
-            spread=0.025,
+            spread=0.02,
         ),
         Metric(
             "itl",

@@ -34,6 +34,8 @@ COUNTERS = {
     "llamacpp:prompt_tokens_cached_total": "cached_prompt_tokens",
     "llamacpp:spec_decode_num_draft_tokens_total": "draft_tokens",
     "llamacpp:spec_decode_num_accepted_tokens_total": "accepted_tokens",
+    "llamacpp:prompt_seconds_total": "prefill_s",
+    "llamacpp:tokens_predicted_seconds_total": "decode_s",
 }
 
 

@@ -11,8 +11,16 @@ from pytest_llmperf.declare.subject import Subject, redact_args
 if TYPE_CHECKING:
     import httpx
 
-TOTALS = ("prompt_tokens", "cached_prompt_tokens", "preemptions", "draft_tokens", "accepted_tokens")
-"""Counters since the engine's start; preemptions are requests that lost their cache and began again."""
+TOTALS = (
+    *("prompt_tokens", "cached_prompt_tokens", "preemptions", "draft_tokens", "accepted_tokens"),
+    *("queue_s", "prefill_s", "decode_s", "timed_requests", "steps", "step_tokens"),
+)
+"""Counters since the engine's start; preemptions are requests that lost their cache and began again.
+
+``queue_s``, ``prefill_s`` and ``decode_s`` are sums over requests: waiting to be scheduled, from then to the
+first token, and from there to the last; ``timed_requests`` how many were counted in them (missing where the
+engine does not tell). ``step_tokens`` are tokens that went through the model in ``steps``.
+"""
 MOMENTS = ("running", "waiting", "cache_use")
 """Requests that generate and that wait now, and the share of the KV cache that is taken, of 1."""
 

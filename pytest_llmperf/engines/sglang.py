@@ -36,6 +36,8 @@ COUNTERS = {
     "sglang:prompt_tokens_total": "prompt_tokens",
     "sglang:cached_tokens_total": "cached_prompt_tokens",
     "sglang:num_retracted_requests_total": "preemptions",
+    "sglang:queue_time_seconds_sum": "queue_s",
+    "sglang:queue_time_seconds_count": "timed_requests",
 }
 _NO_SETTINGS = r"^(startup|kv_events|decode_log|log_|show_time|crash_dump|watchdog|version$|frontend$)"
 

@@ -35,6 +35,10 @@ COUNTERS = {
     "trtllm_prompt_cached_tokens_total": "cached_prompt_tokens",
     "trtllm_spec_decode_num_draft_tokens_total": "draft_tokens",
     "trtllm_spec_decode_num_accepted_tokens_total": "accepted_tokens",
+    "trtllm_request_queue_time_seconds_sum": "queue_s",
+    "trtllm_request_prefill_time_seconds_sum": "prefill_s",
+    "trtllm_request_decode_time_seconds_sum": "decode_s",
+    "trtllm_request_queue_time_seconds_count": "timed_requests",
 }
 _PAGE = "/prometheus/metrics"
 _CONFIGURATIONS = ("model", "parallel", "speculative", "cache", "kv_cache")

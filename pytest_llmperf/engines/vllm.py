@@ -39,6 +39,12 @@ COUNTERS = {
     "vllm:num_preemptions_total": "preemptions",
     "vllm:spec_decode_num_draft_tokens_total": "draft_tokens",
     "vllm:spec_decode_num_accepted_tokens_total": "accepted_tokens",
+    "vllm:request_queue_time_seconds_sum": "queue_s",
+    "vllm:request_prefill_time_seconds_sum": "prefill_s",
+    "vllm:request_decode_time_seconds_sum": "decode_s",
+    "vllm:request_queue_time_seconds_count": "timed_requests",
+    "vllm:iteration_tokens_total_count": "steps",
+    "vllm:iteration_tokens_total_sum": "step_tokens",
 }
 _DEV_MODE = "VLLM_SERVER_DEV_MODE"
 _NO_SETTINGS = r"^(observability|logging|profiler|structured_outputs|kv_events|aux_output|reasoning)\."

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import StoreError
-from pytest_llmperf.keep.environment import differences, environment_key
 from pytest_llmperf.keep.files import WAY_OUT, parse_json, read_json, write_json
 from pytest_llmperf.keep.origin import Origin, Origins, read_origins
 from pytest_llmperf.keep.past import Past
@@ -151,40 +147,3 @@ class Baseline:
 
 def _texts(value: Any) -> dict[str, str]:
     return {str(name): str(text) for name, text in value.items()}
-
-
-class Baselines:
-    """The directory of baselines."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def path(self, test: str, environment: Mapping[str, str]) -> Path:
-        """Where the baseline of a test in an environment is, or would be."""
-        return self.directory / f"{_slug(test)}.{environment_key(environment)}.json"
-
-    def find(self, test: str, environment: Mapping[str, str]) -> Baseline | None:
-        """The baseline of this test in this environment. Raises :class:`StoreError` if it is damaged."""
-        path = self.path(test, environment)
-        if path.exists():
-            return Baseline.read(path)
-        return next((b for b in self._others(test) if b.environment == environment), None)
-
-    def elsewhere(self, test: str, environment: Mapping[str, str]) -> list[list[str]]:
-        """How this environment differs from each that has a readable baseline of the test, closest first."""
-        found = [differences(other.environment, environment) for other in self._others(test)]
-        return sorted(found, key=len)
-
-    def _others(self, test: str) -> Iterator[Baseline]:
-        for path in sorted(self.directory.glob(f"{_slug(test)}.*.json")):
-            with contextlib.suppress(StoreError):  # it is for a test run in its own environment to complain
-                if (baseline := Baseline.read(path)).test == test:
-                    yield baseline
-
-
-def _slug(test: str) -> str:
-    """A file name that a person recognises and that two tests never share."""
-    file, _, function = test.partition("::")
-    name = f"{file.rpartition('/')[2].removesuffix('.py')}-{function}"
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
-    return f"{readable[:80]}-{hashlib.sha256(test.encode()).hexdigest()[:6]}"

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pytest_llmperf.declare.load import LoadPoint, Ramp
 from pytest_llmperf.declare.metrics import MetricKey
@@ -41,15 +41,49 @@ class Run:
     disturbances: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Base:
+    """What a test was compared with: a ``baseline``, or a subject measured ``side by side``.
+
+    ``accepted`` is when the baseline was, ``name`` what ``--llmperf-baseline`` called it.
+    """
+
+    kind: Literal["baseline", "side by side"]
+    text: str
+    fields: Mapping[str, str]
+    launches: int
+    accepted: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Creep:
+    """A change that came in steps, each within its tolerance: from what the baseline grew from, ``steps``
+    accepted baselines ago."""
+
+    since: str
+    subject_text: str
+    steps: int
+    change: Change | None = None
+
+    def seen(self, change: Change) -> Creep:
+        return dataclasses.replace(self, change=change)
+
+
 @dataclass
 class PointResult:
-    """A load point over all launches, and what was judged of it."""
+    """A load point over all launches, and what was judged of it.
+
+    ``runs`` are the candidate's, ``base_runs`` those of what it is measured side by side with.
+    """
 
     workload: Workload
     point: LoadPoint
     runs: list[Run] = field(default_factory=list)
+    base_runs: list[Run] = field(default_factory=list)
     objectives: list[Objective] = field(default_factory=list)
     changes: dict[MetricKey, Change] = field(default_factory=dict)
+    creep: dict[MetricKey, Creep] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -57,27 +91,27 @@ class PointResult:
 
     def values(self, key: MetricKey) -> list[float]:
         """One value for each launch that has one: the mean over its runs."""
-        by_launch: dict[int, list[float]] = {}
-        for run in self.runs:
-            if (value := run.measurement.values.get(key.name)) is not None:
-                by_launch.setdefault(run.launch, []).append(value)
-        return [mean_value(key, values) for values in by_launch.values()]
+        return _values(self.runs, key)
+
+    def base_values(self, key: MetricKey) -> list[float]:
+        """The same of the base."""
+        return _values(self.base_runs, key)
 
     def uncertainty(self, key: MetricKey) -> list[float]:
         """For each of :meth:`values`, how badly its runs know it; 0 for what is not over requests."""
-        by_launch: dict[int, list[float]] = {}
-        for run in self.runs:
-            if key.name in run.measurement.values:
-                known = run.measurement.uncertainty.get(key.name, 0.0)
-                by_launch.setdefault(run.launch, []).append(known)
-        return [math.hypot(*runs) / len(runs) for runs in by_launch.values()]
+        return _uncertainty(self.runs, key)
+
+    def base_uncertainty(self, key: MetricKey) -> list[float]:
+        """The same of the base."""
+        return _uncertainty(self.base_runs, key)
 
     @property
     def problems(self) -> list[str]:
         """What makes runs of this point say nothing about the engine."""
         return [
-            f"{self.point.label}, launch {run.launch}: {problem}"
-            for run in self.runs
+            f"{self.point.label}, launch {run.launch}{whose}: {problem}"
+            for whose, runs in (("", self.runs), (" of the base", self.base_runs))
+            for run in runs
             for problem in run.measurement.health.problems
         ]
 
@@ -88,8 +122,10 @@ class PointResult:
             "key": self.key,
             "declared": {"workload": self.workload.as_json(), "load": _load_json(self.point)},
             "runs": [_run_json(run) for run in self.runs],
+            "base_runs": [_run_json(run) for run in self.base_runs],
             "objectives": [_objective_json(objective) for objective in self.objectives],
             "changes": [_change_json(key, change) for key, change in self.changes.items()],
+            "creep": [_creep_json(key, creep) for key, creep in self.creep.items()],
         }
 
 
@@ -98,6 +134,9 @@ class TestResult:
     """One test of this session.
 
     ``command`` would run it again. ``baseline`` says what it was compared with, or why it was not, in words.
+    ``base_subject`` is what it is measured side by side with, if it is. ``wants_decision``: whether another
+    launch may decide a change; ``wants_launch``: whether it is to have one. Of a test that ``is_over`` nothing
+    is judged again.
     """
 
     __test__ = False
@@ -108,34 +147,50 @@ class TestResult:
     tolerances: Tolerances = field(default_factory=Tolerances)
     subject: Mapping[str, str] = field(default_factory=dict)
     subject_text: str = ""
+    base_subject: Mapping[str, str] = field(default_factory=dict)
+    base_subject_text: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    base_environment: Mapping[str, str] = field(default_factory=dict)
     points: dict[str, PointResult] = field(default_factory=dict)
     verdict: Verdict = Verdict.NOT_JUDGED
     baseline: str = ""
     is_compared: bool = False
     subject_differences: list[str] = field(default_factory=list)
     error: str | None = None
+    compared_with: Base | None = None
+    wants_decision: bool = False
+    wants_launch: bool = True
+    is_over: bool = False
 
-    def add(self, workload: Workload, point: LoadPoint, run: Run) -> None:
+    def add(self, workload: Workload, point: LoadPoint, run: Run, *, of_base: bool = False) -> None:
         """Keep a run; a load point that the test measures again in one round is a point of its own."""
         fresh = PointResult(workload, point)
         key = fresh.key
         again = 1
-        while key in self.points and any(kept.round == run.round for kept in self.points[key].runs):
+        while any(kept.round == run.round for kept in self._runs(key, of_base)):
             again += 1
             key = f"{fresh.key} (call {again})"
-        self.points.setdefault(key, fresh).runs.append(run)
+        self.points.setdefault(key, fresh)
+        self._runs(key, of_base).append(run)
 
-    def discard_round(self, number: int) -> None:
-        """Forget what an earlier attempt at a round measured: a rerun starts anew."""
-        for key, point in list(self.points.items()):
-            point.runs = [run for run in point.runs if run.round != number]
-            if not point.runs:
-                del self.points[key]
+    def _runs(self, key: str, of_base: bool) -> list[Run]:
+        point = self.points.get(key)
+        return [] if point is None else point.base_runs if of_base else point.runs
+
+    @property
+    def runs_already(self) -> bool:
+        """Whether the candidate is a server at a URL, which is one launch, however often it is measured."""
+        return self.subject.get("engine", "").startswith(("http://", "https://"))
 
     @property
     def launches(self) -> int:
+        """How many launches of the candidate there are; a server that runs already is one."""
         return len({run.launch for point in self.points.values() for run in point.runs})
+
+    @property
+    def rounds(self) -> int:
+        """How often the candidate was measured."""
+        return len({run.round for point in self.points.values() for run in point.runs})
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -147,11 +202,29 @@ class TestResult:
             "subject": {"text": self.subject_text, "fields": dict(self.subject)},
             "environment": dict(self.environment),
             "launches": self.launches,
+            "compared_with": None if self.compared_with is None else dataclasses.asdict(self.compared_with),
             "baseline": self.baseline,
             "is_compared": self.is_compared,
             "subject_differences": self.subject_differences,
             "points": [{**point.as_json(), "key": key} for key, point in self.points.items()],
         }
+
+
+def _values(runs: Iterable[Run], key: MetricKey) -> list[float]:
+    by_launch: dict[int, list[float]] = {}
+    for run in runs:
+        if (value := run.measurement.values.get(key.name)) is not None:
+            by_launch.setdefault(run.launch, []).append(value)
+    return [mean_value(key, values) for values in by_launch.values()]
+
+
+def _uncertainty(runs: Iterable[Run], key: MetricKey) -> list[float]:
+    by_launch: dict[int, list[float]] = {}
+    for run in runs:
+        if key.name in run.measurement.values:
+            known = run.measurement.uncertainty.get(key.name, 0.0)
+            by_launch.setdefault(run.launch, []).append(known)
+    return [math.hypot(*known) / len(known) for known in by_launch.values()]
 
 
 def _load_json(point: LoadPoint) -> dict[str, Any]:
@@ -195,19 +268,34 @@ def _objective_json(objective: Objective) -> dict[str, Any]:
         "label": key.label,
         "limit": objective.limit.value,
         "value": rounded(objective.value),
+        "low": rounded(objective.low),
+        "high": rounded(objective.high),
         "margin": None if objective.margin is None else rounded(objective.margin),
-        "met": objective.is_met,
+        "met": objective.limit.met_by(objective.value),
         "launches": objective.launches,
         "missed": objective.missed,
+        "verdict": str(objective.verdict),
     }
 
 
 def _change_json(key: MetricKey, change: Change) -> dict[str, Any]:
-    figures = {
-        name: rounded(value) if isinstance(value, float) else value
-        for name, value in dataclasses.asdict(change).items()
+    figures = dataclasses.asdict(change) | {
+        "estimate": change.estimate,
+        "low": change.low,
+        "high": change.high,
     }
-    return {"metric": key.name, "label": key.label, **figures, "verdict": str(change.verdict)}
+    shown = {name: rounded(value) if isinstance(value, float) else value for name, value in figures.items()}
+    return {"metric": key.name, "label": key.label, **shown, "verdict": str(change.verdict)}
+
+
+def _creep_json(key: MetricKey, creep: Creep) -> dict[str, Any]:
+    assert creep.change is not None, "only what was judged is kept"
+    return {
+        **_change_json(key, creep.change),
+        "since": creep.since,
+        "since_subject": creep.subject_text,
+        "steps": creep.steps,
+    }
 
 
 def _rounded(items: Iterable[tuple[str, float]]) -> dict[str, float]:

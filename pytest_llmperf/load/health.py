@@ -155,7 +155,10 @@ def _why_not_cached(traces: Sequence[Trace]) -> str:
             "load point or because it has fewer prompts than the run, or its prompts begin alike; turn the "
             "engine's prefix cache off, or give a larger data set and one load point"
         )
-    return f"every prompt was new {limit}: is a proxy or a second client using the same server?"
+    return (
+        f"every prompt was new {limit}: is a proxy or a second client using the same server? Have it to "
+        "yourself, without what caches answers in front of it"
+    )
 
 
 def _counted_share(traces: Sequence[Trace], counted: Mapping[str, float]) -> float:
@@ -217,8 +220,11 @@ def _other_problems(traces: Sequence[Trace], cached: float, wrong: Sequence[Trac
         problems.append(
             f"{len(wrong)} prompts were not as long as asked, as of {asked} tokens that were "
             f"{' or '.join(map(str, counted[:5]))} by the engine's count: does a proxy or the tokenizer add "
-            "to them?"
+            "to them? Test the engine itself, with the tokenizer of its model"
         )
     if short := [trace.error for trace in traces if trace.error_kind == "client"]:
-        problems.append(f"{len(short)} requests failed for want of something on this machine ({short[0]})")
+        problems.append(
+            f"{len(short)} requests failed for want of something on this machine ({short[0]}): lower the "
+            "load, or give the machine more (of ports: net.ipv4.ip_local_port_range)"
+        )
     return problems

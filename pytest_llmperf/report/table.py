@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_llmperf.declare.metrics import MetricKey, parse_metric
 from pytest_llmperf.judge.objective import mean_value
+from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.measure.metrics import is_supported
 
 COLUMNS = (
@@ -19,9 +20,12 @@ COLUMNS = (
     ("req/s", "requests_per_s"),
 )
 LEGEND = (
-    "latencies in ms; ✓ ✗ meets or misses the SLO; ~ fewer requests than the percentile needs",
-    "second lines: change from the baseline; ✓ within tolerance, ▲ better, ✗ worse, ? undecided",
+    "latencies in ms; ✓ ✗ ? meets the SLO, misses it, undecided; ~ fewer requests than the percentile needs",
+    "second lines: change from the baseline, or from the other subject; ✓ within tolerance, ▲ better, "
+    "✗ worse, ? undecided",
 )
+SLO_BROKEN = str(Verdict.SLO_BROKEN)
+SLO_MARKS = {"pass": "✓", SLO_BROKEN: "✗", "inconclusive": "?"}
 CHANGE_MARKS = {"pass": "✓", "improved": "▲", "regressed": "✗", "inconclusive": "?"}
 
 
@@ -71,7 +75,7 @@ def _cell(point: Mapping[str, Any], name: str) -> str:
         return "–"
     key = parse_metric(name)
     value = mean_value(key, values)
-    marks = ["✓" if o["met"] else "✗" for o in point["objectives"] if o["metric"] == name]
+    marks = [SLO_MARKS[o["verdict"]] for o in point["objectives"] if o["metric"] == name]
     return ("" if _is_known(point, key) else "~") + _number(key, value) + "".join(marks)
 
 
@@ -97,8 +101,9 @@ def _change_cell(point: Mapping[str, Any], name: str) -> str:
 def _errors(point: Mapping[str, Any]) -> str:
     failed = sum(_failed(run) for run in point["runs"])
     total = sum(run["requests"] for run in point["runs"])
-    broken = any(o["metric"] == "error_rate" and not o["met"] for o in point["objectives"])
-    return f"{failed}/{total}{'✗' if broken else ''}" if failed else "0"
+    verdicts = [o["verdict"] for o in point["objectives"] if o["metric"] == "error_rate"]
+    marks = [SLO_MARKS[verdict] for verdict in verdicts if verdict != "pass"]
+    return f"{failed}/{total}{''.join(marks)}" if failed else "0"
 
 
 def _failed(run: Mapping[str, Any]) -> int:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from pytest_llmperf.report.explain import explain
+from pytest_llmperf.report.judged import (
+    changes,
+    is_side_by_side,
+    limits,
+    short_change_line,
+    short_limit_line,
+)
 from pytest_llmperf.report.notes import notes
-from pytest_llmperf.report.table import LEGEND, table
+from pytest_llmperf.report.table import CHANGE_MARKS, LEGEND, SLO_MARKS, table
 
 MARKUP = {
     "pass": {"green": True},
@@ -110,25 +118,50 @@ class Terminal:
     def _write_entry(self, terminal: pytest.TerminalReporter, entry: dict[str, Any]) -> None:
         terminal.write(f"{entry['test']}  ")
         terminal.write(entry["verdict"], **MARKUP.get(entry["verdict"], {"red": True}), bold=True)
-        terminal.write_line(f"\n  {_headline(entry)}")
+        terminal.write_line(f"\n  {headline(entry)}")
         for line in table(entry):
             terminal.write_line(f"  {line}")
         for note in notes(entry):
             terminal.write_line(f"  note: {note}")
-        if entry["baseline"]:
-            terminal.write_line(f"  baseline: {entry['baseline']}")
+        if self._config.get_verbosity() >= 1:
+            for line in details(entry):
+                terminal.write_line(f"  {line}")
         if entry["verdict"] == "inconclusive":
             terminal.write_line("")
             for line in explain(entry).splitlines():
                 terminal.write_line(f"  {line}")
+        elif entry["baseline"]:
+            title = "" if is_side_by_side(entry) else "baseline: "
+            terminal.write_line(f"  {title}{entry['baseline']}")
         terminal.write_line("")
 
 
-def _headline(entry: dict[str, Any]) -> str:
-    """The subject, its version, the workload if there is only one, and the evidence."""
+def details(entry: Mapping[str, Any]) -> list[str]:
+    """Every limit with its interval and margin, and every comparison with its interval and its chance of
+    being worse than the tolerance."""
+    return [
+        *(short_limit_line(*found) for found in limits(entry, *SLO_MARKS) if not _is_plain(found[1])),
+        *(short_change_line(*found) for found in changes(entry, *CHANGE_MARKS)),
+    ]
+
+
+def _is_plain(objective: Mapping[str, Any]) -> bool:
+    """That nothing failed where nothing may is no news."""
+    return bool(objective["limit"] == 0 and objective["verdict"] == "pass")
+
+
+def headline(entry: Mapping[str, Any]) -> str:
+    """The subject, its version, what it was measured beside, the workload if there is only one, and the
+    evidence."""
     workloads = {point["workload"] for point in entry["points"]}
     launches = f"{entry['launches']} launch{'es' if entry['launches'] != 1 else ''}"
     parts = [entry["subject"]["text"], entry["subject"]["fields"].get("version", "")]
+    if is_side_by_side(entry):
+        base = entry["compared_with"]
+        version = base["fields"].get("version", "")
+        told = base["text"] if version in base["text"] else f"{base['text']} {version}"
+        parts.append(f"against {told}, side by side")
+        launches = f"{base['launches']} + {entry['launches']} launches"
     if entry["points"]:
         parts += [*(workloads if len(workloads) == 1 else ()), launches]
     return " · ".join(filter(None, parts))

@@ -30,6 +30,10 @@ HEAD = "import pytest\nfrom pytest_llmperf import Workload, slo, sweep\n"
             "@sweep(rates=[1], arrivals='burst')",
             "@sweep(*): arrivals='burst': valid: poisson, constant, gamma:SHAPE",
         ),
+        (
+            "@pytest.mark.tolerance(ttft='5%')",
+            "@tolerance(ttft='5%'): unknown metric 'ttft' (did you mean 'ttft_ms'?); valid: ttft_ms, *",
+        ),
         ("@pytest.mark.sweep(rate=[1])", "@sweep(rate=[[]1]): unknown rate; valid: rates, *"),
         ("@pytest.mark.engine('vlm')", "engine 'vlm' is not known; known: command, llamacpp, *"),
         ("@pytest.mark.engine()", "@engine(*): takes one string, *"),
@@ -64,6 +68,21 @@ def test_chat(llmperf, n):
         result.stdout.fnmatch_lines(["test_it.py::test_chat[[]2]: @slo(nope=1): unknown metric 'nope'*"])
 
 
+def test_a_test_is_judged_by_its_own_tolerances(project: Project) -> None:
+    marker = "@pytest.mark.tolerance('7%', tpot_p50_ms='20%')\n"
+    project.write(test_it=CHAT.replace("@slo", f"{marker}@slo").replace("\nfrom", "\nimport pytest\nfrom", 1))
+    gate = ("--llmperf-launches", "1", "--llmperf-gate", "ttft_p50_ms tpot_p50_ms requests_per_s")
+    project.run("--llmperf", *gate, "--llmperf-update").assert_outcomes(passed=1)
+    project.run("--llmperf", *gate, "--llmperf-tolerance", "tpot_p50_ms=30% requests_per_s=2%")
+    project.run("--llmperf", *gate)
+    typed, marked = (
+        {change["metric"]: change["tolerance"] for change in record["tests"][0]["points"][0]["changes"]}
+        for record in project.records()[-2:]
+    )
+    assert typed == {"ttft_p50_ms": 0.07, "tpot_p50_ms": 0.3, "requests_per_s": 0.02}
+    assert marked == {"ttft_p50_ms": 0.07, "tpot_p50_ms": 0.2, "requests_per_s": 0.07}
+
+
 def test_a_marker_without_the_fixture_is_an_error(project: Project) -> None:
     project.write(test_it=f"{HEAD}@slo(ttft_ms=1)\ndef test_chat():\n    pass\n")
     project.run().assert_outcomes(passed=1)
@@ -85,6 +104,21 @@ def test_a_marker_without_the_fixture_is_an_error(project: Project) -> None:
         (["--llmperf-slo", "ttft_ms"], "--llmperf-slo: 'ttft_ms': expected NAME=NUMBER*"),
         (["--llmperf-percentile", "p42"], "--llmperf-percentile: 'p42': valid: p50, p90, p95, p99, mean"),
         (["--llmperf-tolerance", "200%"], "--llmperf-tolerance: '200%': below 100%"),
+        (
+            ["--llmperf-launches", "8..3"],
+            "--llmperf-launches: '8..3': from the fewest to the most, as in 3..8",
+        ),
+        (["--llmperf-budget", "soon"], "--llmperf-budget: 'soon': a time, as in 90s, 20m, 1h30m or 1200"),
+        (["--llmperf-against", "vlm"], "--llmperf-against: engine 'vlm' is not known; known: command, *"),
+        (["--llmperf-baseline", "./none"], "--llmperf-baseline: './none': no such file or directory"),
+        (
+            ["--llmperf-against", "llamacpp", "--llmperf-baseline", "main"],
+            "--llmperf-against: either this or --llmperf-baseline, not both",
+        ),
+        (
+            ["--llmperf-against", "llamacpp", "--llmperf-update"],
+            "--llmperf-against: compares with no baseline, so it has none to update",
+        ),
         (["--llmperf-gate", "speed"], "--llmperf-gate: unknown metric 'speed'*"),
         (["--llmperf-inconclusive", "ignore"], "--llmperf-inconclusive: 'ignore': valid: warn, fail"),
         (["--llmperf-engine", "'"], "--llmperf-engine: engine: no closing quotation"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_a_broken_slo_fails_the_test_in_plain_words(project: Project) -> None:
     result.stdout.fnmatch_lines(
         [
             "TTFT p50 at 4/s is * ms, limit 0.01 ms: test_chat misses its SLO (llamacpp).",
-            "*SLO *TTFT p50 at 4/s is * ms, limit 0.01 ms (*% over; missed in 1 of 1 launches)",
+            "*SLO *TTFT p50 at 4/s is * ms (95% interval * to *; 1 launch), limit 0.01 ms, *% over",
             "*Next:",
         ]
     )
@@ -67,7 +68,7 @@ def test_a_flag_that_makes_it_worse_fails_against_the_baseline(project: Project)
     (baseline,) = project.baselines()
     before = baseline.read_bytes()
 
-    slower = "llamacpp --parallel 1"
+    slower, again = "llamacpp --parallel 1", "pytest --llmperf test_it.py::test_chat"
     result = project.run("--llmperf", "--llmperf-launches", "2", "--llmperf-engine", slower)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
@@ -75,12 +76,19 @@ def test_a_flag_that_makes_it_worse_fails_against_the_baseline(project: Project)
             f"TTFT p50 at 4 at once: * ms → * ms, +*%: test_chat is worse than its baseline ({slower}).",
             "*worse *TTFT p50 at 4 at once: * ms → * ms, +*% (95% interval +*% to +*%; 2 + 2 launches; *)",
             "*compared with llamacpp, accepted *, 2 launches*",
-            "*flag --parallel: (none) → 1",
-            f"*pytest --llmperf test_it.py::test_chat --llmperf-engine '{slower}' *--llmperf-update",
+            "*flags * + --parallel 1",
+            "*Likely: waiting",
+            "*at 4 at once what the engine's own prefill time leaves of TTFT is * ms a request (mean), *",
+            f"*: {again} --llmperf-engine '{slower}' --llmperf-against llamacpp",
+            f"*: {again} --llmperf-engine '{slower}' --llmperf-update",
         ]
     )
     assert baseline.read_bytes() == before
     assert project.starts() == 4
+    for line in result.outlines:
+        if ": pytest --llmperf" in line:
+            _, *options = shlex.split(line.partition(": ")[2])
+            assert project.run(*options, "--collect-only").ret == 0
 
 
 def test_a_baseline_is_not_accepted_from_a_broken_slo(project: Project) -> None:

@@ -75,9 +75,11 @@ def test_its_counters_have_common_names_and_grow(running: Launch) -> None:
     httpx.post(f"{running.server.url}/v1/completions", json={"prompt": [500] * 40, "max_tokens": 1})
     after = running.engine.counters(running.control)
     assert set(after) == {
-        *("running", "waiting", "prompt_tokens", "cached_prompt_tokens", "draft_tokens", "accepted_tokens")
+        *("running", "waiting", "prompt_tokens", "cached_prompt_tokens", "draft_tokens", "accepted_tokens"),
+        *("prefill_s", "decode_s"),
     }
     assert after["prompt_tokens"] - before["prompt_tokens"] == 40
+    assert 0 < after["prefill_s"] - before["prefill_s"] < 5
 
 
 def cached_of(running: Launch, prompts: list[list[int]]) -> list[int]:

@@ -42,6 +42,9 @@ sglang:cached_tokens_total{cache_source="host",model_name="tiny"} 4.0
 sglang:num_retracted_reqs{model_name="tiny"} 0.0
 sglang:num_retracted_requests_total{model_name="tiny"} 7.0
 sglang:spec_accept_length{model_name="tiny"} 2.5
+sglang:queue_time_seconds_bucket{le="0.1",model_name="tiny",tp_rank="0"} 4.0
+sglang:queue_time_seconds_sum{model_name="tiny",tp_rank="0"} 1.25
+sglang:queue_time_seconds_count{model_name="tiny",tp_rank="0"} 5.0
 """
 
 
@@ -133,6 +136,8 @@ def test_counters_have_the_common_names() -> None:
             "prompt_tokens": 1000,
             "cached_prompt_tokens": 64,
             "preemptions": 7,
+            "queue_s": 1.25,
+            "timed_requests": 5,
         }
 
 

@@ -23,6 +23,10 @@ trtllm_prompt_cache_hit_tokens_total{cache_level="0",cache_tier="gpu"} 64.0
 trtllm_spec_decode_num_draft_tokens_total{engine_type="undefined"} 60.0
 trtllm_spec_decode_drafted_tokens_total{token_position="0"} 60.0
 trtllm_spec_decode_num_accepted_tokens_total{engine_type="undefined"} 45.0
+trtllm_request_queue_time_seconds_sum{engine_type="undefined",model_name="undefined"} 0.5
+trtllm_request_queue_time_seconds_count{engine_type="undefined",model_name="undefined"} 4.0
+trtllm_request_prefill_time_seconds_sum{engine_type="undefined",model_name="undefined"} 1.5
+trtllm_request_decode_time_seconds_sum{engine_type="undefined",model_name="undefined"} 8.0
 trtllm_model_config_info{dtype="bfloat16",engine_type="undefined",model="/m/tiny",quantization="none"} 1.0
 trtllm_parallel_config_info{engine_type="undefined",gpu_count="2",tensor_parallel_size="2"} 1.0
 """
@@ -103,6 +107,10 @@ def test_counters_have_the_common_names() -> None:
             "cached_prompt_tokens": 64,
             "draft_tokens": 60,
             "accepted_tokens": 45,
+            "queue_s": 0.5,
+            "timed_requests": 4,
+            "prefill_s": 1.5,
+            "decode_s": 8,
         }
 
 

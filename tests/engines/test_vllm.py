@@ -51,6 +51,22 @@ vllm:spec_decode_num_drafts_total{engine="0",model_name="m"} 20.0
 vllm:spec_decode_num_draft_tokens_total{engine="0",model_name="m"} 60.0
 vllm:spec_decode_num_accepted_tokens_total{engine="0",model_name="m"} 45.0
 vllm:spec_decode_num_accepted_tokens_per_pos_total{engine="0",model_name="m",position="0"} 18.0
+vllm:iteration_tokens_total_bucket{engine="0",le="1.0",model_name="m"} 90.0
+vllm:iteration_tokens_total_bucket{engine="0",le="+Inf",model_name="m"} 100.0
+vllm:iteration_tokens_total_count{engine="0",model_name="m"} 100.0
+vllm:iteration_tokens_total_sum{engine="0",model_name="m"} 5200.0
+vllm:request_queue_time_seconds_bucket{engine="0",le="0.3",model_name="m"} 4.0
+vllm:request_queue_time_seconds_bucket{engine="0",le="+Inf",model_name="m"} 4.0
+vllm:request_queue_time_seconds_count{engine="0",model_name="m"} 4.0
+vllm:request_queue_time_seconds_count{engine="1",model_name="m"} 2.0
+vllm:request_queue_time_seconds_sum{engine="0",model_name="m"} 0.25
+vllm:request_queue_time_seconds_sum{engine="1",model_name="m"} 0.5
+vllm:request_queue_time_seconds_created{engine="0",model_name="m"} 1.7953128651730134e+09
+vllm:request_inference_time_seconds_sum{engine="0",model_name="m"} 9.5
+vllm:request_prefill_time_seconds_count{engine="0",model_name="m"} 4.0
+vllm:request_prefill_time_seconds_sum{engine="0",model_name="m"} 1.5
+vllm:request_decode_time_seconds_count{engine="0",model_name="m"} 4.0
+vllm:request_decode_time_seconds_sum{engine="0",model_name="m"} 8.0
 """
 
 
@@ -173,6 +189,13 @@ def test_counters_of_replicas_add_up_and_their_shares_do_not() -> None:
         counted = Vllm().counters(client)
     assert (counted["running"], counted["cache_use"]) == (4, 0.5)
     assert (counted["draft_tokens"], counted["accepted_tokens"]) == (60, 45)
+
+
+def test_phases_of_requests_are_sums_and_a_step_is_known_by_its_tokens() -> None:
+    with answering({"GET /metrics": NEW_PAGE}) as client:
+        counted = Vllm().counters(client)
+    assert (counted["queue_s"], counted["prefill_s"], counted["decode_s"]) == (0.75, 1.5, 8)
+    assert (counted["timed_requests"], counted["steps"], counted["step_tokens"]) == (6, 100, 5200)
 
 
 @pytest.mark.parametrize(

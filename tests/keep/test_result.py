@@ -9,10 +9,11 @@ from pytest_llmperf.declare.load import LoadPoint, Ramp
 from pytest_llmperf.declare.metrics import MetricKey, parse_metric
 from pytest_llmperf.declare.slo import Limit, Slo
 from pytest_llmperf.declare.workload import Workload
-from pytest_llmperf.judge.change import compare
+from pytest_llmperf.judge.change import Comparison, judge_changes
 from pytest_llmperf.judge.objective import judge_limit
+from pytest_llmperf.judge.prior import Prior
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.keep.result import Run, TestResult
+from pytest_llmperf.keep.result import Base, Creep, Run, TestResult
 from pytest_llmperf.measure.measurement import Measurement
 from tests.load.healthy import HEALTH
 
@@ -71,7 +72,7 @@ def test_the_runs_of_a_launch_that_is_not_started_again_are_one_value() -> None:
     runs = [run(1, ttft_p95_ms=value) for value in (100.0, 400.0)]
     found = result(*(dataclasses.replace(one, round=number) for number, one in enumerate(runs, 1)))
     (point,) = found.points.values()
-    assert found.launches == 1
+    assert (found.launches, found.rounds) == (1, 2)
     assert point.values(TTFT) == [pytest.approx(200.0)]
 
 
@@ -97,22 +98,26 @@ def test_without_a_run_there_is_no_launch() -> None:
     assert result().launches == 0
 
 
-def test_a_round_that_starts_anew_forgets_what_its_earlier_attempt_measured() -> None:
-    found = result(run(1, SLOW, ttft_p95_ms=1), run(2, SLOW, ttft_p95_ms=2), run(2, FAST), run(2, FAST))
-    found.discard_round(2)
-    assert list(found.points) == ["16 in / 8 out, poisson 1/s for 5 s"]
-    assert found.launches == 1
-    found.add(WORKLOAD, SLOW, run(2, ttft_p95_ms=3))
-    (point,) = found.points.values()
-    assert point.values(TTFT) == [1, 3]
+def test_the_base_has_launches_of_its_own_at_the_same_points() -> None:
+    found = result()
+    for number, value in ((1, 100.0), (2, 400.0)):
+        for _ in range(2):
+            found.add(WORKLOAD, SLOW, run(number, ttft_p95_ms=value), of_base=True)
+    found.add(WORKLOAD, SLOW, run(1, ttft_p95_ms=90.0))
+    first, second = found.points.values()
+    assert second.key == first.key
+    assert (first.values(TTFT), first.base_values(TTFT)) == ([90.0], [100.0, 400.0])
+    assert (second.values(TTFT), second.base_values(TTFT)) == ([], [100.0, 400.0])
+    assert first.uncertainty(TTFT) == [pytest.approx(0.2 / 3)]
+    assert len(first.base_uncertainty(TTFT)) == 2
+    assert (found.launches, found.rounds) == (1, 1)
+    assert [len(point["base_runs"]) for point in found.as_json()["points"]] == [2, 2]
 
 
-def test_to_forget_a_round_that_measured_nothing_changes_nothing() -> None:
-    found = result(run(1, SLOW), run(1, FAST))
-    found.discard_round(2)
-    assert [len(point.runs) for point in found.points.values()] == [1, 1]
-    found.discard_round(1)
-    assert found.points == {}
+def test_problems_of_the_base_are_problems() -> None:
+    found = result()
+    found.add(WORKLOAD, SLOW, run(1, problems=("late",)), of_base=True)
+    assert found.points["16 in / 8 out, poisson 1/s for 5 s"].problems == ["1/s, launch 1 of the base: late"]
 
 
 # -- what the requests leave unknown -----------------------------------------------------------------
@@ -167,11 +172,13 @@ def judged() -> TestResult:
     found.is_compared = True
     found.subject_differences = ["version: 1 → 2"]
     (point,) = found.points.values()
-    point.objectives.append(judge_limit(Limit(TTFT, 300.0), point.values(TTFT)))
-    point.objectives.append(judge_limit(Limit(parse_metric("error_rate"), 0.0), [0.0, 0.0]))
-    point.changes[TTFT] = compare(
-        [100.0], point.values(TTFT), better="lower", tolerance=0.05, prior_spread=0.05
-    )
+    point.objectives.append(judge_limit(Limit(TTFT, 300.0), point.values(TTFT), Prior(0.05)))
+    point.objectives.append(judge_limit(Limit(parse_metric("error_rate"), 0.0), [0.0, 0.0], Prior(0.05)))
+    comparison = Comparison("ttft", [100.0], point.values(TTFT), "lower", 0.05, Prior(0.05))
+    (change,) = judge_changes([comparison])
+    point.changes[TTFT] = change
+    point.creep[TTFT] = Creep("2026-01-01", "vllm==1", steps=3, change=change)
+    found.compared_with = Base("baseline", "vllm==1", {"engine": "vllm"}, 1, "2026-02-03", "main")
     return found
 
 
@@ -186,6 +193,14 @@ def test_an_entry_of_the_record_has_all_that_is_known(judged: TestResult) -> Non
         "subject": {"text": "vllm -v", "fields": {"engine": "vllm"}},
         "environment": {"place": "local"},
         "launches": 2,
+        "compared_with": {
+            "kind": "baseline",
+            "text": "vllm==1",
+            "fields": {"engine": "vllm"},
+            "launches": 1,
+            "accepted": "2026-02-03",
+            "name": "main",
+        },
         "baseline": "compared with vllm",
         "is_compared": True,
         "subject_differences": ["version: 1 → 2"],
@@ -259,27 +274,41 @@ def test_objectives_and_changes_of_the_record_speak_for_themselves(judged: TestR
             "label": "TTFT p95",
             "limit": 300.0,
             "value": 115.47,
+            "low": 27.6155,
+            "high": 482.821,
             "margin": 0.6151,
             "met": True,
             "launches": 2,
             "missed": 1,
+            "verdict": "inconclusive",
         },
         {
             "metric": "error_rate",
             "label": "error rate",
             "limit": 0.0,
             "value": 0.0,
+            "low": 0.0,
+            "high": 0.0,
             "margin": None,
             "met": True,
             "launches": 2,
             "missed": 0,
+            "verdict": "pass",
         },
     ]
     (change,) = point["changes"]
     assert (change["metric"], change["label"], change["better"]) == ("ttft_p95_ms", "TTFT p95", "lower")
     assert (change["base"], change["candidate"], change["estimate"]) == (100.0, 115.47, 0.154701)
     assert (change["base_launches"], change["candidate_launches"], change["tolerance"]) == (1, 2, 0.05)
+    assert change["low"] < 0 < change["estimate"] < change["high"]
     assert change["verdict"] == "inconclusive"
+    (creep,) = point["creep"]
+    assert {name: creep.pop(name) for name in ("since", "since_subject", "steps")} == {
+        "since": "2026-01-01",
+        "since_subject": "vllm==1",
+        "steps": 3,
+    }
+    assert creep == change
 
 
 def test_an_entry_survives_the_way_through_json(judged: TestResult) -> None:

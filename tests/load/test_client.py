@@ -228,9 +228,10 @@ def test_a_server_that_counts_prompts_otherwise_is_a_problem_of_the_run() -> Non
     with TruthServer(miscounts_by=1) as server, client_of(server.url) as client:
         run = client.run(COMPLETION, LoadPoint(concurrency=2, requests=4), seed=1)
     assert run.health.wrong_prompt_lengths == 4
-    assert (
+    (problem,) = run.health.problems
+    assert problem.startswith(
         "4 prompts were not as long as asked, as of 32 tokens that were 33 by the engine's count: does a "
-        "proxy or the tokenizer add to them?" in run.health.problems
+        "proxy or the tokenizer add to them?"
     )
 
 
@@ -242,9 +243,9 @@ def test_what_this_machine_lacks_is_a_problem_of_the_run(monkeypatch: pytest.Mon
         monkeypatch.undo()
     assert {trace.error for trace in run.traces} == {"client: Cannot assign requested address"}
     assert (
-        "5 requests failed for want of something on this machine (client: Cannot assign requested address)"
-        in run.health.problems
-    )
+        "5 requests failed for want of something on this machine (client: Cannot assign requested address): "
+        "lower the load, or give the machine more (of ports: net.ipv4.ip_local_port_range)"
+    ) in run.health.problems
 
 
 def test_a_server_that_knows_the_prompts_already_is_a_problem_of_the_run() -> None:

@@ -319,7 +319,8 @@ def test_hits_in_the_prefix_cache_are_a_problem() -> None:
     assert health.cached_prompt_share == pytest.approx(0.5)
     assert health.problems == (
         "50% of the prompt tokens came from the engine's prefix cache although every prompt was new (limit "
-        "5%): is a proxy or a second client using the same server?",
+        "5%): is a proxy or a second client using the same server? Have it to yourself, without what caches "
+        "answers in front of it",
     )
 
 
@@ -359,7 +360,7 @@ def test_prompts_of_another_length_are_counted() -> None:
     assert health.wrong_prompt_lengths == 2
     assert health.problems == (
         "2 prompts were not as long as asked, as of 128 tokens that were 127 or 129 by the engine's count: "
-        "does a proxy or the tokenizer add to them?",
+        "does a proxy or the tokenizer add to them? Test the engine itself, with the tokenizer of its model",
     )
     assert not health.is_late
 
@@ -397,7 +398,8 @@ def test_requests_that_failed_for_want_of_something_here_are_a_problem_and_not_t
     health = judged([trace(4), *short])
     assert not health.is_late
     assert health.problems == (
-        "3 requests failed for want of something on this machine (client: Cannot assign requested address)",
+        "3 requests failed for want of something on this machine (client: Cannot assign requested address): "
+        "lower the load, or give the machine more (of ports: net.ipv4.ip_local_port_range)",
     )
 
 

@@ -1,29 +1,49 @@
 # ruff: noqa: E501 - what a person sees is not folded
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Mapping
 
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pytest_llmperf.engines.protocol import TOTALS
 from pytest_llmperf.report.explain import explain
 from tests.report.entries import FAST, SLOW, Writer, latencies, text_block
 
 
-def test_a_broken_slo_says_where_by_how_much_and_how_often() -> None:
+def test_a_broken_slo_says_where_by_how_much_and_how_sure_that_is() -> None:
     writer = Writer(ttft_ms=160, output_tokens_per_s=1000)
     for launch in (1, 2):
         writer.launch(launch, SLOW, values=latencies())
-        writer.launch(launch, FAST, values=latencies(1 if launch == 1 else 4))
+        writer.launch(launch, FAST, values=latencies(2))
     writer.judge()
     expected = """
 TTFT p95 at 4/s is 300 ms, limit 160 ms: test_chat misses its SLO (vllm --max-num-seqs 256).
 
-  SLO       TTFT p95 at 4/s is 300 ms, limit 160 ms (88% over; missed in 1 of 2 launches)
-  SLO       output tokens at 4/s is 617/s, limit 1000/s (38% short; missed in 1 of 2 launches)
+  SLO       TTFT p95 at 4/s is 300 ms (95% interval 292 to 308; 2 launches), limit 160 ms, 88% over
+  SLO       output tokens at 4/s is 617/s (95% interval 600 to 635; 2 launches), limit 1000/s, 38% short of
 
   Next:
     see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-launches 3
     find the load that still meets the SLO: the table below, or less in --llmperf-rates or --llmperf-concurrency
+"""
+    assert text_block(explain(writer.entry())) == expected
+
+
+def test_an_slo_that_may_or_may_not_be_met_is_said_to_be_so() -> None:
+    writer = Writer(ttft_ms=152)
+    for launch in (1, 2, 3):
+        writer.launch(launch, values=latencies())
+    writer.judge()
+    expected = """
+test_chat may or may not meet its SLO (vllm --max-num-seqs 256).
+
+  undecided TTFT p95 at 1/s is 150 ms (95% interval 147 to 153; 3 launches), limit 152 ms, 1.3% under
+
+  Next:
+    decide it with about 9 launches: pytest --llmperf tests/test_perf.py::test_chat --llmperf-launches 9..13
 """
     assert text_block(explain(writer.entry())) == expected
 
@@ -37,7 +57,7 @@ def test_errors_break_the_slo_with_an_example_of_each_kind() -> None:
     expected = """
 error rate at 1/s is 6%, limit 0%: test_chat misses its SLO (vllm --max-num-seqs 256).
 
-  SLO       error rate at 1/s is 6%, limit 0%
+  SLO       error rate at 1/s is 6% (missed in 2 of 2 launches), limit 0%
               5 × HTTP 503: busy
               1 × reset: by peer
 
@@ -48,50 +68,61 @@ error rate at 1/s is 6%, limit 0%: test_chat misses its SLO (vllm --max-num-seqs
     assert text_block(explain(writer.entry())) == expected
 
 
-def test_a_regression_says_what_got_worse_what_differs_and_how_to_accept_it() -> None:
+def test_a_regression_says_what_got_worse_what_differs_why_and_how_to_go_on() -> None:
     writer = Writer(ttft_ms=1000)
-    for launch in (1, 2, 3):
-        writer.launch(launch, SLOW, values=latencies(1.3))
-        writer.launch(launch, FAST, values=latencies())
-    writer.judge(ttft_p50_ms=[100] * 3, output_tokens_per_s=[1234.6] * 3, tpot_p50_ms=[16.5] * 3)
-    writer.result.subject_differences = ["version: 0.23.0 → 0.24.0", "flag --max-num-seqs: (none) → 256"]
-    writer.result.command = [*writer.result.command, "--llmperf-engine", "vllm --max-num-seqs 256"]
+    for launch in range(1, 9):
+        writer.launch(launch, SLOW, values=latencies())
+        worse = latencies() | {"ttft_p50_ms": 260, "output_tokens_per_s": 900}
+        writer.launch(launch, FAST, values=worse, counters={"queue_s": 230})
+    writer.judge(ttft_p50_ms=[100] * 8, output_tokens_per_s=[1234.6] * 8, tpot_p50_ms=[8.25] * 8)
+    writer.result.subject_differences = ["version: 0.23.0 → 0.24.0", "setting a.b: 1 → 2"]
+    writer.result.subject_text = "vllm"
     expected = """
-TTFT p50 at 1/s: 100 ms → 130 ms, +30%: test_chat is worse than its baseline (vllm --max-num-seqs 256).
+TTFT p50 at 4/s: 100 ms → 260 ms, +160%: test_chat is worse than its baseline (vllm).
 
-  worse     TTFT p50 at 1/s: 100 ms → 130 ms, +30% (95% interval +22% to +39%; 3 + 3 launches; tolerance 5%)
-  worse     output tokens at 1/s: 1235/s → 950/s, -23% (95% interval -28% to -18%; 3 + 3 launches; tolerance 5%)
+  worse     TTFT p50 at 4/s: 100 ms → 260 ms, +160% (95% interval +148% to +173%; 8 + 8 launches; tolerance 5%)
+  worse     output tokens at 4/s: 1235/s → 900/s, -27% (95% interval -31% to -23%; 8 + 8 launches; tolerance 5%)
 
   compared with vllm==0.23.0, accepted 2026-01-02, 3 launches
   What differs:
     version: 0.23.0 → 0.24.0
-    flag --max-num-seqs: (none) → 256
+    settings  a.b: 1 → 2
+  Likely: waiting
+    TTFT rose at 4/s (not at 1/s), TPOT did not
+    at 4/s the engine's own queue time is 230 ms a request (mean), more than TTFT p50 was (100 ms)
 
   Next:
-    see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-engine 'vllm --max-num-seqs 256' --llmperf-launches 3
-    if it is meant to be so, accept it: pytest --llmperf tests/test_perf.py::test_chat --llmperf-engine 'vllm --max-num-seqs 256' --llmperf-launches 3 --llmperf-update
+    look closer, side by side with vllm==0.23.0 at that load alone: pytest --llmperf tests/test_perf.py::test_chat --llmperf-against vllm==0.23.0 --llmperf-rates 4
+    halve it: the same with a release between 0.23.0 and 0.24.0 in place of 0.24.0
+    if it is meant to be so, accept it: pytest --llmperf tests/test_perf.py::test_chat --llmperf-update
 """
     assert text_block(explain(writer.entry())) == expected
 
 
-def test_settings_that_only_another_version_has_do_not_hide_those_that_changed() -> None:
+def test_side_by_side_the_other_subject_is_named_and_nothing_is_there_to_be_accepted() -> None:
     writer = Writer()
-    writer.launch(1, values=latencies(2))
-    writer.judge(ttft_p50_ms=[100])
-    changed = ["version: 0.22.1 → 0.24.0", "setting max_num_seqs: 128 → 256", "flag -x: (none) → on"]
-    new = [f"setting new.{number}: (none) → 1" for number in range(4)]
-    gone = [f"setting gone.{number}: 1 → (none)" for number in range(3)]
-    writer.result.subject_differences = [*changed[:1], *new, *gone, *changed[1:]]
-    lines = explain(writer.entry()).splitlines()
-    start = lines.index("  What differs:") + 1
-    assert [line.strip() for line in lines[start : start + 5]] == [
-        *changed,
-        "7 settings that only one of them tells, all in the record: "
-        "new.0, new.1, new.2, new.3, gone.0, gone.1, …",
-        "",
-    ]
-    writer.result.subject_differences = new
-    assert all(f"    {line}" in explain(writer.entry()).splitlines() for line in new)
+    for launch in range(1, 5):
+        writer.launch(launch, values=latencies(2))
+        writer.launch(launch, values=latencies(), of_base=True)
+    writer.side_by_side("vllm==0.23.0", version="0.23.0")
+    writer.result.command = [*writer.result.command, "--llmperf-against", "vllm==0.23.0"]
+    writer.result.subject_text = "vllm"
+    expected = """
+TTFT p50 at 1/s: 100 ms → 200 ms, +100%: test_chat is worse than vllm==0.23.0, measured side by side (vllm).
+
+  worse     TTFT p50 at 1/s: 100 ms → 200 ms, +100% (95% interval +87% to +114%; 4 + 4 launches; tolerance 5%)
+  worse     TPOT p50 at 1/s: 8.25 ms → 16.5 ms, +100% (95% interval +87% to +114%; 4 + 4 launches; tolerance 5%)
+
+  measured side by side with vllm==0.23.0
+  What differs: nothing that is known of; version, flags, variables and settings are equal
+  Perhaps: every step of the model, or too many requests at once
+    TTFT and TPOT rose at 1/s
+
+  Next:
+    see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-against vllm==0.23.0
+    halve it: the same with a release between 0.23.0 and 0.24.0 in place of 0.24.0
+"""
+    assert text_block(explain(writer.entry())) == expected
 
 
 def test_what_broke_the_slo_cannot_be_accepted_and_no_one_is_told_to_try() -> None:
@@ -99,95 +130,62 @@ def test_what_broke_the_slo_cannot_be_accepted_and_no_one_is_told_to_try() -> No
     for launch in (1, 2, 3, 4):
         writer.launch(launch, values=latencies(1.3))
     writer.judge(ttft_p95_ms=[120] * 3)
-    expected = """
-TTFT p95 at 1/s is 195 ms, limit 160 ms: test_chat misses its SLO and is worse than its baseline (vllm --max-num-seqs 256).
-
-  SLO       TTFT p95 at 1/s is 195 ms, limit 160 ms (22% over; missed in 4 of 4 launches)
-  worse     TTFT p95 at 1/s: 120 ms → 195 ms, +62% (95% interval +53% to +72%; 3 + 4 launches; tolerance 5%)
-
-  compared with vllm==0.23.0, accepted 2026-01-02, 3 launches
-  What differs: nothing that is known of; version, flags, variables and settings are equal
-
-  Next:
-    see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-launches 4
-    find the load that still meets the SLO: the table below, or less in --llmperf-rates or --llmperf-concurrency
-"""
-    assert text_block(explain(writer.entry())) == expected
+    told = explain(writer.entry())
+    assert told.startswith(
+        "TTFT p95 at 1/s is 195 ms, limit 160 ms: test_chat misses its SLO and is worse than its baseline "
+    )
+    assert "  SLO       TTFT p95 at 1/s is 195 ms" in told
+    assert "  worse     TTFT p95 at 1/s: 120 ms → 195 ms" in told
+    assert "find the load that still meets the SLO" in told
+    assert "--llmperf-update" not in told
 
 
-def test_an_undecided_change_says_how_many_launches_would_decide_it() -> None:
+def test_an_undecided_change_says_how_likely_it_matters_and_what_would_decide_it() -> None:
     writer = Writer("tests/test_perf.py::test_chat[tiny model]")
     writer.launch(1, values=latencies())
-    writer.judge(ttft_p50_ms=[96], tpot_p50_ms=[8.25])
+    writer.judge(tpot_p50_ms=[8.25])
     expected = """
 test_chat[tiny model] could not be told from its baseline, nor be called equal (vllm --max-num-seqs 256).
 
-  undecided TTFT p50 at 1/s: 96 ms → 100 ms, +4.2% (95% interval -14% to +27%; 1 + 1 launches; tolerance 5%)
-  undecided TPOT p50 at 1/s: 8.25 ms → 8.25 ms, +0.0% (95% interval -18% to +22%; 1 + 1 launches; tolerance 5%)
+  undecided TPOT p50 at 1/s: 8.25 ms → 8.25 ms, +0.0% (95% interval -13% to +15%; 1 + 1 launches; tolerance 5%; 25% chance of being worse than that)
 
   compared with vllm==0.23.0, accepted 2026-01-02, 3 launches
   What differs: nothing that is known of; version, flags, variables and settings are equal
 
   Next:
-    decide it with more launches on both sides: pytest --llmperf 'tests/test_perf.py::test_chat[tiny model]' --llmperf-launches 10
-    the same with --llmperf-update, run on what the baseline is from, gives it as many launches
+    decide it side by side, with about 3 launches of each: pytest --llmperf 'tests/test_perf.py::test_chat[tiny model]' --llmperf-against vllm==0.23.0 --llmperf-launches 3..5
 """
     assert text_block(explain(writer.entry())) == expected
 
 
-def test_a_change_that_lies_on_the_tolerance_is_said_to_be_hopeless() -> None:
-    writer = Writer()
+def test_a_test_may_be_undecided_in_both() -> None:
+    writer = Writer(ttft_ms=152)
     writer.launch(1, values=latencies())
-    writer.judge(ttft_p50_ms=[100 / 1.05])
-    expected = """
-test_chat could not be told from its baseline, nor be called equal (vllm --max-num-seqs 256).
+    writer.judge(tpot_p50_ms=[8.25])
+    told = explain(writer.entry())
+    assert told.startswith(
+        "test_chat may or may not meet its SLO and could not be told from its baseline, nor be called equal "
+    )
+    assert told.count("  undecided ") == 2
 
-  undecided TTFT p50 at 1/s: 95.2 ms → 100 ms, +5.0% (95% interval -14% to +28%; 1 + 1 launches; tolerance 5%)
+
+def test_small_steps_are_told_with_where_they_began() -> None:
+    writer = Writer()
+    for launch in range(1, 9):
+        writer.launch(launch, values=latencies())
+    writer.judge(ttft_p50_ms=[99] * 8)
+    writer.crept("ttft_p50_ms", [86] * 8, "vllm==0.20.0")
+    expected = """
+TTFT p50 at 1/s: 86 ms → 100 ms, +16%: test_chat is worse than it once was, by small steps (vllm --max-num-seqs 256).
+
+  worse     in small steps: TTFT p50 at 1/s: 86 ms → 100 ms, +16% since 2026-05-01 (vllm==0.20.0), over 3 accepted baselines, each within its tolerance (95% interval +11% to +22%; tolerance 5%)
 
   compared with vllm==0.23.0, accepted 2026-01-02, 3 launches
   What differs: nothing that is known of; version, flags, variables and settings are equal
 
   Next:
-    more launches will hardly decide it: it lies too close to --llmperf-tolerance
-"""
-    assert text_block(explain(writer.entry())) == expected
-
-
-def test_when_everything_failed_the_engine_has_the_word_and_no_lower_load_is_advised() -> None:
-    writer = Writer(ttft_ms=160)
-    for launch in (1, 2):
-        for point in (SLOW, FAST):
-            writer.launch(launch, point, requests=50, errors={"HTTP 500": (50, "HTTP 500: 'no GPU'")})
-    writer.judge()
-    expected = """
-error rate at 1/s is 100%, limit 0%: test_chat misses its SLO (vllm --max-num-seqs 256).
-
-  SLO       error rate at 1/s is 100%, limit 0%
-              100 × HTTP 500: 'no GPU'
-  SLO       error rate at 4/s is 100%, limit 0%
-              100 × HTTP 500: 'no GPU'
-
-  Next:
-    see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-launches 3
-    read what the engine says: the examples above, and its log
-"""
-    assert text_block(explain(writer.entry())) == expected
-
-
-def test_a_load_at_which_some_succeeded_is_worth_a_search_for_a_lower_one() -> None:
-    writer = Writer()
-    writer.launch(1, SLOW, requests=50, values=latencies())
-    writer.launch(1, FAST, requests=50, errors={"reset": (50, "reset: by peer")})
-    writer.judge()
-    expected = """
-error rate at 4/s is 100%, limit 0%: test_chat misses its SLO (vllm --max-num-seqs 256).
-
-  SLO       error rate at 4/s is 100%, limit 0%
-              50 × reset: by peer
-
-  Next:
-    see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-launches 3
-    find the load that still meets the SLO: the table below, or less in --llmperf-rates or --llmperf-concurrency
+    look closer, side by side with vllm==0.20.0: pytest --llmperf tests/test_perf.py::test_chat --llmperf-against vllm==0.20.0
+    if it is meant to be so, accept it: pytest --llmperf tests/test_perf.py::test_chat --llmperf-update
 """
     assert text_block(explain(writer.entry())) == expected
 
@@ -208,44 +206,20 @@ test_chat was not compared with a baseline in everything (vllm --max-num-seqs 25
     assert text_block(explain(writer.entry())) == expected
 
 
-def test_more_launches_are_not_advised_where_there_is_but_one_to_measure() -> None:
+def test_side_by_side_what_was_not_compared_cannot_be_accepted() -> None:
     writer = Writer()
-    writer.result.subject = {"engine": "http://gpu.example:8000"}
-    writer.result.subject_text = "http://gpu.example:8000"
-    writer.launch(1, values=latencies())
-    writer.judge(ttft_p50_ms=[96])
+    for launch in range(1, 9):
+        writer.launch(launch, values=latencies(0.9))
+        writer.launch(launch, values=latencies(), of_base=True)
+    writer.side_by_side("vllm==0.23.0")
+    writer.result.baseline += "; not in it: goodput"
     expected = """
-test_chat could not be told from its baseline, nor be called equal (http://gpu.example:8000).
+test_chat was not compared with vllm==0.23.0 in everything (vllm --max-num-seqs 256).
 
-  undecided TTFT p50 at 1/s: 96 ms → 100 ms, +4.2% (95% interval -14% to +27%; 1 + 1 launches; tolerance 5%)
-
-  compared with vllm==0.23.0, accepted 2026-01-02, 3 launches
-  What differs: nothing that is known of; version, flags, variables and settings are equal
+  measured side by side with vllm==0.23.0; not in it: goodput
 
   Next:
-    a server at a URL is one launch however often it is measured, and launches of one build differ; only a change beyond the interval can be told: widen --llmperf-tolerance, or test an engine that is started from here
-"""
-    assert text_block(explain(writer.entry())) == expected
-
-
-def test_a_server_at_a_url_can_break_its_slo_and_be_worse_like_any_other() -> None:
-    writer = Writer(ttft_ms=160)
-    writer.result.subject = {"engine": "https://gpu.example"}
-    writer.result.subject_text = "https://gpu.example"
-    writer.launch(1, values=latencies(2))
-    writer.judge(ttft_p50_ms=[100])
-    expected = """
-TTFT p95 at 1/s is 300 ms, limit 160 ms: test_chat misses its SLO and is worse than its baseline (https://gpu.example).
-
-  SLO       TTFT p95 at 1/s is 300 ms, limit 160 ms (88% over; missed in 1 of 1 launches)
-  worse     TTFT p50 at 1/s: 100 ms → 200 ms, +100% (95% interval +64% to +143%; 1 + 1 launches; tolerance 5%)
-
-  compared with vllm==0.23.0, accepted 2026-01-02, 3 launches
-  What differs: nothing that is known of; version, flags, variables and settings are equal
-
-  Next:
-    see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-launches 3
-    find the load that still meets the SLO: the table below, or less in --llmperf-rates or --llmperf-concurrency
+    see whether both sides have a value now: pytest --llmperf tests/test_perf.py::test_chat
 """
     assert text_block(explain(writer.entry())) == expected
 
@@ -258,24 +232,44 @@ def test_undecided_changes_do_not_clutter_a_clear_regression() -> None:
     assert "undecided" not in explain(writer.entry())
 
 
-@pytest.mark.parametrize(
-    ("nodeid", "options"),
-    [
-        ("tests/test_perf.py::test_chat[it's a model]", ()),
-        ("my tests/test_perf.py::test_chat", ("--llmperf-slo", "ttft_ms=300 tpot_ms=40")),
-        ("t.py::test[$HOME]", ("--llmperf-engine", "A='x y' vllm --json '{\"a\": 1}'")),
-    ],
+COUNTED = st.dictionaries(st.sampled_from(TOTALS), st.integers(0, 10**6), max_size=len(TOTALS))
+
+
+@given(
+    scales=st.lists(st.floats(0.3, 3), min_size=2, max_size=2),
+    launches=st.integers(1, 8),
+    is_side_by_side=st.booleans(),
+    crept=st.booleans(),
+    failed=st.sampled_from([0, 3, 50]),
+    now=COUNTED,
+    before=COUNTED,
 )
-def test_every_command_can_be_pasted_into_a_shell(nodeid: str, options: tuple[str, ...]) -> None:
-    writer = Writer(nodeid)
-    writer.result.command = [*writer.result.command, *options]
-    for launch in (1, 2, 3):
-        writer.launch(launch, values=latencies(1.3))
-    writer.judge(ttft_p50_ms=[100] * 3)
-    commands = [
-        shlex.split(line.partition(": ")[2])
-        for line in explain(writer.entry()).splitlines()
-        if "pytest " in line
-    ]
-    again = ["pytest", "--llmperf", nodeid, *options, "--llmperf-launches", "3"]
-    assert commands == [again, [*again, "--llmperf-update"]]
+def test_whatever_was_measured_is_told_in_numbers_and_commands_that_a_shell_takes(
+    scales: list[float],
+    launches: int,
+    is_side_by_side: bool,
+    crept: bool,
+    failed: int,
+    now: Mapping[str, float],
+    before: Mapping[str, float],
+) -> None:
+    writer = Writer(ttft_ms=150, error_rate=0.05)
+    errors = {"reset": (failed, "reset: x")} if failed else {}
+    for launch in range(1, launches + 1):
+        for point, scale in zip((SLOW, FAST), scales, strict=True):
+            values = latencies(scale) | {"ttft_mean_ms": 120 * scale}
+            writer.launch(launch, point, values, counters=now, requests=50, errors=errors)
+            if is_side_by_side:
+                base = latencies() | {"ttft_mean_ms": 120}
+                writer.launch(launch, point, base, counters=before, of_base=True)
+    former: dict[str, list[float]] = {"ttft_p50_ms": [100] * 3, "tpot_p50_ms": [8.25] * 3}
+    writer.judge(**({} if is_side_by_side else former))
+    if is_side_by_side:
+        writer.side_by_side("vllm==0.23.0", version="0.23.0")
+    elif crept:
+        writer.crept("ttft_p50_ms", [50, 51], "vllm==0.20.0")
+    told = explain(writer.entry())
+    assert not re.search(r"\b(nan|inf|None)\b|[{}]", told)
+    for line in told.splitlines():
+        command = line.partition(": pytest ")[2]
+        assert not command or shlex.split(command)[0] == "--llmperf"

@@ -32,7 +32,7 @@ def test_the_acceptance_of_drafts_is_over_all_launches() -> None:
 def test_a_reset_that_was_refused_matters_if_the_cache_was_hit() -> None:
     for is_reset, share, count in ((False, 0.03, 1), (False, 0.0, 0), (True, 0.03, 0), (None, 0.03, 0)):
         writer = Writer()
-        writer.launch(1, values=latencies(), cache_reset=is_reset, cached_prompt_share=share)
+        writer.launch(1, values=latencies(), cache_reset=is_reset, health={"cached_prompt_share": share})
         assert len(notes(writer.entry())) == count
         assert all("refused to reset" in note for note in notes(writer.entry()))
 

@@ -43,7 +43,7 @@ def progress(clock: Clock, screen: Screen) -> Progress:
 
 
 def test_a_whole_session_reads_like_a_story(progress: Progress, screen: Screen, clock: Clock) -> None:
-    progress.plan("test_chat", 60, rounds=2)
+    progress.plan("test_chat", 60, turns=2)
     progress.begin("test_chat")
     progress.phase("starting vllm")
     clock.now += 12
@@ -103,7 +103,7 @@ def test_a_phase_does_not_inherit_the_length_of_the_one_before(progress: Progres
 
 
 @pytest.mark.parametrize(
-    ("round_s", "left"),
+    ("turn_s", "left"),
     [
         (0.4, ""),
         (30, " · session about 30 s left"),
@@ -115,9 +115,9 @@ def test_a_phase_does_not_inherit_the_length_of_the_one_before(progress: Progres
     ],
 )
 def test_the_time_left_is_told_for_people(
-    round_s: float, left: str, progress: Progress, screen: Screen
+    turn_s: float, left: str, progress: Progress, screen: Screen
 ) -> None:
-    progress.plan("test", round_s, rounds=1)
+    progress.plan("test", turn_s, turns=1)
     progress.phase("next")
     progress.waiting(3)
     assert screen.lines == [f"next{left}", f"~next: 3 s{left}"]
@@ -126,8 +126,8 @@ def test_the_time_left_is_told_for_people(
 def test_as_long_as_one_test_is_unknown_nothing_is_promised(
     progress: Progress, screen: Screen, clock: Clock
 ) -> None:
-    progress.plan("known", 30, rounds=1)
-    progress.plan("unknown", None, rounds=3)
+    progress.plan("known", 30, turns=1)
+    progress.plan("unknown", None, turns=3)
     progress.phase("before")
     progress.begin("unknown")
     clock.now += 7
@@ -136,8 +136,22 @@ def test_as_long_as_one_test_is_unknown_nothing_is_promised(
     assert screen.lines == ["before", "after · session about 44 s left"]
 
 
+def test_of_rounds_that_may_not_come_nothing_is_promised(
+    progress: Progress, screen: Screen, clock: Clock
+) -> None:
+    progress.of = "round"
+    progress.plan("test", 30, turns=1)
+    progress.begin("test")
+    clock.now += 20
+    progress.end("test", is_over=False)
+    progress.phase("judging")
+    progress.plan("test", 30, turns=1)  # it takes another one after all, as long as the first
+    progress.phase("starting")
+    assert screen.lines == ["judging", "starting · round about 20 s left"]
+
+
 def test_a_test_that_is_over_needs_no_more_time(progress: Progress, screen: Screen, clock: Clock) -> None:
-    progress.plan("test", 30, rounds=3)
+    progress.plan("test", 30, turns=3)
     progress.begin("test")
     clock.now += 7
     progress.end("test", is_over=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.report.table import CHANGE_MARKS, COLUMNS, LEGEND, percent, table
+from pytest_llmperf.report.table import CHANGE_MARKS, COLUMNS, LEGEND, SLO_MARKS, percent, table
 from tests.report.entries import FAST, SLOW, Writer, latencies, text_block
 
 
@@ -38,6 +38,14 @@ load  TTFT p50     p95    p99  TPOT p50  TPOT p90  ITL p99  tok/s   req/s  goodp
 4/s       1200   1800✗   2400      99.0    108.0✗    378.0  102.9  0.0823  98.45%✗     31.0✓       0
 """
     assert text_block(table(writer.entry())) == expected
+
+
+def test_what_may_or_may_not_be_met_has_a_mark_of_its_own() -> None:
+    writer = Writer(ttft_ms=152)
+    writer.launch(1, SLOW, values=latencies())
+    writer.launch(1, FAST, values=latencies(0.5))
+    writer.judge()
+    assert [line.split()[2] for line in table(writer.entry())] == ["p50", "150.0?", "75.0✓"]
 
 
 def test_changes_from_the_baseline_stand_below_the_values() -> None:
@@ -152,8 +160,11 @@ def test_every_verdict_on_a_change_has_its_own_mark_which_the_legend_explains() 
     of_a_metric = (Verdict.PASS, Verdict.REGRESSED, Verdict.IMPROVED, Verdict.INCONCLUSIVE)
     assert set(CHANGE_MARKS) == {str(verdict) for verdict in of_a_metric}
     assert len(set(CHANGE_MARKS.values())) == len(CHANGE_MARKS)
-    for mark in (*CHANGE_MARKS.values(), "~"):
-        assert mark in " ".join(LEGEND)
+    assert set(SLO_MARKS) == {str(v) for v in (Verdict.PASS, Verdict.SLO_BROKEN, Verdict.INCONCLUSIVE)}
+    for mark in (*SLO_MARKS.values(), "~"):
+        assert mark in LEGEND[0]
+    for mark in CHANGE_MARKS.values():
+        assert mark in LEGEND[1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,368 @@
+"""What the measurements of a session mean: verdicts on all its tests, and which want another launch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_llmperf.declare.metrics import MetricKey
+from pytest_llmperf.declare.settings import Settings
+from pytest_llmperf.errors import InvalidRun, StoreError
+from pytest_llmperf.judge.change import Change, Comparison, judge_changes
+from pytest_llmperf.judge.objective import Objective, judge_limit
+from pytest_llmperf.judge.prior import Prior, learn
+from pytest_llmperf.judge.verdict import Verdict
+from pytest_llmperf.keep.baseline import Baseline
+from pytest_llmperf.keep.baselines import Baselines
+from pytest_llmperf.keep.environment import differences
+from pytest_llmperf.keep.history import History
+from pytest_llmperf.keep.record import now
+from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
+from pytest_llmperf.measure.metrics import is_supported
+
+RUN_SPREAD = 0.02
+"""A server at a URL is one launch, and its SLO is that launch's own: what is unknown is how its runs vary."""
+
+
+class Judge:
+    """Judges the tests of one session, after each round of launches."""
+
+    def __init__(self, settings: Settings, baselines: Baselines, history: History | None = None) -> None:
+        self._settings, self._baselines, self._history = settings, baselines, history
+
+    def judge(self, results: Iterable[TestResult], family: int = 0) -> None:
+        """Judge all ``results`` of the session on what was measured until now.
+
+        Sets verdict, error, objectives, changes and ``wants_launch`` of each that has points and is not over;
+        one that is over keeps what it has, but tells how far launches are apart. ``family`` is how many
+        comparisons the session will have, if some are still to come. Raises nothing for a verdict.
+        """
+        matches: list[_Match] = []
+        measured = [result for result in results if result.points]
+        for result in measured:
+            try:
+                base = self._base(result)
+                if not result.is_over:
+                    self._begin(result, base)
+                matches += self._matches(result, base)
+            except (InvalidRun, StoreError) as error:
+                if not result.is_over:
+                    is_invalid = isinstance(error, InvalidRun)
+                    result.verdict = Verdict.INVALID if is_invalid else Verdict.ERROR
+                    result.error, result.wants_launch = str(error), False
+        changes = judge_changes([match.comparison for match in matches], family)
+        for match, change in zip(matches, changes, strict=True):
+            if not match.result.is_over:
+                match.keep(change)
+        for result in measured:
+            if not result.is_over and result.error is None:
+                result.verdict = self._verdict(result)
+                result.wants_launch = self._wants_launch(result)
+
+    def accept(self, result: TestResult) -> None:
+        """Make what was measured the baseline of its test, unless its SLO is broken.
+
+        Raises :class:`StoreError`.
+        """
+        if result.verdict is Verdict.SLO_BROKEN:
+            result.baseline += "; not accepted as a baseline, because the SLO is broken"
+            return
+        before = self._baselines.find(result.nodeid, result.environment)
+        kept = sorted({*self._settings.gate, *(limit.key for limit in result.slo.limits)})
+        accepted = Baseline(
+            test=result.nodeid,
+            accepted=now().isoformat(timespec="seconds"),
+            environment=result.environment,
+            subject=result.subject,
+            subject_text=result.subject_text,
+            points={
+                key: {metric.name: values for metric in kept if (values := point.values(metric))}
+                for key, point in result.points.items()
+            },
+            uncertainty={
+                key: {
+                    metric.name: known
+                    for metric in kept
+                    if metric.metric.per == "request" and (known := point.uncertainty(metric))
+                }
+                for key, point in result.points.items()
+            },
+        )
+        path = self._baselines.path(result.nodeid, result.environment)
+        gone = [key for key in before.points if key not in accepted.points] if before else []
+        worse = [
+            f"{metric.label} at {point.point.label} {change.estimate * 100:+.3g}%{since}"
+            for point in result.points.values()
+            for metric, change, since in _worse(point)
+        ]
+        accepted.grown_from(before, set(_decided(result))).write(path)
+        result.baseline = "; ".join(
+            filter(
+                None,
+                (
+                    f"accepted as the new baseline: {path}",
+                    f"accepted although worse: {', '.join(worse)}" if worse else "",
+                    f"no longer in it, because not measured now: {'; '.join(gone)}" if gone else "",
+                    accepted.weakness,
+                ),
+            )
+        )
+
+    # -- one test -----------------------------------------------------------------------------------
+
+    def _base(self, result: TestResult) -> Baseline | None:
+        """The stored one, if that is what the test is compared with. Raises :class:`StoreError`."""
+        if self._settings.against is not None:
+            return None
+        return self._baselines.find(result.nodeid, result.environment)
+
+    def _begin(self, result: TestResult, base: Baseline | None) -> None:
+        """What can be said of a test for itself. Raises :class:`InvalidRun`."""
+        result.error, result.wants_decision = None, False
+        _check(result)
+        for point in result.points.values():
+            point.objectives, point.changes, point.creep = self._objectives(point, result), {}, {}
+        result.compared_with = None
+        if self._settings.against is not None:
+            result.compared_with = Base(
+                "side by side", result.base_subject_text, result.base_subject, _launches(result, of_base=True)
+            )
+            result.baseline = f"measured side by side with {result.base_subject_text}"
+        elif base is not None:
+            result.compared_with = Base(
+                "baseline",
+                base.subject_text,
+                base.subject,
+                base.launches,
+                base.accepted,
+                self._settings.baseline,
+            )
+            result.baseline = (
+                f"compared with {base.subject_text}, accepted {base.accepted[:10]}, "
+                f"{base.launches} launch{'es' if base.launches != 1 else ''}"
+            )
+        else:
+            result.baseline = _not_compared(self._baselines.elsewhere(result.nodeid, result.environment))
+        if result.compared_with is not None:
+            result.subject_differences = differences(result.compared_with.fields, result.subject)
+            self._say_what_is_missing(result, base)
+
+    def _say_what_is_missing(self, result: TestResult, base: Baseline | None) -> None:
+        missing: dict[str, None] = {}
+        unknown: dict[str, None] = {}
+        for key, point in result.points.items():
+            if base is not None and key not in base.points:
+                missing[point.point.label] = None
+                continue
+            for metric in self._settings.gate:
+                if not _is_known(metric, point):
+                    unknown[f"{metric.label} at {point.point.label}"] = None
+                elif point.values(metric) and not _base_values(base, key, point, metric):
+                    missing[metric.label] = None
+        if missing:
+            result.baseline += f"; not in it: {', '.join(missing)}"
+        if unknown:
+            result.baseline += f"; too few requests for {', '.join(unknown)}"
+        if base is not None and base.is_weak:
+            result.baseline += f"; {base.weakness}"
+        result.is_compared = not missing
+
+    def _objectives(self, point: PointResult, result: TestResult) -> list[Objective]:
+        """Raises :class:`InvalidRun` for a limit on something that was not measured."""
+        objectives = []
+        for limit in result.slo.with_no_errors().limits:
+            if values := point.values(limit.key):
+                prior, sampling = self._known(result, limit.key, point.uncertainty(limit.key))
+                if result.runs_already:
+                    prior = Prior(RUN_SPREAD)
+                requests = sum(run.measurement.requests for run in point.runs)
+                objectives.append(judge_limit(limit, values, prior, sampling, requests))
+            elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
+                raise InvalidRun(
+                    f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there"
+                )
+        return objectives
+
+    # -- all of them --------------------------------------------------------------------------------
+
+    def _matches(self, result: TestResult, base: Baseline | None) -> Iterator[_Match]:
+        """The comparisons of a test, with its base and with what that base grew from."""
+        for key, point in result.points.items():
+            for metric in self._settings.gate:
+                values = _base_values(base, key, point, metric)
+                if not _is_known(metric, point) or not _have_logarithms(values, point.values(metric)):
+                    continue
+                known = base.uncertainty.get(key, {}).get(metric.name, ()) if base else ()
+                known = known or point.base_uncertainty(metric)
+                yield _Match(result, point, metric, self._comparison(result, point, metric, values, known))
+                origin = base.origin(key, metric.name) if base else None
+                if origin is not None and _have_logarithms(origin.values):
+                    since = self._comparison(
+                        result, point, metric, origin.values, origin.uncertainty, "origin "
+                    )
+                    creep = Creep(origin.accepted, origin.subject_text, origin.steps)
+                    yield _Match(result, point, metric, since, creep)
+
+    def _comparison(
+        self,
+        result: TestResult,
+        point: PointResult,
+        metric: MetricKey,
+        base: Sequence[float],
+        known: Sequence[float],
+        group: str = "",
+    ) -> Comparison:
+        least, most = self._looks(result)
+        prior, sampling = self._known(result, metric, [*known, *point.uncertainty(metric)])
+        return Comparison(
+            group=f"{group}{metric.name}",
+            base=base,
+            candidate=point.values(metric),
+            better=metric.metric.better,
+            tolerance=result.tolerances.of(metric),
+            prior=prior,
+            sampling=sampling,
+            least=least,
+            most=most,
+            is_paired=self._settings.against is not None and self._settings.against.url is None,
+        )
+
+    def _known(
+        self, result: TestResult, metric: MetricKey, uncertainty: Sequence[float]
+    ) -> tuple[Prior, float]:
+        """What is known of the spread between launches, and what a launch's requests leave unknown beside it:
+        nothing where former launches were seen, whose spread has that in it."""
+        documented = Prior(metric.metric.spread)
+        former = self._history.spreads(result.environment).get(metric.name, ()) if self._history else ()
+        prior = learn(documented, former)
+        return prior, 0.0 if prior.degrees > documented.degrees else _mean_square_root(uncertainty)
+
+    def _looks(self, result: TestResult) -> tuple[int, int]:
+        """The fewest and the most launches of a comparison; what is to be accepted is looked at once."""
+        if result.runs_already:
+            return 1, 1
+        launches = self._settings.launches
+        least = launches.first(compares=True)
+        return least, least if self._settings.update else launches.most
+
+    def _verdict(self, result: TestResult) -> Verdict:
+        limits = {objective.verdict for point in result.points.values() for objective in point.objectives}
+        changes = {change.verdict for point in result.points.values() for change in point.changes.values()}
+        if any(point.creep for point in result.points.values()):
+            changes.add(Verdict.REGRESSED)
+        if self._settings.update:
+            changes = set()
+        for verdict in (Verdict.SLO_BROKEN, Verdict.REGRESSED, Verdict.INCONCLUSIVE):
+            if verdict in limits | changes:
+                return verdict
+        if self._settings.inconclusive == "fail" and not result.is_compared and not self._settings.update:
+            return Verdict.INCONCLUSIVE
+        return Verdict.IMPROVED if Verdict.IMPROVED in changes else Verdict.PASS
+
+    def _wants_launch(self, result: TestResult) -> bool:
+        """Whether it has not had all the launches that every test gets, or is undecided and may have more."""
+        launches = self._settings.launches
+        compares = result.compared_with is not None or self._settings.update
+        is_once = result.runs_already and not launches.are_fixed
+        if result.rounds < (1 if is_once else launches.first(compares=compares)):
+            return True
+        if result.runs_already or result.rounds >= launches.most:
+            return False
+        if result.verdict in (Verdict.SLO_BROKEN, Verdict.REGRESSED):
+            return False
+        limits = (objective for point in result.points.values() for objective in point.objectives)
+        if any(objective.verdict is Verdict.INCONCLUSIVE for objective in limits):
+            return True
+        return result.wants_decision and not self._settings.update
+
+
+@dataclass(frozen=True)
+class _Match:
+    """One comparison, whose it is, and what it is compared with if that is not the base itself."""
+
+    result: TestResult
+    point: PointResult
+    metric: MetricKey
+    comparison: Comparison
+    origin: Creep | None = None
+
+    def keep(self, change: Change) -> None:
+        """Put it where it belongs. A change from the origin counts only where the last step is none."""
+        self.result.wants_decision |= change.wants_launch
+        if self.origin is None:
+            self.point.changes[self.metric] = change
+            return
+        is_seen = self.point.changes[self.metric].verdict is Verdict.REGRESSED
+        if change.verdict is Verdict.REGRESSED and not is_seen:
+            self.point.creep[self.metric] = self.origin.seen(change)
+
+
+def _check(result: TestResult) -> None:
+    """Raises :class:`InvalidRun` if the measurement says nothing about the engine."""
+    problems = [problem for point in result.points.values() for problem in point.problems]
+    if problems:
+        failed = [
+            f"  {count} requests failed, {example}"
+            for point in result.points.values()
+            for run in (*point.runs, *point.base_runs)
+            for count, example in run.measurement.errors.values()
+        ]
+        raise InvalidRun("\n".join(("the measurement is invalid:", *(f"  {p}" for p in problems), *failed)))
+
+
+def _not_compared(others: Sequence[Sequence[str]]) -> str:
+    """Why there is nothing to compare with; ``others`` are the differences from baselines elsewhere."""
+    if not others:
+        return "no baseline yet (--llmperf-update accepts one)"
+    closest = "; ".join(others[0])
+    if len(others) == 1:
+        return f"not compared: the baseline is from another environment ({closest})"
+    return f"not compared: all {len(others)} baselines are from other environments (the closest: {closest})"
+
+
+def _base_values(base: Baseline | None, key: str, point: PointResult, metric: MetricKey) -> Sequence[float]:
+    if base is None:
+        return point.base_values(metric)
+    return base.points.get(key, {}).get(metric.name, ())
+
+
+def _have_logarithms(*sides: Sequence[float]) -> bool:
+    return all(side and min(side) > 0 for side in sides)
+
+
+def _is_known(metric: MetricKey, point: PointResult) -> bool:
+    """Whether every run had the requests that the percentile needs: what is marked ~ fails no build."""
+    if metric.metric.per != "request":
+        return True
+    return all(is_supported(metric, _succeeded(run)) for run in (*point.runs, *point.base_runs))
+
+
+def _succeeded(run: Run) -> int:
+    return run.measurement.requests - sum(count for count, _ in run.measurement.errors.values())
+
+
+def _launches(result: TestResult, *, of_base: bool) -> int:
+    runs = (r for p in result.points.values() for r in (p.base_runs if of_base else p.runs))
+    return len({run.launch for run in runs})
+
+
+def _decided(result: TestResult) -> Iterator[tuple[str, str]]:
+    """The load points and metrics that were found to have changed: whoever accepts them was told."""
+    for key, point in result.points.items():
+        for metric, change in point.changes.items():
+            if change.verdict in (Verdict.REGRESSED, Verdict.IMPROVED) or metric in point.creep:
+                yield key, metric.name
+
+
+def _worse(point: PointResult) -> Iterator[tuple[MetricKey, Change, str]]:
+    for metric, change in point.changes.items():
+        if change.verdict is Verdict.REGRESSED:
+            yield metric, change, ""
+    for metric, creep in point.creep.items():
+        if creep.change is not None:
+            yield metric, creep.change, f" since {creep.since[:10]}"
+
+
+def _mean_square_root(deviations: Sequence[float]) -> float:
+    return math.hypot(*deviations) / math.sqrt(len(deviations)) if deviations else 0.0

@@ -1,0 +1,148 @@
+"""One line for each judgement: a limit and how it was met, a metric and how it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_llmperf.declare.metrics import MetricKey, parse_metric
+from pytest_llmperf.judge.change import CONFIDENCE
+from pytest_llmperf.report.table import percent
+
+Judged = Mapping[str, Any]
+
+
+def is_side_by_side(entry: Judged) -> bool:
+    """Whether what it was compared with was measured beside it, and not before."""
+    return entry["compared_with"] is not None and entry["compared_with"]["kind"] == "side by side"
+
+
+def limits(entry: Judged, *verdicts: str) -> Iterator[tuple[Judged, Judged]]:
+    """The load points and their objectives that were judged so."""
+    for point in entry["points"]:
+        for objective in point["objectives"]:
+            if objective["verdict"] in verdicts:
+                yield point, objective
+
+
+def changes(entry: Judged, *verdicts: str) -> Iterator[tuple[Judged, Judged]]:
+    """The load points and their changes that were judged so."""
+    for point in entry["points"]:
+        for change in point["changes"]:
+            if change["verdict"] in verdicts:
+                yield point, change
+
+
+def limit_headline(point: Judged, objective: Judged) -> str:
+    """``TTFT p95 at 6/s is 312 ms, limit 300 ms``."""
+    key = parse_metric(objective["metric"])
+    return (
+        f"{objective['label']} at {point['load']} is {key.format(objective['value'])}, "
+        f"limit {key.format(objective['limit'])}"
+    )
+
+
+def limit_line(point: Judged, objective: Judged) -> str:
+    """Value, interval, evidence, limit and margin of an SLO that is not met, or may not be."""
+    key = parse_metric(objective["metric"])
+    launches = objective["launches"]
+    evidence = f"{launches} launch{'es' if launches != 1 else ''}"
+    if has_interval(objective):
+        low, high = _bare(key, objective["low"]), _bare(key, objective["high"])
+        evidence = f"{CONFIDENCE:.0%} interval {low} to {high}; {evidence}"
+    elif launches > 1:
+        evidence = f"missed in {objective['missed']} of {evidence}"
+    margin = f", {beyond}" if (beyond := _beyond(key, objective)) else ""
+    return (
+        f"{objective['label']} at {point['load']} is {key.format(objective['value'])} ({evidence}), "
+        f"limit {key.format(objective['limit'])}{margin}"
+    )
+
+
+def short_limit_line(point: Judged, objective: Judged) -> str:
+    """``SLO: TTFT p95 at 4/s 212 ms (205 to 220), 29% under 300 ms``."""
+    key = parse_metric(objective["metric"])
+    interval = ""
+    if has_interval(objective):
+        interval = f" ({_bare(key, objective['low'])} to {_bare(key, objective['high'])})"
+    limit = key.format(objective["limit"])
+    where = f"{beyond} {limit}" if (beyond := _beyond(key, objective)) else f"limit {limit}"
+    value = key.format(objective["value"])
+    return f"SLO: {objective['label']} at {point['load']} {value}{interval}, {where}"
+
+
+def has_interval(objective: Judged) -> bool:
+    """Whether there is one: not of a share that is perfect, or may not be above zero."""
+    return bool(objective["low"] < objective["high"])
+
+
+def _beyond(key: MetricKey, objective: Judged) -> str:
+    """The margin in words; none for a share, of which a share would only confuse."""
+    if objective["margin"] is None or key.metric.share:
+        return ""
+    is_met, is_upper = objective["met"], key.metric.better == "lower"
+    word = ("under" if is_met else "over") if is_upper else ("over" if is_met else "short of")
+    return f"{percent(abs(objective['margin']))[1:]} {word}"
+
+
+def change_headline(point: Judged, change: Judged) -> str:
+    """``TTFT p95 at 6/s: 15.8 ms → 68.9 ms, +336%``."""
+    key = parse_metric(change["metric"])
+    return (
+        f"{change['label']} at {point['load']}: {key.format(change['base'])} → "
+        f"{key.format(change['candidate'])}, {percent(change['estimate'])}"
+    )
+
+
+def change_line(point: Judged, change: Judged) -> str:
+    """From what to what, by how much, with its interval, the evidence and the tolerance."""
+    risk = ""
+    if change["verdict"] == "inconclusive":
+        risk = f"; {_chance(change['risk'])} of being worse than that"
+    return (
+        f"{change_headline(point, change)} ({_interval(change)}; {evidence(change)}; "
+        f"tolerance {_tolerance(change)}{risk})"
+    )
+
+
+def short_change_line(point: Judged, change: Judged) -> str:
+    """``TTFT p50 at 4/s +1.2% (-2.1% to +4.6%), 2% chance of being worse than 5%``."""
+    return (
+        f"{change['label']} at {point['load']} {percent(change['estimate'])} ({percent(change['low'])} to "
+        f"{percent(change['high'])}), {_chance(change['risk'])} of being worse than {_tolerance(change)}"
+    )
+
+
+def creep_line(point: Judged, change: Judged) -> str:
+    """What became worse in steps that were each too small to be refused."""
+    steps = change["steps"]
+    over = f"over {steps} accepted baselines, each within its tolerance" if steps > 1 else "one step later"
+    return (
+        f"in small steps: {change_headline(point, change)} since {change['since'][:10]} "
+        f"({change['since_subject']}), {over} "
+        f"({_interval(change)}; tolerance {_tolerance(change)})"
+    )
+
+
+def evidence(change: Judged) -> str:
+    """``3 + 4 launches``: the base's and the candidate's."""
+    return f"{change['base_launches']} + {change['candidate_launches']} launches"
+
+
+def _interval(change: Judged) -> str:
+    return f"{CONFIDENCE:.0%} interval {percent(change['low'])} to {percent(change['high'])}"
+
+
+def _tolerance(change: Judged) -> str:
+    return f"{change['tolerance'] * 100:.3g}%"
+
+
+def _chance(risk: float) -> str:
+    shown = "less than 1%" if risk < 0.005 else "more than 99%" if risk > 0.995 else f"{risk:.0%}"
+    return f"{shown} chance"
+
+
+def _bare(key: MetricKey, value: float) -> str:
+    """A value without its unit, which stands beside it."""
+    shown = key.format(value)
+    return shown if key.metric.share else shown.partition("/s")[0].partition(" ")[0]
