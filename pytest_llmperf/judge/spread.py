@@ -4,15 +4,17 @@ The launch is the unit of replication: two launches of the same build and flags 
 (10.6 % in TTFT p50 and 3.6 % in TPOT p50 were measured for vLLM 0.24 on an H100), and no number of requests
 within one launch tells how much.
 
-*Robust.* Each side's mean is Huber's M-estimate: a launch further than 2.25 spreads from it counts as if it were
-that far (Huber 1964); the spread comes from residuals clipped in the same way ("Proposal 2"). M-estimates that
-ignore outliers altogether would not do: of three launches they take the odd two for the truth.
+*Robust.* Each side's mean is Huber's M-estimate: a launch further than 2.25 spreads from it counts as if it
+were that far (Huber 1964); the spread comes from residuals clipped in the same way ("Proposal 2").
+M-estimates that ignore outliers altogether would not do: of three launches they take the odd two for the
+truth.
 
-*Moderated.* A few launches know their spread badly, so it is averaged with that of the other items of its group (the
-same metric in other tests and load points), and the group's with a prior (Smyth 2004, "Linear models and empirical
-Bayes methods"). How much an item's own spread counts follows from how far the items' spreads differ beyond chance.
-The launches of a session serve all its tests, so a slow one is slow in all of them: what a group knows is worth
-fewer degrees of freedom the more its items' residuals move together. Degrees by Satterthwaite (1946).
+*Moderated.* A few launches know their spread badly, so it is averaged with that of the other items of its
+group (the same metric in other tests and load points), and the group's with a prior (Smyth 2004, "Linear
+models and empirical Bayes methods"). How much an item's own spread counts follows from how far the items'
+spreads differ beyond chance. The launches of a session serve all its tests, so a slow one is slow in all of
+them: what a group knows is worth fewer degrees of freedom the more its items' residuals move together.
+Degrees by Satterthwaite (1946).
 """
 
 from __future__ import annotations
