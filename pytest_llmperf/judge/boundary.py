@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -40,7 +40,7 @@ def _levels(alpha: float, times: tuple[float, ...]) -> tuple[float, ...]:
     edge = -_NORMAL.inv_cdf(found[0]) * math.sqrt(times[0])
     at, step = np.linspace(-_WIDE * math.sqrt(times[0]), edge, _POINTS, retstep=True)
     density = _density(at / math.sqrt(times[0])) / math.sqrt(times[0])
-    for before, time in pairwise(times):
+    for before, time in itertools.pairwise(times):
         deviation = math.sqrt(time - before)
         weights = density * step
         weights[[0, -1]] /= 2

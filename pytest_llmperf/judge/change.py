@@ -3,8 +3,8 @@
 An alarm fails a build, so the promise is for the whole session: whatever the number of tests, load points and
 metrics, and however often one looks again after another launch, at most one session in a hundred in which
 nothing changed raises one. Each of its comparisons may spend the same share of that (Bonferroni), over the
-looks as in :mod:`~pytest_llmperf.judge.boundary`, and none at the first: a suspect is measured again in
-fresh launches.
+looks as in :mod:`~pytest_llmperf.judge.boundary`, and none at the first: a suspect is measured again in fresh
+launches.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Direction = Literal["lower", "higher"]
 class Comparison:
     """One metric at one load point: a positive value for each launch of either side.
 
-    Comparisons of one ``group`` (the same metric, say) tell each other how far launches are apart.
-    ``prior`` is what is known of that beforehand, ``sampling`` what a launch's own requests leave unknown,
-    as standard deviations of a launch's logarithm. The candidate is launched ``least`` to ``most`` times,
-    and the base with it where the comparison ``is_paired``.
+    Comparisons of one ``group`` (the same metric, say) tell each other how far launches are apart. ``prior``
+    is what is known of that beforehand, ``sampling`` what a launch's own requests leave unknown, as standard
+    deviations of a launch's logarithm. The candidate is launched ``least`` to ``most`` times, and the base
+    with it where the comparison ``is_paired``.
     """
 
     group: str
@@ -61,10 +61,10 @@ class Change:
     """Candidate relative to base: ``estimate`` +0.12 means 12 % more.
 
     ``base`` and ``candidate`` are the means over their launches (robust, of logarithms), ``spread`` the
-    standard deviation of a launch's logarithm, ``error`` that of the change's, both known with ``degrees``
-    of freedom. ``p_value`` is that of "not worse" against "worse", ``level`` what it is held against at
-    this look, and ``final_level`` at the last one. ``risk`` is the probability that the change is worse
-    than the tolerance.
+    standard deviation of a launch's logarithm, ``error`` that of the change's, both known with ``degrees`` of
+    freedom. ``p_value`` is that of "not worse" against "worse", ``level`` what it is held against at this
+    look, and ``final_level`` at the last one. ``risk`` is the probability that the change is worse than the
+    tolerance.
     """
 
     base: float

@@ -22,8 +22,8 @@ class Objective:
     and ``missed`` by that many of ``launches``.
 
     ``margin`` is the distance to the limit as a share of it, negative when the value is beyond the limit;
-    None for a limit of zero. ``verdict`` is ``pass``, ``slo broken``, or ``inconclusive`` where the limit
-    is within the interval.
+    None for a limit of zero. ``verdict`` is ``pass``, ``slo broken``, or ``inconclusive`` where the limit is
+    within the interval.
     """
 
     limit: Limit
@@ -51,9 +51,9 @@ def judge_limit(
     """Judge a limit on the mean over launches: geometric for quantities, arithmetic for shares.
 
     The interval of a quantity is Student's, of logarithms, with the launches' own spread moderated by
-    ``prior`` and by what a launch's requests leave unknown, ``sampling``. That of a share is Wilson's
-    (1927), of all ``requests`` together; a perfect record counts as it is, and so does a limit of zero,
-    which one failed request breaks. Raises :class:`ValueError` without a value.
+    ``prior`` and by what a launch's requests leave unknown, ``sampling``. That of a share is Wilson's (1927),
+    of all ``requests`` together; a perfect record counts as it is, and so does a limit of zero, which one
+    failed request breaks. Raises :class:`ValueError` without a value.
     """
     if not values:
         raise ValueError("no launch has a value")
