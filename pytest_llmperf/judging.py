@@ -182,7 +182,7 @@ class Judge:
                 prior, sampling = self._known(result, limit.key, point.uncertainty(limit.key))
                 if result.runs_already:
                     prior = Prior(RUN_SPREAD)
-                requests = sum(run.measurement.requests for run in point.runs)
+                requests = sum(run.measurement.requests for run in point.runs if run.is_valid)
                 objectives.append(judge_limit(limit, values, prior, sampling, requests))
             elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
                 raise InvalidRun(
@@ -272,9 +272,10 @@ class Judge:
         launches = self._settings.launches
         compares = result.compared_with is not None or self._settings.update
         is_once = result.runs_already and not launches.are_fixed
-        if result.rounds < (1 if is_once else launches.first(compares=compares)):
+        rounds = result.rounds - result.replaced
+        if rounds < (1 if is_once else launches.first(compares=compares)):
             return True
-        if result.runs_already or result.rounds >= launches.most:
+        if result.runs_already or rounds >= launches.most:
             return False
         if result.verdict in (Verdict.SLO_BROKEN, Verdict.REGRESSED):
             return False
@@ -309,16 +310,32 @@ class _Match:
 
 
 def _check(result: TestResult) -> None:
-    """Raises :class:`InvalidRun` if the measurement says nothing about the engine."""
+    """Raises :class:`InvalidRun` if the measurement says nothing about the engine.
+
+    A run that the load generator was late for, now and then, is left out, and another launch takes its
+    place; what fails from the first, or again and again, is not left to chance.
+    """
+    sides = [side for point in result.points.values() for side in (point.runs, point.base_runs) if side]
     problems = [problem for point in result.points.values() for problem in point.problems]
-    if problems:
-        failed = [
-            f"  {count} requests failed, {example}"
-            for point in result.points.values()
-            for run in (*point.runs, *point.base_runs)
-            for count, example in run.measurement.errors.values()
-        ]
-        raise InvalidRun("\n".join(("the measurement is invalid:", *(f"  {p}" for p in problems), *failed)))
+    if not problems:
+        result.left_out = []
+        return
+    bad = [run for side in sides for run in side if not run.is_valid]
+    if all(map(_is_rare, sides)) and all(run.measurement.health.is_late for run in bad):
+        result.left_out = problems
+        return
+    failed = [
+        f"  {count} requests failed, {example}"
+        for side in sides
+        for run in side
+        for count, example in run.measurement.errors.values()
+    ]
+    raise InvalidRun("\n".join(("the measurement is invalid:", *(f"  {p}" for p in problems), *failed)))
+
+
+def _is_rare(side: Sequence[Run]) -> bool:
+    invalid = sum(not run.is_valid for run in side)
+    return invalid < len(side) and invalid <= max(1, len(side) // 3)
 
 
 def _not_compared(others: Sequence[Sequence[str]], name: str | None) -> str:
@@ -348,7 +365,8 @@ def _is_known(metric: MetricKey, point: PointResult) -> bool:
     """Whether every run had the requests that the percentile needs: what is marked ~ fails no build."""
     if metric.metric.per != "request":
         return True
-    return all(is_supported(metric, _succeeded(run)) for run in (*point.runs, *point.base_runs))
+    runs = (run for run in (*point.runs, *point.base_runs) if run.is_valid)
+    return all(is_supported(metric, _succeeded(run)) for run in runs)
 
 
 def _succeeded(run: Run) -> int:

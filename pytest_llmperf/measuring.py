@@ -90,8 +90,10 @@ class Measuring:
 
     def _wants_round(self, item: pytest.Item, number: int) -> bool:
         result = self.session.results.get(item.nodeid)
-        most = self.session.most_rounds(item.stash[PLAN])
-        return result is not None and bool(result.points) and result.wants_launch and number + 1 < most
+        if result is None or not result.points:
+            return False
+        most = self.session.most_rounds(item.stash[PLAN]) + result.replaced
+        return result.wants_launch and number + 1 < most
 
     def _tell_of_the_budget(self, rounds: int, tests: int) -> None:
         launches = f"{rounds} launch{'es' if rounds > 1 else ''}"

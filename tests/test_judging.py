@@ -178,18 +178,57 @@ def test_the_tolerance_is_the_tests_own(judge: Judges) -> None:
     assert verdict("5% ttft_p50_ms=30%") is Verdict.PASS
 
 
+def make_late(test: Test, number: int, *, of_base: bool = False, is_late: bool = True) -> None:
+    (point,) = test.result.points.values()
+    runs = point.base_runs if of_base else point.runs
+    health = dataclasses.replace(HEALTH, problems=("read late",), is_late=is_late)
+    measurement = dataclasses.replace(runs[number].measurement, health=health)
+    runs[number] = dataclasses.replace(runs[number], measurement=measurement)
+
+
 def test_unhealthy_runs_of_the_base_make_a_test_invalid_as_well(judge: Judges) -> None:
     test = Test()
     test.launch(100, 100)
-    (point,) = test.result.points.values()
-    bad = dataclasses.replace(
-        point.base_runs[0].measurement, health=dataclasses.replace(HEALTH, problems=("late",))
-    )
-    point.base_runs[0] = dataclasses.replace(point.base_runs[0], measurement=bad)
+    make_late(test, 0, of_base=True)
     judge(against="vllm==1").judge([test.result])
     assert test.result.verdict is Verdict.INVALID
-    assert "launch 1 of the base: late" in (test.result.error or "")
+    assert "launch 1 of the base: read late" in (test.result.error or "")
     assert not test.result.wants_launch
+
+
+@pytest.mark.parametrize("of_base", [True, False])
+def test_a_run_that_was_late_is_left_out_and_made_up_for(judge: Judges, of_base: bool) -> None:
+    test, judging = Test(), judge(against="vllm==1")
+    for value in STEADY[:3]:
+        test.launch(100 * value, 100 / value)
+    make_late(test, 1, of_base=of_base)
+    judging.judge([test.result])
+    assert test.result.wants_launch
+    assert len(test.result.left_out) == 1
+    assert "read late" in test.result.left_out[0]
+    test.launch(100, 100)
+    judging.judge([test.result])
+    assert not test.result.wants_launch
+    assert test.result.verdict is Verdict.PASS
+
+
+def test_what_fails_again_and_again_is_invalid(judge: Judges) -> None:
+    test = Test()
+    for value in STEADY[:4]:
+        test.launch(100 * value, 100 / value)
+    make_late(test, 1)
+    make_late(test, 3)
+    judge(against="vllm==1").judge([test.result])
+    assert test.result.verdict is Verdict.INVALID
+
+
+def test_what_is_wrong_for_another_reason_is_not_tried_again(judge: Judges) -> None:
+    test = Test()
+    for value in STEADY[:3]:
+        test.launch(100 * value, 100 / value)
+    make_late(test, 1, is_late=False)
+    judge(against="vllm==1").judge([test.result])
+    assert test.result.verdict is Verdict.INVALID
 
 
 # -- a stored baseline -------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ SESSION_ERROR = 0.009
 """The share of unchanged sessions that may raise an alarm. Below one in a hundred, because launches are not
 as normal as the theory has them; ``bench/judge`` counts what comes of it."""
 RISK = 0.05
-"""A change that is worse than the tolerance with less than this probability is a pass."""
+"""A change that is worse than the tolerance with less than this probability is a pass, if one of twice the
+tolerance can be ruled out as well."""
 
 Direction = Literal["lower", "higher"]
 
@@ -64,7 +65,7 @@ class Change:
     standard deviation of a launch's logarithm, ``error`` that of the change's, both known with ``degrees`` of
     freedom. ``p_value`` is that of "not worse" against "worse", ``level`` what it is held against at this
     look, and ``final_level`` at the last one. ``risk`` is the probability that the change is worse than the
-    tolerance.
+    tolerance, and ``p_twice`` the p-value of one that is worse than twice as much.
     """
 
     base: float
@@ -81,6 +82,7 @@ class Change:
     level: float
     final_level: float
     risk: float
+    p_twice: float
     verdict: Verdict
 
     @property
@@ -119,7 +121,8 @@ def judge_changes(comparisons: Sequence[Comparison], family: int | None = None) 
 
     ``regressed``: worse than the tolerance by the estimate, and worse than nothing as surely as the session's
     promise needs. ``improved``: the same in the other direction. ``pass``: worse than the tolerance with a
-    probability below 5 %. Anything else is ``inconclusive``. Raises :class:`ValueError` for a comparison
+    probability below 5 %, and worse than twice the tolerance with a p-value below 5 %, so that it does not
+    come of the prior alone. Anything else is ``inconclusive``. Raises :class:`ValueError` for a comparison
     without a launch on either side, or with a value that has no logarithm.
     """
     if not comparisons:
@@ -134,6 +137,7 @@ def judge_changes(comparisons: Sequence[Comparison], family: int | None = None) 
     tails = t_tail(np.abs(worse) / found.error, found.degrees)
     p_values = np.where(worse >= 0, tails, 1 - tails)
     risks = chance_beyond(worse, found.error, found.degrees, limits)
+    p_twice = t_tail((2 * limits - worse) / found.error, found.degrees)
     each = SESSION_ERROR / max(len(comparisons), family or 0)
     changes = []
     for i, one in enumerate(comparisons):
@@ -153,6 +157,7 @@ def judge_changes(comparisons: Sequence[Comparison], family: int | None = None) 
             level=level,
             final_level=final,
             risk=float(risks[i]),
+            p_twice=float(p_twice[i]),
             verdict=Verdict.INCONCLUSIVE,
         )
         is_better = bool(worse[i] < -limits[i] and tails[i] <= each)
@@ -170,7 +175,8 @@ def _verdict(change: Change, limit: float, is_better: bool) -> Verdict:
         return Verdict.REGRESSED
     if is_better:
         return Verdict.IMPROVED
-    return Verdict.PASS if change.risk < RISK else Verdict.INCONCLUSIVE
+    is_within = change.risk < RISK and change.p_twice < RISK
+    return Verdict.PASS if is_within else Verdict.INCONCLUSIVE
 
 
 def _levels(one: Comparison, each: float) -> tuple[float, float]:
@@ -207,6 +213,7 @@ def launches_to_decide(change: Change, most: int = 24) -> int | None:
             p_value=float(t_tail(change.worse / error, degrees)),
             level=change.final_level,
             risk=float(chance_beyond(*figures)[0]),
+            p_twice=float(t_tail((2 * limit - change.worse) / error, degrees)),
         )
         if _verdict(then, limit, is_better=False) is not Verdict.INCONCLUSIVE:
             return launches

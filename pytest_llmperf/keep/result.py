@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Literal
 
 from pytest_llmperf.declare.load import LoadPoint, Ramp
@@ -39,6 +40,11 @@ class Run:
     cache_reset: bool | None = None
     attempts: int = 1
     disturbances: Sequence[str] = ()
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it says anything about the engine."""
+        return not self.measurement.health.problems
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class PointResult:
         return f"{self.workload}, {self.point.key}"
 
     def values(self, key: MetricKey) -> list[float]:
-        """One value for each launch that has one: the mean over its runs."""
+        """One value for each launch that has one: the mean over its valid runs."""
         return _values(self.runs, key)
 
     def base_values(self, key: MetricKey) -> list[float]:
@@ -137,10 +143,10 @@ class TestResult:
     """One test of this session.
 
     ``command`` would run it again. ``baseline`` says what it was compared with, or why it was not, in words.
-    ``base_subject`` is what it is measured side by side with, if it is. ``decided`` are the load points (by
-    key) and metrics that were found to have changed, from the baseline or from what it grew from.
-    ``wants_decision``: whether another launch may decide a change; ``wants_launch``: whether it is to have
-    one. Of a test that ``is_over`` nothing is judged again.
+    ``base_subject`` is what it is measured side by side with, if it is. ``left_out`` are runs that say
+    nothing, and why. ``decided`` are the load points (by key) and metrics that were found to have changed,
+    from the baseline or from what it grew from. ``wants_decision``: whether another launch may decide a
+    change; ``wants_launch``: whether it is to have one. Of a test that ``is_over`` nothing is judged again.
     """
 
     __test__ = False
@@ -163,6 +169,7 @@ class TestResult:
     error: str | None = None
     compared_with: Base | None = None
     decided: set[tuple[str, MetricKey]] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
     wants_decision: bool = False
     wants_launch: bool = True
     is_over: bool = False
@@ -188,6 +195,12 @@ class TestResult:
         return self.subject.get("engine", "").startswith(("http://", "https://"))
 
     @property
+    def replaced(self) -> int:
+        """How many rounds had a run that is left out, and are to be made up for."""
+        runs = (run for point in self.points.values() for run in (*point.runs, *point.base_runs))
+        return len({run.round for run in runs if not run.is_valid})
+
+    @property
     def launches(self) -> int:
         """How many launches of the candidate there are; a server that runs already is one."""
         return len({run.launch for point in self.points.values() for run in point.runs})
@@ -208,6 +221,7 @@ class TestResult:
             "environment": dict(self.environment),
             "launches": self.launches,
             "compared_with": None if self.compared_with is None else dataclasses.asdict(self.compared_with),
+            "left_out": self.left_out,
             "baseline": self.baseline,
             "is_compared": self.is_compared,
             "subject_differences": self.subject_differences,
@@ -217,7 +231,7 @@ class TestResult:
 
 def _values(runs: Iterable[Run], key: MetricKey) -> list[float]:
     by_launch: dict[int, list[float]] = {}
-    for run in runs:
+    for run in filter(attrgetter("is_valid"), runs):
         if (value := run.measurement.values.get(key.name)) is not None:
             by_launch.setdefault(run.launch, []).append(value)
     return [mean_value(key, values) for values in by_launch.values()]
@@ -225,7 +239,7 @@ def _values(runs: Iterable[Run], key: MetricKey) -> list[float]:
 
 def _uncertainty(runs: Iterable[Run], key: MetricKey) -> list[float]:
     by_launch: dict[int, list[float]] = {}
-    for run in runs:
+    for run in filter(attrgetter("is_valid"), runs):
         if key.name in run.measurement.values:
             known = run.measurement.uncertainty.get(key.name, 0.0)
             by_launch.setdefault(run.launch, []).append(known)

@@ -122,7 +122,7 @@ class Terminal:
         terminal.write_line(f"\n  {headline(entry)}")
         for line in table(entry):
             terminal.write_line(f"  {line}")
-        for note in notes(entry):
+        for note in (*notes(entry), *(f"left out: {problem}" for problem in entry["left_out"])):
             terminal.write_line(f"  note: {note}")
         if self._config.get_verbosity() >= 1:
             for line in details(entry):

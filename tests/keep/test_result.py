@@ -201,6 +201,7 @@ def test_an_entry_of_the_record_has_all_that_is_known(judged: TestResult) -> Non
             "accepted": "2026-02-03",
             "name": "main",
         },
+        "left_out": [],
         "baseline": "compared with vllm",
         "is_compared": True,
         "subject_differences": ["version: 1 → 2"],

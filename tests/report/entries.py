@@ -168,6 +168,7 @@ def change(name: str, base: Sequence[float], candidate: Sequence[float]) -> Chan
         level=0.001,
         final_level=0.001,
         risk=risk,
+        p_twice=risk / 2,
         verdict=verdict,
     )
 
