@@ -200,7 +200,7 @@ def test_the_verdicts_are_those_of_the_documentation(comparisons: list[Compariso
         assert (change.verdict == Verdict.REGRESSED) == is_worse
         assert (change.verdict == Verdict.IMPROVED) == is_better
         is_within = change.risk < RISK and change.p_twice < RISK
-            assert (change.verdict == Verdict.PASS) == (is_within and not is_worse and not is_better)
+        assert (change.verdict == Verdict.PASS) == (is_within and not is_worse and not is_better)
 
 
 @settings(deadline=None, max_examples=40)
