@@ -49,8 +49,8 @@ class Bisecting:
 
     @pytest.hookimpl
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        # pytest's own interruption is how it ends after an error of the collection.
-        self._interrupted = not isinstance(excinfo.value, pytest.Session.Interrupted)
+        # Its subclasses are how pytest and xdist end after an error of the collection, or with -x.
+        self._interrupted = excinfo.type is KeyboardInterrupt or excinfo.errisinstance(pytest.exit.Exception)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

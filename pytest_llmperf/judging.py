@@ -96,7 +96,8 @@ class Judge:
             for point in result.points.values()
             for metric, change, since in _worse(point)
         ]
-        accepted.grown_from(before, set(_decided(result))).write(path)
+        decided = {(key, metric.name) for key, metric in result.decided}
+        accepted.grown_from(before, decided).write(path)
         result.baseline = "; ".join(
             filter(
                 None,
@@ -119,11 +120,15 @@ class Judge:
 
     def _begin(self, result: TestResult, base: Baseline | None) -> None:
         """What can be said of a test for itself. Raises :class:`InvalidRun`."""
-        result.error, result.wants_decision = None, False
+        result.error, result.wants_decision, result.compared_with = None, False, None
+        result.decided = set()
+        for key, point in result.points.items():
+            point.objectives, point.changes, point.creep = [], {}, {}
+            if base is not None and base.past:
+                point.course = {m: base.course(key, m.name) for m in self._settings.gate}
         _check(result)
         for point in result.points.values():
-            point.objectives, point.changes, point.creep = self._objectives(point, result), {}, {}
-        result.compared_with = None
+            point.objectives = self._objectives(point, result)
         if self._settings.against is not None:
             result.compared_with = Base(
                 "side by side", result.base_subject_text, result.base_subject, _launches(result, of_base=True)
@@ -143,7 +148,8 @@ class Judge:
                 f"{base.launches} launch{'es' if base.launches != 1 else ''}"
             )
         else:
-            result.baseline = _not_compared(self._baselines.elsewhere(result.nodeid, result.environment))
+            elsewhere = self._baselines.elsewhere(result.nodeid, result.environment)
+            result.baseline = _not_compared(elsewhere, self._settings.baseline)
         if result.compared_with is not None:
             result.subject_differences = differences(result.compared_with.fields, result.subject)
             self._say_what_is_missing(result, base)
@@ -180,7 +186,8 @@ class Judge:
                 objectives.append(judge_limit(limit, values, prior, sampling, requests))
             elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
                 raise InvalidRun(
-                    f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there"
+                    f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there; "
+                    "ask for more output tokens, or take the limit away"
                 )
         return objectives
 
@@ -195,14 +202,14 @@ class Judge:
                     continue
                 known = base.uncertainty.get(key, {}).get(metric.name, ()) if base else ()
                 known = known or point.base_uncertainty(metric)
-                yield _Match(result, point, metric, self._comparison(result, point, metric, values, known))
+                yield _Match(result, key, metric, self._comparison(result, point, metric, values, known))
                 origin = base.origin(key, metric.name) if base else None
                 if origin is not None and _have_logarithms(origin.values):
                     since = self._comparison(
                         result, point, metric, origin.values, origin.uncertainty, "origin "
                     )
                     creep = Creep(origin.accepted, origin.subject_text, origin.steps)
-                    yield _Match(result, point, metric, since, creep)
+                    yield _Match(result, key, metric, since, creep)
 
     def _comparison(
         self,
@@ -282,20 +289,23 @@ class _Match:
     """One comparison, whose it is, and what it is compared with if that is not the base itself."""
 
     result: TestResult
-    point: PointResult
+    key: str
     metric: MetricKey
     comparison: Comparison
     origin: Creep | None = None
 
     def keep(self, change: Change) -> None:
         """Put it where it belongs. A change from the origin counts only where the last step is none."""
+        point = self.result.points[self.key]
         self.result.wants_decision |= change.wants_launch
+        if change.verdict in (Verdict.REGRESSED, Verdict.IMPROVED):
+            self.result.decided.add((self.key, self.metric))
         if self.origin is None:
-            self.point.changes[self.metric] = change
+            point.changes[self.metric] = change
             return
-        is_seen = self.point.changes[self.metric].verdict is Verdict.REGRESSED
+        is_seen = point.changes[self.metric].verdict is Verdict.REGRESSED
         if change.verdict is Verdict.REGRESSED and not is_seen:
-            self.point.creep[self.metric] = self.origin.seen(change)
+            point.creep[self.metric] = self.origin.seen(change)
 
 
 def _check(result: TestResult) -> None:
@@ -311,8 +321,11 @@ def _check(result: TestResult) -> None:
         raise InvalidRun("\n".join(("the measurement is invalid:", *(f"  {p}" for p in problems), *failed)))
 
 
-def _not_compared(others: Sequence[Sequence[str]]) -> str:
-    """Why there is nothing to compare with; ``others`` are the differences from baselines elsewhere."""
+def _not_compared(others: Sequence[Sequence[str]], name: str | None) -> str:
+    """Why there is nothing to compare with; ``others`` are the differences from baselines elsewhere,
+    ``name`` what ``--llmperf-baseline`` said."""
+    if not others and name is not None:
+        return f"not compared: {name} has no baseline of this test"
     if not others:
         return "no baseline yet (--llmperf-update accepts one)"
     closest = "; ".join(others[0])
@@ -345,14 +358,6 @@ def _succeeded(run: Run) -> int:
 def _launches(result: TestResult, *, of_base: bool) -> int:
     runs = (r for p in result.points.values() for r in (p.base_runs if of_base else p.runs))
     return len({run.launch for run in runs})
-
-
-def _decided(result: TestResult) -> Iterator[tuple[str, str]]:
-    """The load points and metrics that were found to have changed: whoever accepts them was told."""
-    for key, point in result.points.items():
-        for metric, change in point.changes.items():
-            if change.verdict in (Verdict.REGRESSED, Verdict.IMPROVED) or metric in point.creep:
-                yield key, metric.name
 
 
 def _worse(point: PointResult) -> Iterator[tuple[MetricKey, Change, str]]:

@@ -29,6 +29,7 @@ class Measuring:
         self.session, self._progress, self.notes = session, progress, notes
         self._budget = Budget(session.settings.budget_s)
         self._turn: Turn | None = None
+        self._planned: list[pytest.Item] = []
 
     # -- rounds -------------------------------------------------------------------------------------
 
@@ -66,7 +67,7 @@ class Measuring:
 
     def judge(self, number: int, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         """Judge all tests of the session; returns those of ``items`` that are to be measured once more."""
-        self.session.judge.judge(self.session.results.values())
+        self.session.judge.judge(self.session.results.values(), self._family())
         if self.session.results:
             self.session.write_record("running")
         wanting = [item for item in items if self._wants_round(item, number)]
@@ -74,6 +75,18 @@ class Measuring:
             self._tell_of_the_budget(number + 1, len(wanting))
             return []
         return wanting
+
+    def _family(self) -> int:
+        """About how many comparisons the session will have, if some tests have not been measured at all:
+        under xdist one is judged after the other. Else 0."""
+        measured = [self.session.results.get(item.nodeid) for item in self._planned]
+        if all(result is not None and result.points for result in measured):
+            return 0
+        points = [
+            len(result.points) if result is not None and result.points else len(item.stash[PLAN].points())
+            for item, result in zip(self._planned, measured, strict=True)
+        ]
+        return sum(points) * len(self.session.settings.gate)
 
     def _wants_round(self, item: pytest.Item, number: int) -> bool:
         result = self.session.results.get(item.nodeid)
@@ -90,6 +103,7 @@ class Measuring:
 
     def conclude(self, item: pytest.Item) -> None:
         """Raises what the verdict on a test means for it; accepts its baseline where that was asked for."""
+        self._progress.plan(item.nodeid, None, 0)
         result = self.session.results.get(item.nodeid)
         if result is None or not result.points:
             pytest.fail("nothing was measured: the test never called llmperf(Workload(...))", pytrace=False)
@@ -107,6 +121,10 @@ class Measuring:
             pytest.fail(explain(result.as_json()), pytrace=False)
 
     # -- hooks --------------------------------------------------------------------------------------
+
+    @pytest.hookimpl
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._planned = [item for item in session.items if PLAN in item.stash and MISTAKE not in item.stash]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -126,7 +144,7 @@ class Measuring:
         """A test that failed by itself says so itself; what it measured is still judged for the record."""
         result = self.session.results.get(item.nodeid) if PLAN in item.stash else None
         if result is not None and result.points:
-            self.session.judge.judge([result])
+            self.session.judge.judge(self.session.results.values())
             if result.error is None:
                 result.verdict = Verdict.FAILED_BY_ITSELF
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import pytest
@@ -73,7 +74,7 @@ class Rounds:
         if not measured:
             return None
         others = [item for item in session.items if not self._is_measured(item)]
-        for item, following in zip(others, [*others[1:], *measured[:1]], strict=False):
+        for item, following in pairwise([*others, measured[0]]):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             _stop_if_asked(session)
         self._begin_round(0, measured)
@@ -118,20 +119,21 @@ class Rounds:
         if not item._request:  # type: ignore[attr-defined]
             item._initrequest()  # type: ignore[attr-defined]
         try:
-            self._set_up_and_call(turn, held)
+            counts = self._set_up_and_call(turn, held)
             following = self._what_follows(item)
             report = call_and_report(item, "teardown", log=False, nextitem=following)
         finally:
             item._request = False  # type: ignore[attr-defined]
             item.funcargs = None  # type: ignore[attr-defined]
-        held.keep_teardown(report, counts=turn.side == "candidate" or item in self._over)
+        held.keep_teardown(report, counts=counts)
         if item in self._over:
             held.close()
         elif held.is_torn_down_badly and turn.number != self._number:
             self._wanting = [one for one in self._wanting if one is not item]
             self._end([item])
 
-    def _set_up_and_call(self, turn: Turn, held: Held) -> None:
+    def _set_up_and_call(self, turn: Turn, held: Held) -> bool:
+        """Returns whether this is a turn whose reports are kept."""
         item, options = turn.item, turn.item.config.option
         self._raised = None
         setup, call = call_and_report(item, "setup", log=False), None
@@ -142,12 +144,13 @@ class Rounds:
                 call = call_and_report(item, "call", log=False)
         raised = self._raised
         goes_on = raised is None or (call is not None and self._measuring.tolerates(turn, raised))
-        if turn.side == "candidate" or not goes_on:
+        if counts := turn.side == "candidate" or not goes_on:
             held.keep(setup, call)
         self._measuring.end(turn, is_over=not goes_on)
         if not goes_on:
             self._over.add(item)
             held.open()
+        return counts
 
     def _what_follows(self, item: pytest.Item) -> pytest.Item | None:
         """End the round if its turns have been taken, and return the item that comes next."""

@@ -13,16 +13,19 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.activate import BUILTIN
+from pytest_llmperf.bisecting import BisectCode
 from pytest_llmperf.cli import main
 from pytest_llmperf.declare.metrics import METRICS, metric_names
 from pytest_llmperf.declare.options import OPTIONS, Option
 from pytest_llmperf.declare.order import Exit
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
+from pytest_llmperf.keep.baseline import Baseline
 from tests.commanding import FIELDS
 from tests.engines.contract import MODELS, answering, tiny_model
 
 ROOT = Path(__file__).parent.parent
+BASELINES = (ROOT / "docs/baselines.md").read_text()
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
 COMMAND = (ROOT / "docs/command.md").read_text()
 ENGINES = (ROOT / "docs/engines.md").read_text()
@@ -45,6 +48,18 @@ def test_every_option_of_the_command_is_documented_and_no_other(capsys: pytest.C
 
 def test_every_exit_code_of_the_command_is_documented() -> None:
     assert re.findall(r"^\| ([0-9]+) \|", COMMAND, re.MULTILINE) == [str(code.value) for code in Exit]
+
+
+def test_every_exit_code_for_git_is_documented() -> None:
+    rows = re.findall(r"^\| ([0-9]+) \| (\w+) \|", CONFIGURATION, re.MULTILINE)
+    assert rows == [(str(code.value), code.name.lower()) for code in BisectCode]
+
+
+def test_every_field_of_a_baseline_is_documented_in_its_order(tmp_path: Path) -> None:
+    Baseline("t.py::t", "2026-01-02", {}, {}, "vllm", {}).write(tmp_path / "b.json")
+    _, _, table = BASELINES.partition("## The file")
+    fields = re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)
+    assert fields == list(json.loads((tmp_path / "b.json").read_text()))
 
 
 def test_every_field_of_the_timelines_is_documented_in_its_order() -> None:

@@ -11,6 +11,7 @@ Every setting has one spelling: ``--llmperf-request-timeout``, ``LLMPERF_REQUEST
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,14 @@ class Layer:
     sweep: Sweep = field(default_factory=Sweep)
     slo: Slo = field(default_factory=Slo)
     tolerances: Tolerances = field(default_factory=Tolerances)
+
+    def merged(self, higher: Layer) -> Layer:
+        """``higher``, with what only this one says of limits and tolerances, which is all that it says."""
+        return dataclasses.replace(
+            higher,
+            slo=self.slo.updated(higher.slo),
+            tolerances=self.tolerances.updated(higher.tolerances),
+        )
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,7 @@ class Settings:
         """
         _check_variables(environment)
         above: dict[str, _Said] = {}
+        outranked: dict[str, _Said] = {}
         below: dict[str, _Said] = {}
         for option in OPTIONS:
             if option.metavar is None:
@@ -102,6 +112,8 @@ class Settings:
             configured = configuration.get(option.name)
             if typed is not None:
                 above[option.name] = _Said(option.flag, typed)
+                if exported is not None and option.name in _MERGED:
+                    outranked[option.name] = _Said(option.variable, exported)
             elif exported is not None and not any(
                 command_line.get(rival) is not None for rival in _rivals(option.name)
             ):
@@ -114,7 +126,7 @@ class Settings:
         base = _base(above, below, update)
         percentile = said["percentile"].read(_choice(*STATISTICS))
         return cls(
-            above=_layer(above, percentile),
+            above=_layer(outranked, percentile).merged(_layer(above, percentile)),
             below=_layer(below, percentile),
             model=said["model"].text if "model" in said else None,
             place=said["place"].read(parse_place),
@@ -144,6 +156,8 @@ class Settings:
 _POINTS = ("rates", "concurrency", "replay")
 _EXTENT = ("duration", "requests")
 _BASES = ("against", "baseline")
+# What a variable says is merged with what is typed, and not taken back by it.
+_MERGED = ("slo", "tolerance")
 
 
 def _rivals(name: str) -> list[str]:

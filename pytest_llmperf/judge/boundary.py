@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -21,8 +22,8 @@ def levels(alpha: float, times: Sequence[float]) -> tuple[float, ...]:
     """The one-sided p-value that each look may call significant, so that all together err with ``alpha``.
 
     ``times`` are the shares of the final information at each look, rising, the last 1. The error spent until
-    time t is alpha·t⁵ (Kim & DeMets 1987, an error spending function after Lan & DeMets 1983); what a look may
-    spend beyond its predecessors is found by integrating over the paths that did not cross before
+    time t is alpha·t⁵ (Kim & DeMets 1987, an error spending function after Lan & DeMets 1983); what a look
+    may spend beyond its predecessors is found by integrating over the paths that did not cross before
     (Armitage, McPherson & Rowe 1969). Raises :class:`ValueError` for times that do not rise to 1.
     """
     if not times or list(times) != sorted(set(times)) or times[0] <= 0 or not math.isclose(times[-1], 1):
@@ -39,7 +40,7 @@ def _levels(alpha: float, times: tuple[float, ...]) -> tuple[float, ...]:
     edge = -_NORMAL.inv_cdf(found[0]) * math.sqrt(times[0])
     at, step = np.linspace(-_WIDE * math.sqrt(times[0]), edge, _POINTS, retstep=True)
     density = _density(at / math.sqrt(times[0])) / math.sqrt(times[0])
-    for before, time in zip(times, times[1:], strict=False):
+    for before, time in itertools.pairwise(times):
         deviation = math.sqrt(time - before)
         weights = density * step
         weights[[0, -1]] /= 2

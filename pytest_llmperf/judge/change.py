@@ -1,9 +1,10 @@
 """Did it get worse? All metrics of a session's tests, a candidate's launches against a base's.
 
 An alarm fails a build, so the promise is for the whole session: whatever the number of tests, load points and
-metrics, and however often one looks again after another launch, at most one session in a hundred in which nothing
-changed raises one. Each of its comparisons may spend the same share of that (Bonferroni), over the looks as in
-:mod:`~pytest_llmperf.judge.boundary`, and none at the first: a suspect is measured again in fresh launches.
+metrics, and however often one looks again after another launch, at most one session in a hundred in which
+nothing changed raises one. Each of its comparisons may spend the same share of that (Bonferroni), over the
+looks as in :mod:`~pytest_llmperf.judge.boundary`, and none at the first: a suspect is measured again in fresh
+launches.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ Direction = Literal["lower", "higher"]
 class Comparison:
     """One metric at one load point: a positive value for each launch of either side.
 
-    Comparisons of one ``group`` (the same metric, say) tell each other how far launches are apart. ``prior`` is
-    what is known of that beforehand, ``sampling`` what a launch's own requests leave unknown, as standard
-    deviations of a launch's logarithm. The candidate is launched ``least`` to ``most`` times, and the base with it
-    where the comparison ``is_paired``.
+    Comparisons of one ``group`` (the same metric, say) tell each other how far launches are apart. ``prior``
+    is what is known of that beforehand, ``sampling`` what a launch's own requests leave unknown, as standard
+    deviations of a launch's logarithm. The candidate is launched ``least`` to ``most`` times, and the base
+    with it where the comparison ``is_paired``.
     """
 
     group: str
@@ -59,10 +60,11 @@ class Comparison:
 class Change:
     """Candidate relative to base: ``estimate`` +0.12 means 12 % more.
 
-    ``base`` and ``candidate`` are the means over their launches (robust, of logarithms), ``spread`` the standard
-    deviation of a launch's logarithm, ``error`` that of the change's, both known with ``degrees`` of freedom.
-    ``p_value`` is that of "not worse" against "worse", ``level`` what it is held against at this look, and
-    ``final_level`` at the last one. ``risk`` is the probability that the change is worse than the tolerance.
+    ``base`` and ``candidate`` are the means over their launches (robust, of logarithms), ``spread`` the
+    standard deviation of a launch's logarithm, ``error`` that of the change's, both known with ``degrees`` of
+    freedom. ``p_value`` is that of "not worse" against "worse", ``level`` what it is held against at this
+    look, and ``final_level`` at the last one. ``risk`` is the probability that the change is worse than the
+    tolerance.
     """
 
     base: float
@@ -110,14 +112,15 @@ class Change:
 
 
 def judge_changes(comparisons: Sequence[Comparison], family: int | None = None) -> list[Change]:
-    """Judge all comparisons of a session, in their order; to be called again whenever there are more launches.
+    """Judge all comparisons of a session, in their order; to be called again whenever there are more
+    launches.
 
     ``family`` is how many comparisons the session will have in the end, if more are to come.
 
     ``regressed``: worse than the tolerance by the estimate, and worse than nothing as surely as the session's
     promise needs. ``improved``: the same in the other direction. ``pass``: worse than the tolerance with a
-    probability below 5 %. Anything else is ``inconclusive``. Raises :class:`ValueError` for a comparison without a
-    launch on either side, or with a value that has no logarithm.
+    probability below 5 %. Anything else is ``inconclusive``. Raises :class:`ValueError` for a comparison
+    without a launch on either side, or with a value that has no logarithm.
     """
     if not comparisons:
         return []
@@ -171,7 +174,8 @@ def _verdict(change: Change, limit: float, is_better: bool) -> Verdict:
 
 
 def _levels(one: Comparison, each: float) -> tuple[float, float]:
-    """The p-values that count as an alarm at this look and at the last; none do at the first, if there are more."""
+    """The p-values that count as an alarm at this look and at the last; none do at the first, if there are
+    more."""
     looks = range(min(one.least + 1, one.most), one.most + 1)
     information = [_information(one, launches) for launches in looks]
     spent = levels(each, [known / information[-1] for known in information])

@@ -16,11 +16,12 @@ _DATA_PLACES = np.sinh(np.linspace(-6, 6, 301))
 def chance_beyond(estimate: Array, error: Array, degrees: Array, limit: Array) -> Array:
     """The probability that the change is above ``limit`` (> 0), given its estimate and standard error.
 
-    All in logarithms, one element for each change, "worse" upwards. Before it is measured, a change is taken for
-    one from a Cauchy distribution around none (the usual choice for effects, after Jeffreys; Rouder et al. 2009)
-    with the scale 0.3 × limit: nine of ten metrics change by less than twice the tolerance, one in five by more
-    than it, and as its tails are heavy, a change that is clearly there is not argued away. The estimate has
-    Student's t distribution around the change. By the trapezoidal rule, over the places where either matters.
+    All in logarithms, one element for each change, "worse" upwards. Before it is measured, a change is taken
+    for one from a Cauchy distribution around none (the usual choice for effects, after Jeffreys; Rouder et
+    al. 2009) with the scale 0.3 × limit: nine of ten metrics change by less than twice the tolerance, one in
+    five by more than it, and as its tails are heavy, a change that is clearly there is not argued away. The
+    estimate has Student's t distribution around the change. By the trapezoidal rule, over the places where
+    either matters.
     """
     scale = SCALE * limit[:, None]
     places = np.concatenate(

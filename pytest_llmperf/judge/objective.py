@@ -18,12 +18,12 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Objective:
-    """A limit and how it went: ``value`` over the launches with its 95 % interval from ``low`` to ``high``, and
-    ``missed`` by that many of ``launches``.
+    """A limit and how it went: ``value`` over the launches with its 95 % interval from ``low`` to ``high``,
+    and ``missed`` by that many of ``launches``.
 
-    ``margin`` is the distance to the limit as a share of it, negative when the value is beyond the limit; None for
-    a limit of zero. ``verdict`` is ``pass``, ``slo broken``, or ``inconclusive`` where the limit is within the
-    interval.
+    ``margin`` is the distance to the limit as a share of it, negative when the value is beyond the limit;
+    None for a limit of zero. ``verdict`` is ``pass``, ``slo broken``, or ``inconclusive`` where the limit is
+    within the interval.
     """
 
     limit: Limit
@@ -50,10 +50,10 @@ def judge_limit(
 ) -> Objective:
     """Judge a limit on the mean over launches: geometric for quantities, arithmetic for shares.
 
-    The interval of a quantity is Student's, of logarithms, with the launches' own spread moderated by ``prior``
-    and by what a launch's requests leave unknown, ``sampling``. That of a share is Wilson's (1927), of all
-    ``requests`` together; a perfect record counts as it is, and so does a limit of zero, which one failed request
-    breaks. Raises :class:`ValueError` without a value.
+    The interval of a quantity is Student's, of logarithms, with the launches' own spread moderated by
+    ``prior`` and by what a launch's requests leave unknown, ``sampling``. That of a share is Wilson's (1927),
+    of all ``requests`` together; a perfect record counts as it is, and so does a limit of zero, which one
+    failed request breaks. Raises :class:`ValueError` without a value.
     """
     if not values:
         raise ValueError("no launch has a value")

@@ -4,15 +4,17 @@ The launch is the unit of replication: two launches of the same build and flags 
 (10.6 % in TTFT p50 and 3.6 % in TPOT p50 were measured for vLLM 0.24 on an H100), and no number of requests
 within one launch tells how much.
 
-*Robust.* Each side's mean is Huber's M-estimate: a launch further than 2.25 spreads from it counts as if it were
-that far (Huber 1964); the spread comes from residuals clipped in the same way ("Proposal 2"). M-estimates that
-ignore outliers altogether would not do: of three launches they take the odd two for the truth.
+*Robust.* Each side's mean is Huber's M-estimate: a launch further than 2.25 spreads from it counts as if it
+were that far (Huber 1964); the spread comes from residuals clipped in the same way ("Proposal 2").
+M-estimates that ignore outliers altogether would not do: of three launches they take the odd two for the
+truth.
 
-*Moderated.* A few launches know their spread badly, so it is averaged with that of the other items of its group (the
-same metric in other tests and load points), and the group's with a prior (Smyth 2004, "Linear models and empirical
-Bayes methods"). How much an item's own spread counts follows from how far the items' spreads differ beyond chance.
-The launches of a session serve all its tests, so a slow one is slow in all of them: what a group knows is worth
-fewer degrees of freedom the more its items' residuals move together. Degrees by Satterthwaite (1946).
+*Moderated.* A few launches know their spread badly, so it is averaged with that of the other items of its
+group (the same metric in other tests and load points), and the group's with a prior (Smyth 2004, "Linear
+models and empirical Bayes methods"). How much an item's own spread counts follows from how far the items'
+spreads differ beyond chance. The launches of a session serve all its tests, so a slow one is slow in all of
+them: what a group knows is worth fewer degrees of freedom the more its items' residuals move together.
+Degrees by Satterthwaite (1946).
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def contrasts(items: Sequence[Logs]) -> Contrasts:
     values /= unit[:, None, None]
     counts = there.sum(axis=2)
     own_degrees = (counts.sum(axis=1) - 2).astype(float)
-    groups = _Groups(items, own_degrees)
+    groups = _Groups(items, counts, own_degrees)
     means = _medians(values, there)
     variance = groups.start(np.where(there, values - means[:, :, None], np.nan))
     degrees = own_degrees
@@ -98,29 +100,30 @@ def contrasts(items: Sequence[Logs]) -> Contrasts:
 class _Groups:
     """The items by group, and what spreads within a group tell about each other; in units of the prior's."""
 
-    def __init__(self, items: Sequence[Logs], degrees: Array) -> None:
+    def __init__(self, items: Sequence[Logs], counts: npt.NDArray[np.int_], degrees: Array) -> None:
         names = [item.group for item in items]
         self._members = [
             np.array([i for i, other in enumerate(names) if other == name]) for name in dict.fromkeys(names)
         ]
         self._prior = [float(np.mean([items[i].prior.degrees for i in group])) for group in self._members]
         self._degrees = degrees
-        # Launches that every item of the group has: those in which items can be seen to move together.
-        self._common = [
-            (min(len(items[i].base) for i in group), min(len(items[i].candidate) for i in group))
-            for group in self._members
-        ]
+        # Launches that every item with a spread has: those in which items can be seen to move together.
+        seen = [group[degrees[group] > 0] for group in self._members]
+        self._common = [counts[some].min(axis=0).tolist() if some.size else [1, 1] for some in seen]
 
     def start(self, residuals: Array) -> Array:
-        """A first guess of the variances, from the median absolute deviation of each group."""
+        """A first guess of the variances, from each group's (lower) median absolute deviation from medians.
+
+        Of an odd number of launches one is the median itself, which tells nothing."""
         variance = np.ones(len(self._degrees))
         for group, prior in zip(self._members, self._prior, strict=True):
             moved = np.abs(residuals[group])
-            moved = moved[moved > 0]
+            there = ~np.isnan(moved)
+            odd = int((there.sum(axis=2) % 2).sum())
+            moved = np.sort(moved[there])[odd:]
             if moved.size:
-                variance[group] = (moved.size * (1.4826 * np.median(moved)) ** 2 + prior) / (
-                    moved.size + prior
-                )
+                middle = 1.4826 * moved[(moved.size - 1) // 2]
+                variance[group] = (moved.size * middle**2 + prior) / (moved.size + prior)
         return variance
 
     def moderate(self, residuals: Array) -> tuple[Array, Array]:

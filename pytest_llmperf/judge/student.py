@@ -28,8 +28,8 @@ def t_tail(t: npt.ArrayLike, degrees: npt.ArrayLike) -> Array:
 
 @functools.lru_cache(maxsize=4096)
 def t_quantile(probability: float, degrees: float) -> float:
-    """The ``probability`` quantile with ``degrees`` of freedom, by bisection; good to 1e-9 relative but near 0,
-    where it is good to 1e-7."""
+    """The ``probability`` quantile with ``degrees`` of freedom, by bisection; good to 1e-9 relative but near
+    0, where it is good to 1e-7."""
     if not 0 < probability < 1:
         raise ValueError(f"probability {probability} is not between 0 and 1")
     tail = min(probability, 1 - probability)

@@ -105,6 +105,18 @@ class Baseline:
             return f"{cause}; accept one of an engine that is started from here, which can be launched again"
         return f"{cause}; pytest --llmperf --llmperf-update --llmperf-launches 3 accepts one of three"
 
+    def course(self, point: str, metric: str) -> list[tuple[str, str, float]]:
+        """How a metric (by its name) went from one accepted baseline to the next, this one last: the time,
+        the subject and the mean."""
+        course = [
+            (past.accepted, past.subject_text, past.points[point][metric])
+            for past in self.past
+            if metric in past.points.get(point, {})
+        ]
+        if values := self.points.get(point, {}).get(metric):
+            course.append((self.accepted, self.subject_text, middle(values)))
+        return course
+
     def origin(self, point: str, metric: str) -> Origin | None:
         """What a metric (by its name) was when it was last accepted on purpose; None if that is what it is
         in this baseline."""

@@ -74,7 +74,8 @@ class Creep:
 class PointResult:
     """A load point over all launches, and what was judged of it.
 
-    ``runs`` are the candidate's, ``base_runs`` those of what it is measured side by side with.
+    ``runs`` are the candidate's, ``base_runs`` those of what it is measured side by side with. ``course``
+    is how a metric went from one accepted baseline to the next: when, of what subject, and its mean.
     """
 
     workload: Workload
@@ -84,6 +85,7 @@ class PointResult:
     objectives: list[Objective] = field(default_factory=list)
     changes: dict[MetricKey, Change] = field(default_factory=dict)
     creep: dict[MetricKey, Creep] = field(default_factory=dict)
+    course: dict[MetricKey, list[tuple[str, str, float]]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -125,6 +127,7 @@ class PointResult:
             "base_runs": [_run_json(run) for run in self.base_runs],
             "objectives": [_objective_json(objective) for objective in self.objectives],
             "changes": [_change_json(key, change) for key, change in self.changes.items()],
+            "course": {key.name: [list(one) for one in course] for key, course in self.course.items()},
             "creep": [_creep_json(key, creep) for key, creep in self.creep.items()],
         }
 
@@ -134,9 +137,10 @@ class TestResult:
     """One test of this session.
 
     ``command`` would run it again. ``baseline`` says what it was compared with, or why it was not, in words.
-    ``base_subject`` is what it is measured side by side with, if it is. ``wants_decision``: whether another
-    launch may decide a change; ``wants_launch``: whether it is to have one. Of a test that ``is_over`` nothing
-    is judged again.
+    ``base_subject`` is what it is measured side by side with, if it is. ``decided`` are the load points (by
+    key) and metrics that were found to have changed, from the baseline or from what it grew from.
+    ``wants_decision``: whether another launch may decide a change; ``wants_launch``: whether it is to have
+    one. Of a test that ``is_over`` nothing is judged again.
     """
 
     __test__ = False
@@ -158,6 +162,7 @@ class TestResult:
     subject_differences: list[str] = field(default_factory=list)
     error: str | None = None
     compared_with: Base | None = None
+    decided: set[tuple[str, MetricKey]] = field(default_factory=set)
     wants_decision: bool = False
     wants_launch: bool = True
     is_over: bool = False

@@ -20,6 +20,7 @@ _FEWER = 0.8
 _LESS_ACCEPTED = 0.03
 _PREEMPTED = 0.01
 _MOST_CLUES = 3
+_DECODE = ("tpot", "itl")
 
 Point = Mapping[str, Any]
 Runs = Sequence[Mapping[str, Any]]
@@ -49,14 +50,13 @@ def likely_cause(entry: Mapping[str, Any]) -> Cause | None:
 
     Counters go before the pattern of the metrics, which only narrows it down.
     """
-    pattern = _pattern(entry["points"])
-    clues = _told(entry["points"])
-    basis = [*([pattern.text] if pattern else []), *(clue.text for clue in clues)]
-    if not basis:
+    pattern, counted = _pattern(entry["points"]), _counted(entry["points"])
+    clues = [*([pattern] if pattern else []), *counted]
+    if not clues:
         return None
-    sure = [clue for clue in clues if clue.is_told]
-    parts = dict.fromkeys(clue.part for clue in sure or [*([pattern] if pattern else clues)])
-    return Cause(" and ".join(parts), tuple(basis), is_told=bool(sure))
+    sure = [clue for clue in counted if clue.is_told]
+    parts = dict.fromkeys(clue.part for clue in sure or ([pattern] if pattern else counted))
+    return Cause(" and ".join(parts), tuple(clue.text for clue in clues), is_told=bool(sure))
 
 
 # -- metrics ------------------------------------------------------------------------------------------
@@ -66,17 +66,34 @@ def _pattern(points: Sequence[Point]) -> Clue | None:
     """What it means where TTFT and TPOT went, over the load points."""
     compared = [point for point in points if point["changes"]]
     first = [point for point in compared if _went(point, "ttft") == "worse"]
-    later = [point for point in compared if _went(point, "tpot", "itl") == "worse"]
+    later = [point for point in compared if _went(point, *_DECODE) == "worse"]
     if first and later:
-        both = [point for point in compared if point in first or point in later]
         part = "every step of the model, or too many requests at once"
-        return Clue(part, f"TTFT and TPOT rose {_where(both, compared)}")
-    if first and all(_went(point, "tpot", "itl") == "not worse" for point in first):
+        if first == later:
+            return Clue(part, f"TTFT and {_rose(later)} rose {_where(first, compared)}")
+        where = f"TTFT rose {_where(first, compared)}, {_rose(later)} {_where(later, compared)}"
+        return Clue(part, where)
+    if first and all(_went(point, *_DECODE) == "not worse" for point in first):
         part = "waiting rather than prefill" if _quieter(first, compared) else "waiting or prefill"
-        return Clue(part, f"TTFT rose {_where(first, compared)}, TPOT did not")
+        return Clue(part, f"TTFT rose {_where(first, compared)}, {_known_of(first)} did not")
     if later and all(_went(point, "ttft") == "not worse" for point in later):
-        return Clue("decode", f"TPOT rose {_where(later, compared)}, TTFT did not")
+        return Clue("decode", f"{_rose(later)} rose {_where(later, compared)}, TTFT did not")
     return None
+
+
+def _rose(points: Sequence[Point]) -> str:
+    return " and ".join(dict.fromkeys(_name(c) for point in points for c in _regressed(point, *_DECODE)))
+
+
+def _known_of(points: Sequence[Point]) -> str:
+    found = (c for point in points for c in point["changes"])
+    names = (_name(c) for c in found if parse_metric(c["metric"]).metric_name in _DECODE)
+    return " and ".join(dict.fromkeys(names))
+
+
+def _name(change: Mapping[str, Any]) -> str:
+    """TTFT, TPOT, …: a label without its statistic."""
+    return str(change["label"]).partition(" ")[0]
 
 
 def _went(point: Point, *metrics: str) -> str:
@@ -90,7 +107,7 @@ def _where(those: Sequence[Point], compared: Sequence[Point]) -> str:
     if len(those) == len(compared) > 1:
         return "at every load"
     quiet = _quieter(those, compared)
-    return f"at {_loads(those)}{f' and not at {_loads(quiet)}' if quiet else ''}"
+    return f"at {_loads(those)}{f' (not at {_loads(quiet)})' if quiet else ''}"
 
 
 def _quieter(those: Sequence[Point], compared: Sequence[Point]) -> list[Point]:
@@ -100,13 +117,14 @@ def _quieter(those: Sequence[Point], compared: Sequence[Point]) -> list[Point]:
         point
         for point in compared
         if point["workload"] in workloads
-        and _went(point, "ttft", "tpot", "itl") == "not worse"
+        and _went(point, "ttft", *_DECODE) == "not worse"
         and _load(point) < min(map(_load, those))
     ]
 
 
 def _loads(points: Sequence[Point]) -> str:
-    return ", ".join(point["load"] for point in points)
+    *others, last = (point["load"] for point in points)
+    return f"{', '.join(others)} and {last}" if others else str(last)
 
 
 def _load(point: Point) -> float:
@@ -118,7 +136,7 @@ def _load(point: Point) -> float:
 # -- counters -----------------------------------------------------------------------------------------
 
 
-def _told(points: Sequence[Point]) -> list[Clue]:
+def _counted(points: Sequence[Point]) -> list[Clue]:
     """What the counters tell, each part at the load point where most got worse."""
     worse = sorted((point for point in points if _worst(point)), key=_worst, reverse=True)
     clues: dict[str, Clue] = {}

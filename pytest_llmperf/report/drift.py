@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from pytest_llmperf.declare.metrics import MetricKey
-from pytest_llmperf.keep.baseline import Baseline
-from pytest_llmperf.keep.values import middle
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmperf.declare.metrics import MetricKey, parse_metric
 from pytest_llmperf.report.table import percent
 
 
-def drift_lines(baseline: Baseline, point: str, key: MetricKey) -> list[str]:
-    """A line for each baseline that has the metric, oldest first and ``baseline`` last, with the change from
-    the first: ``2026-05-01  vllm==0.22.1  48.6 ms``. ``point`` is the key of the load point."""
-    known = [
-        (past.accepted[:10], past.subject_text, past.points[point][key.name])
-        for past in baseline.past
-        if key.name in past.points.get(point, {})
-    ]
-    if values := baseline.points.get(point, {}).get(key.name):
-        known.append((baseline.accepted[:10], baseline.subject_text, middle(values)))
-    rows = [(day, text, key.format(value)) for day, text, value in known]
+def course_lines(point: Mapping[str, Any]) -> list[str]:
+    """The lines of every metric at a load point that has more than one accepted baseline, from its recorded
+    form."""
+    lines = []
+    for name, course in point["course"].items():
+        if len(course) > 1:
+            key = parse_metric(name)
+            lines.append(f"accepted baselines of {key.label} at {point['load']}:")
+            lines += [f"  {line}" for line in drift_lines(course, key)]
+    return lines
+
+
+def drift_lines(course: Sequence[tuple[str, str, float]], key: MetricKey) -> list[str]:
+    """A line for each accepted baseline, oldest first, with the change from the first:
+    ``2026-05-01  vllm==0.22.1  48.6 ms``."""
+    rows = [(accepted[:10], text, key.format(value)) for accepted, text, value in course]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (1, 2)]
     return [
-        f"{day}  {text:{widths[0]}}  {value:>{widths[1]}}{_change(known[0][2], exact) if number else ''}"
-        for number, ((day, text, value), (_, _, exact)) in enumerate(zip(rows, known, strict=True))
+        f"{day}  {text:{widths[0]}}  {shown:>{widths[1]}}{_change(course[0][2], value) if number else ''}"
+        for number, ((day, text, shown), (_, _, value)) in enumerate(zip(rows, course, strict=True))
     ]
 
 

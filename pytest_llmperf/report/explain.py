@@ -45,12 +45,14 @@ def _headline(entry: Entry) -> str:
         said.append(f"is worse than {_the_other(entry)}")
     elif _crept(entry):
         said.append("is worse than it once was, by small steps")
-    if not said and any(changes(entry, "inconclusive")):
-        said.append(f"could not be told from {_the_other(entry)}, nor be called equal")
-    if not said and any(limits(entry, "inconclusive")):
-        said.append("may or may not meet its SLO")
     if not said:
-        said.append("was not compared with a baseline in everything")
+        if any(limits(entry, "inconclusive")):
+            said.append("may or may not meet its SLO")
+        if any(changes(entry, "inconclusive")):
+            said.append(f"could not be told from {_the_other(entry)}, nor be called equal")
+    if not said:
+        other = entry["compared_with"]["text"] if is_side_by_side(entry) else "a baseline"
+        said.append(f"was not compared with {other} in everything")
     first = next(_first(entry), "")
     return f"{first}{name} {' and '.join(said)} ({entry['subject']['text']})."
 

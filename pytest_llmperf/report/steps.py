@@ -27,6 +27,10 @@ _AT_A_URL = (
     "change beyond the interval can be told: widen --llmperf-tolerance, or test an engine that is started "
     "from here"
 )
+_LONGER = (
+    "measure for longer, by --llmperf-duration or --llmperf-requests: the more requests, the narrower the "
+    "interval"
+)
 
 
 def next_steps(entry: Mapping[str, Any]) -> list[str]:
@@ -38,6 +42,8 @@ def next_steps(entry: Mapping[str, Any]) -> list[str]:
         return steps + (_of_broken(entry) if broken else _to_accept(entry))
     if any(changes(entry, "inconclusive")) or any(limits(entry, "inconclusive")):
         return _to_decide(entry)
+    if is_side_by_side(entry):
+        return [f"see whether both sides have a value now: {_again(entry)}"]
     return [f"accept what is measured, if it is as it should be: {_accepting(entry)}"]
 
 
@@ -247,7 +253,7 @@ def _to_decide(entry: Mapping[str, Any]) -> list[str]:
     undecided = [change for _, change in changes(entry, "inconclusive")]
     objectives = [objective for _, objective in limits(entry, "inconclusive")]
     if _runs_already(entry):
-        return [_AT_A_URL]
+        return [_AT_A_URL] if undecided else [_LONGER]
     needed = [launches_to_decide(_change(change)) for change in undecided]
     needed += [_launches_for(objective) for objective in objectives]
     least = max((n for n in needed if n is not None), default=None)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_llmperf.report.drift import course_lines
 from pytest_llmperf.report.explain import explain
 from pytest_llmperf.report.judged import (
     changes,
@@ -137,11 +138,12 @@ class Terminal:
 
 
 def details(entry: Mapping[str, Any]) -> list[str]:
-    """Every limit with its interval and margin, and every comparison with its interval and its chance of
-    being worse than the tolerance."""
+    """Every limit with its interval and margin, every comparison with its interval and its chance of
+    being worse than the tolerance, and how the accepted baselines went."""
     return [
         *(short_limit_line(*found) for found in limits(entry, *SLO_MARKS) if not _is_plain(found[1])),
         *(short_change_line(*found) for found in changes(entry, *CHANGE_MARKS)),
+        *(line for point in entry["points"] for line in course_lines(point)),
     ]
 
 

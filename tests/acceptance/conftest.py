@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.git import Git
 from tests.leftovers import MARK, gone
 
 CHAT = """
@@ -75,3 +76,11 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Itera
     made = Project(pytester, mark)
     yield made
     assert made.nothing_is_left()
+
+
+@pytest.fixture
+def git(project: Project, monkeypatch: pytest.MonkeyPatch) -> Git:
+    """The project's directory as a repository."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    return Git(project.path)

@@ -1,16 +1,15 @@
-"""Exit codes for ``git bisect run``, and what is committed as something to compare with."""
+"""Exit codes for ``git bisect run``."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 
-from tests.acceptance.conftest import CHAT, Project
+from tests.acceptance.conftest import Project
 from tests.git import Git
 
 BISECT = ("--llmperf", "--llmperf-exit-codes", "bisect")
@@ -23,19 +22,15 @@ from pytest_llmperf import Workload, slo, sweep
 def test_crowd(llmperf):
     llmperf(Workload(input_tokens=16, output_tokens=256))
 """
+# A neighbour's load makes a measurement invalid, and the commit that it is of no worse.
+PATIENT = 'for attempt in 1 2 3 4; do "$@"; code=$?; [ $code -eq 125 ] || break; done; exit $code'
 SHORT = """
 import pytest
 from pytest_llmperf import Workload, slo
 WORKLOAD = Workload(input_tokens=64, output_tokens=4)
 """
 TEST = "def test_it(llmperf):\n    llmperf(WORKLOAD, requests=4)\n"
-
-
-@pytest.fixture
-def git(project: Project, monkeypatch: pytest.MonkeyPatch) -> Git:
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    return Git(project.path)
+FAILING = "def test_it(llmperf):\n    assert False\n"
 
 
 def test_git_bisect_finds_the_commit_that_left_one_slot(project: Project, git: Git) -> None:
@@ -55,7 +50,8 @@ def test_git_bisect_finds_the_commit_that_left_one_slot(project: Project, git: G
     culprit = commit("llamacpp --parallel 1", "one slot")
     commit("llamacpp --parallel 1 --threads-http 2", "later")
     git("bisect", "start", "HEAD", good)
-    found = git("bisect", "run", sys.executable, "-m", "pytest", "-q", *BISECT)
+    pytest_ = (sys.executable, "-m", "pytest", "-q", *BISECT)
+    found = git("bisect", "run", "sh", "-c", PATIENT, "sh", *pytest_)
     assert f"{culprit} is the first bad commit" in found
     assert "git bisect: good (exit code 0)" in found
     assert "git bisect: bad (exit code 1)" in found
@@ -66,8 +62,8 @@ def test_git_bisect_finds_the_commit_that_left_one_slot(project: Project, git: G
     [
         (TEST, (), 0),
         ("@slo(ttft_ms=0.001)\n" + TEST, (), 1),
-        (TEST + "    assert False\n", (), 1),
-        ("@slo(ttft_ms=0.001)\n" + TEST, ("-x",), 1),
+        (FAILING, (), 1),
+        (FAILING, ("-x",), 1),
         (TEST, ("-k", "nothing"), 125),
         (TEST, ("no_such_file.py",), 125),
         (TEST, ("--llmperf-baseline", "./none"), 125),
@@ -87,11 +83,14 @@ def test_the_exit_code_says_what_git_is_to_think_of_the_commit(
 
 def test_the_codes_are_the_same_under_xdist(project: Project) -> None:
     pytest.importorskip("xdist")
-    project.write(test_it=SHORT + "@slo(ttft_ms=0.001)\n" + TEST, test_plain="def test_plain():\n    pass\n")
+    project.write(test_it=FAILING, test_plain="def test_plain():\n    pass\n")
     result = project.run(*BISECT, "-n", "2")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["git bisect: bad (exit code 1)"])
+    assert project.run(*BISECT, "-n", "2", "-x").ret == 1
     assert project.run(*BISECT, "-n", "2", "test_plain.py").ret == 125
+    project.write(test_broken="import nothing_of_this_name\n")
+    assert project.run(*BISECT, "-n", "2", "test_plain.py", "test_broken.py").ret == 125
 
 
 def test_ctrl_c_stops_the_bisection(project: Project) -> None:
@@ -116,23 +115,3 @@ def test_without_llmperf_a_commit_is_not_called_good(project: Project) -> None:
     result = project.run("--llmperf-exit-codes", "bisect")
     assert result.ret == 125
     result.stderr.fnmatch_lines(["ERROR: --llmperf-exit-codes does nothing without --llmperf"])
-
-
-def test_a_commit_is_compared_with_what_is_committed_on_a_branch(project: Project, git: Git) -> None:
-    project.write(test_it=CHAT.replace("rates=[4], duration=1", "concurrency=[4], requests=16"))
-    accepted = project.run("--llmperf", "--llmperf-update", "--llmperf-launches", "2")
-    accepted.assert_outcomes(passed=1)
-    git.commit("accepted")
-    for path in project.baselines():
-        path.unlink()
-    against = ("--llmperf-baseline", "main", "--llmperf-launches", "1")
-    project.run("--llmperf", *against).stdout.fnmatch_lines(
-        ["*compared with llamacpp, accepted *, 2 launches*"]
-    )
-    refused = project.run("--llmperf", "--llmperf-baseline", "mian")
-    assert refused.ret == pytest.ExitCode.USAGE_ERROR
-    refused.stderr.fnmatch_lines(
-        ["ERROR: --llmperf-baseline: 'mian': no such path, and no such *(did you mean main[?])"]
-    )
-    ran = subprocess.run(["git", "status", "--porcelain"], cwd=project.path, capture_output=True, text=True)
-    assert " D .llmperf/baselines/" in ran.stdout

@@ -68,6 +68,21 @@ def test_chat(llmperf, n):
         result.stdout.fnmatch_lines(["test_it.py::test_chat[[]2]: @slo(nope=1): unknown metric 'nope'*"])
 
 
+def test_a_test_is_judged_by_its_own_tolerances(project: Project) -> None:
+    marker = "@pytest.mark.tolerance('7%', tpot_p50_ms='20%')\n"
+    project.write(test_it=CHAT.replace("@slo", f"{marker}@slo").replace("\nfrom", "\nimport pytest\nfrom", 1))
+    gate = ("--llmperf-launches", "1", "--llmperf-gate", "ttft_p50_ms tpot_p50_ms requests_per_s")
+    project.run("--llmperf", *gate, "--llmperf-update").assert_outcomes(passed=1)
+    project.run("--llmperf", *gate, "--llmperf-tolerance", "tpot_p50_ms=30% requests_per_s=2%")
+    project.run("--llmperf", *gate)
+    typed, marked = (
+        {change["metric"]: change["tolerance"] for change in record["tests"][0]["points"][0]["changes"]}
+        for record in project.records()[-2:]
+    )
+    assert typed == {"ttft_p50_ms": 0.07, "tpot_p50_ms": 0.3, "requests_per_s": 0.02}
+    assert marked == {"ttft_p50_ms": 0.07, "tpot_p50_ms": 0.2, "requests_per_s": 0.07}
+
+
 def test_a_marker_without_the_fixture_is_an_error(project: Project) -> None:
     project.write(test_it=f"{HEAD}@slo(ttft_ms=1)\ndef test_chat():\n    pass\n")
     project.run().assert_outcomes(passed=1)

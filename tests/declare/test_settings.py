@@ -11,7 +11,7 @@ from pytest_llmperf.declare.options import DEFAULT_GATE, OPTIONS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.subject import Subject
-from pytest_llmperf.declare.tolerance import Tolerances
+from pytest_llmperf.declare.tolerance import Tolerances, parse_tolerances
 from pytest_llmperf.errors import DeclarationError
 
 VALUED = [option for option in OPTIONS if option.metavar is not None]
@@ -178,6 +178,15 @@ def test_two_kinds_of_load_from_one_source_are_refused(
     with pytest.raises(DeclarationError) as caught:
         resolve(typed, exported, ini)
     assert str(caught.value) == message
+
+
+def test_limits_and_tolerances_that_are_typed_are_merged_with_exported_ones() -> None:
+    settings = resolve(
+        {"slo": "ttft_ms=300", "tolerance": "ttft_ms=10%"},
+        {"LLMPERF_SLO": "ttft_ms=100 tpot_ms=40", "LLMPERF_TOLERANCE": "3% ttft_ms=20%"},
+    )
+    assert settings.above.slo == Slo.of({"ttft_ms": 300, "tpot_ms": 40})
+    assert settings.above.tolerances == settings.tolerances == parse_tolerances("3% ttft_ms=10%")
 
 
 @pytest.mark.parametrize(

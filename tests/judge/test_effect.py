@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmperf.judge.effect import SCALE, chance_beyond
@@ -57,6 +57,7 @@ def test_the_prior_argues_a_vague_change_away_and_a_clear_one_not() -> None:
     assert risk(0.5, 0.05) > 0.99
 
 
+@settings(deadline=None)
 @given(
     estimate=st.floats(-0.5, 1),
     more=st.floats(0.001, 0.5),
@@ -71,6 +72,7 @@ def test_it_is_a_probability_that_rises_with_the_estimate(
     assert higher <= 1 + 1e-12
 
 
+@settings(deadline=None)
 @given(
     estimate=st.floats(-0.3, 0.5),
     error=st.floats(0.002, 0.3),
@@ -82,6 +84,7 @@ def test_it_does_not_depend_on_the_unit(estimate: float, error: float, degrees: 
     assert scaled == pytest.approx(risk(estimate, error, degrees), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(estimate=st.floats(-0.3, 0.04), error=st.floats(0.002, 0.1), factor=st.floats(1.1, 10))
 def test_a_wider_tolerance_is_less_likely_to_be_passed(estimate: float, error: float, factor: float) -> None:
     # Up to what the trapezoids leave, where both are next to nothing.

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmperf.judge.gamma import digamma, inverse_trigamma, trigamma
@@ -41,12 +41,14 @@ def test_trigamma_has_the_published_values(x: float, published: float) -> None:
     assert float(trigamma(x)) == pytest.approx(published, rel=1e-13)
 
 
+@settings(deadline=None)
 @given(x=st.floats(0.05, 500))
 def test_both_obey_their_recurrences(x: float) -> None:
     assert float(digamma(x + 1) - digamma(x)) == pytest.approx(1 / x, rel=1e-9, abs=1e-13)
     assert float(trigamma(x) - trigamma(x + 1)) == pytest.approx(1 / x**2, rel=1e-7, abs=1e-13)
 
 
+@settings(deadline=None)
 @given(x=st.floats(0.1, 200))
 def test_they_are_the_derivatives_of_log_gamma_and_of_each_other(x: float) -> None:
     step = 1e-4 * x
@@ -66,6 +68,7 @@ def test_arrays_are_taken_element_by_element_and_left_as_they_were() -> None:
     assert (x == kept).all()
 
 
+@settings(deadline=None)
 @given(exponent=st.floats(-8, 8))
 def test_inverse_trigamma_is_undone_by_trigamma(exponent: float) -> None:
     y = 10**exponent

@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmperf.judge.student import t_quantile, t_tail
@@ -45,30 +45,35 @@ def test_with_very_many_degrees_it_is_the_normal_distribution(degrees: float) ->
     assert t_quantile(0.975, degrees) == pytest.approx(1.9599639845, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(probability=PROBABILITIES)
 def test_one_degree_is_cauchys_distribution_in_closed_form(probability: float) -> None:
     exact = math.tan(math.pi * (probability - 0.5))
     assert t_quantile(probability, 1) == pytest.approx(exact, rel=1e-8, abs=1e-8)
 
 
+@settings(deadline=None)
 @given(probability=PROBABILITIES)
 def test_two_degrees_have_a_closed_form_too(probability: float) -> None:
     exact = (2 * probability - 1) * math.sqrt(2 / (4 * probability * (1 - probability)))
     assert t_quantile(probability, 2) == pytest.approx(exact, rel=1e-8, abs=1e-8)
 
 
+@settings(deadline=None)
 @given(probability=PROBABILITIES, degrees=DEGREES)
 def test_it_is_symmetric_about_zero(probability: float, degrees: float) -> None:
     mirrored = -t_quantile(1 - probability, degrees)
     assert t_quantile(probability, degrees) == pytest.approx(mirrored, rel=1e-8, abs=1e-8)
 
 
+@settings(deadline=None)
 @given(probability=PROBABILITIES, step=st.floats(1e-4, 0.4), degrees=DEGREES)
 def test_it_grows_with_the_probability(probability: float, step: float, degrees: float) -> None:
     larger = min(probability + step, 0.9999)
     assert t_quantile(probability, degrees) < t_quantile(larger, degrees)
 
 
+@settings(deadline=None)
 @given(probability=st.floats(0.6, 0.9995), degrees=DEGREES, more=st.floats(1.1, 100))
 def test_more_degrees_bring_the_tail_in_but_never_inside_the_normal_one(
     probability: float, degrees: float, more: float
@@ -90,12 +95,14 @@ def test_a_probability_outside_0_to_1_is_refused(probability: float) -> None:
 # -- tails -------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(t=st.floats(-1e6, 1e6))
 def test_the_tail_of_one_degree_is_cauchys_in_closed_form(t: float) -> None:
     exact = math.atan2(1, t) / math.pi
     assert float(t_tail(t, 1)) == pytest.approx(exact, rel=1e-11, abs=1e-8 if abs(t) < 1e-3 else 0)
 
 
+@settings(deadline=None)
 @given(exponent=st.floats(-2, 60))
 def test_the_tail_of_two_degrees_is_exact_however_far_out(exponent: float) -> None:
     t = 10**exponent
@@ -131,11 +138,13 @@ def test_tails_agree_with_the_published_tables(t: float, degrees: float, publish
     assert float(t_tail(t, degrees)) == pytest.approx(published, rel=1e-9)
 
 
+@settings(deadline=None)
 @given(t=st.floats(-50, 50), degrees=DEGREES)
 def test_both_tails_make_one(t: float, degrees: float) -> None:
     assert float(t_tail(t, degrees) + t_tail(-t, degrees)) == pytest.approx(1, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(probability=PROBABILITIES, degrees=DEGREES)
 def test_a_quantile_leaves_its_tail(probability: float, degrees: float) -> None:
     left = float(t_tail(t_quantile(probability, degrees), degrees))

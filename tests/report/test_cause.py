@@ -70,16 +70,22 @@ class Alone(Sides):
             (1.0, 1.0),
             (2.0, 0.5),
             "waiting rather than prefill",
-            "TTFT rose at 4/s and not at 1/s, TPOT did not",
+            "TTFT rose at 4/s (not at 1/s), TPOT did not",
         ),
         ((2.0, 1.0), (1.0, 1.0), "waiting or prefill", "TTFT rose at 1/s, TPOT did not"),
         ((1.0, 2.0), (1.0, 2.0), "decode", "TPOT rose at every load, TTFT did not"),
-        ((1.0, 1.0), (1.0, 2.0), "decode", "TPOT rose at 4/s and not at 1/s, TTFT did not"),
+        ((1.0, 1.0), (1.0, 2.0), "decode", "TPOT rose at 4/s (not at 1/s), TTFT did not"),
         (
             (2.0, 2.0),
             (2.0, 2.0),
             "every step of the model, or too many requests at once",
             "TTFT and TPOT rose at every load",
+        ),
+        (
+            (2.0, 1.0),
+            (1.0, 2.0),
+            "every step of the model, or too many requests at once",
+            "TTFT rose at 1/s, TPOT at 4/s",
         ),
     ],
 )
@@ -92,10 +98,34 @@ def test_metrics_alone_narrow_it_down(
     assert sides.cause() == Cause(part, (basis,), is_told=False)
 
 
+@pytest.mark.parametrize(
+    ("itl", "part", "basis"),
+    [
+        (1.0, "waiting or prefill", "TTFT rose at 1/s, ITL did not"),
+        (2.0, "every step of the model, or too many requests at once", "TTFT and ITL rose at 1/s"),
+    ],
+)
+def test_metrics_are_called_by_their_names(itl: float, part: str, basis: str) -> None:
+    writer = Writer()
+    for launch in range(1, 9):
+        writer.launch(launch, values={"ttft_p50_ms": 200, "itl_p99_ms": 30 * itl})
+    writer.judge(ttft_p50_ms=[100] * 8, itl_p99_ms=[30] * 8)
+    assert likely_cause(writer.entry()) == Cause(part, (basis,), is_told=False)
+
+
 def test_one_load_is_not_every_load() -> None:
     sides = Sides()
     sides.point(FAST, ttft=2.0)
     assert sides.cause() == Cause("waiting or prefill", ("TTFT rose at 4/s, TPOT did not",), is_told=False)
+
+
+def test_loads_are_told_in_their_order() -> None:
+    sides = Sides()
+    for point, ttft in ((SLOW, 1.0), (FAST, 2.0), (BUSY, 3.0)):
+        sides.point(point, ttft)
+    cause = sides.cause()
+    assert cause is not None
+    assert cause.basis == ("TTFT rose at 4/s and 16/s (not at 1/s), TPOT did not",)
 
 
 def test_a_quieter_load_of_another_workload_says_nothing() -> None:

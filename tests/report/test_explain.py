@@ -1,10 +1,16 @@
 # ruff: noqa: E501 - what a person sees is not folded
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmperf.engines.protocol import TOTALS
 from pytest_llmperf.report.explain import explain
 from tests.report.entries import FAST, SLOW, Writer, latencies, text_block
-
-AGAIN = "pytest --llmperf tests/test_perf.py::test_chat"
 
 
 def test_a_broken_slo_says_where_by_how_much_and_how_sure_that_is() -> None:
@@ -82,7 +88,7 @@ TTFT p50 at 4/s: 100 ms → 260 ms, +160%: test_chat is worse than its baseline 
     version: 0.23.0 → 0.24.0
     settings  a.b: 1 → 2
   Likely: waiting
-    TTFT rose at 4/s and not at 1/s, TPOT did not
+    TTFT rose at 4/s (not at 1/s), TPOT did not
     at 4/s the engine's own queue time is 230 ms a request (mean), more than TTFT p50 was (100 ms)
 
   Next:
@@ -152,6 +158,17 @@ test_chat[tiny model] could not be told from its baseline, nor be called equal (
     assert text_block(explain(writer.entry())) == expected
 
 
+def test_a_test_may_be_undecided_in_both() -> None:
+    writer = Writer(ttft_ms=152)
+    writer.launch(1, values=latencies())
+    writer.judge(tpot_p50_ms=[8.25])
+    told = explain(writer.entry())
+    assert told.startswith(
+        "test_chat may or may not meet its SLO and could not be told from its baseline, nor be called equal "
+    )
+    assert told.count("  undecided ") == 2
+
+
 def test_small_steps_are_told_with_where_they_began() -> None:
     writer = Writer()
     for launch in range(1, 9):
@@ -189,9 +206,70 @@ test_chat was not compared with a baseline in everything (vllm --max-num-seqs 25
     assert text_block(explain(writer.entry())) == expected
 
 
+def test_side_by_side_what_was_not_compared_cannot_be_accepted() -> None:
+    writer = Writer()
+    for launch in range(1, 9):
+        writer.launch(launch, values=latencies(0.9))
+        writer.launch(launch, values=latencies(), of_base=True)
+    writer.side_by_side("vllm==0.23.0")
+    writer.result.baseline += "; not in it: goodput"
+    expected = """
+test_chat was not compared with vllm==0.23.0 in everything (vllm --max-num-seqs 256).
+
+  measured side by side with vllm==0.23.0; not in it: goodput
+
+  Next:
+    see whether both sides have a value now: pytest --llmperf tests/test_perf.py::test_chat
+"""
+    assert text_block(explain(writer.entry())) == expected
+
+
 def test_undecided_changes_do_not_clutter_a_clear_regression() -> None:
     writer = Writer()
     for launch in (1, 2, 3):
         writer.launch(launch, values=latencies(1.3))
     writer.judge(ttft_p50_ms=[100] * 3, tpot_p50_ms=[8.25 * 1.3] * 3)
     assert "undecided" not in explain(writer.entry())
+
+
+COUNTED = st.dictionaries(st.sampled_from(TOTALS), st.integers(0, 10**6), max_size=len(TOTALS))
+
+
+@given(
+    scales=st.lists(st.floats(0.3, 3), min_size=2, max_size=2),
+    launches=st.integers(1, 8),
+    is_side_by_side=st.booleans(),
+    crept=st.booleans(),
+    failed=st.sampled_from([0, 3, 50]),
+    now=COUNTED,
+    before=COUNTED,
+)
+def test_whatever_was_measured_is_told_in_numbers_and_commands_that_a_shell_takes(
+    scales: list[float],
+    launches: int,
+    is_side_by_side: bool,
+    crept: bool,
+    failed: int,
+    now: Mapping[str, float],
+    before: Mapping[str, float],
+) -> None:
+    writer = Writer(ttft_ms=150, error_rate=0.05)
+    errors = {"reset": (failed, "reset: x")} if failed else {}
+    for launch in range(1, launches + 1):
+        for point, scale in zip((SLOW, FAST), scales, strict=True):
+            values = latencies(scale) | {"ttft_mean_ms": 120 * scale}
+            writer.launch(launch, point, values, counters=now, requests=50, errors=errors)
+            if is_side_by_side:
+                base = latencies() | {"ttft_mean_ms": 120}
+                writer.launch(launch, point, base, counters=before, of_base=True)
+    former: dict[str, list[float]] = {"ttft_p50_ms": [100] * 3, "tpot_p50_ms": [8.25] * 3}
+    writer.judge(**({} if is_side_by_side else former))
+    if is_side_by_side:
+        writer.side_by_side("vllm==0.23.0", version="0.23.0")
+    elif crept:
+        writer.crept("ttft_p50_ms", [50, 51], "vllm==0.20.0")
+    told = explain(writer.entry())
+    assert not re.search(r"\b(nan|inf|None)\b|[{}]", told)
+    for line in told.splitlines():
+        command = line.partition(": pytest ")[2]
+        assert not command or shlex.split(command)[0] == "--llmperf"

@@ -136,6 +136,20 @@ def test_as_long_as_one_test_is_unknown_nothing_is_promised(
     assert screen.lines == ["before", "after · session about 44 s left"]
 
 
+def test_of_rounds_that_may_not_come_nothing_is_promised(
+    progress: Progress, screen: Screen, clock: Clock
+) -> None:
+    progress.of = "round"
+    progress.plan("test", 30, turns=1)
+    progress.begin("test")
+    clock.now += 20
+    progress.end("test", is_over=False)
+    progress.phase("judging")
+    progress.plan("test", 30, turns=1)  # it takes another one after all, as long as the first
+    progress.phase("starting")
+    assert screen.lines == ["judging", "starting · round about 20 s left"]
+
+
 def test_a_test_that_is_over_needs_no_more_time(progress: Progress, screen: Screen, clock: Clock) -> None:
     progress.plan("test", 30, turns=3)
     progress.begin("test")

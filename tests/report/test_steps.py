@@ -209,7 +209,7 @@ def test_the_bisection_finds_the_commit_from_wherever_the_tests_are(
     writer.result.subject = {**writer.result.subject, "commit": commits[-1][:12]}
     (step,) = (step for step in next_steps(writer.entry()) if step.startswith("find the commit: "))
     command = step.partition(": ")[2]
-    done = subprocess.run(command, shell=True, cwd=tests, capture_output=True, text=True)
+    done = subprocess.run(["sh", "-c", command], cwd=tests, capture_output=True, text=True)
     assert f"{commits[2]} is the first" in done.stdout
 
 
@@ -291,6 +291,15 @@ def test_a_change_that_lies_on_the_tolerance_is_said_to_be_hopeless() -> None:
 def test_more_launches_are_not_advised_where_there_is_but_one_to_measure() -> None:
     (step,) = next_steps(undecided(subject="http://gpu.example:8000").entry())
     assert step.startswith("a server at a URL is one launch however often it is measured")
+
+
+def test_a_limit_at_a_url_wants_more_requests() -> None:
+    writer = Writer(TEST, ttft_ms=151)
+    writer.result.subject = {"engine": "http://gpu.example:8000"}
+    writer.launch(1, values=latencies())
+    writer.judge()
+    (step,) = next_steps(writer.entry())
+    assert step.startswith("measure for longer, by --llmperf-duration or --llmperf-requests")
 
 
 @pytest.mark.parametrize(

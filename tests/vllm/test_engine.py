@@ -12,7 +12,7 @@ import pytest
 
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.openai import ask
-from pytest_llmperf.engines.protocol import MOMENTS
+from pytest_llmperf.engines.protocol import MOMENTS, TOTALS
 from pytest_llmperf.engines.vllm_cpu import VllmCpu
 from pytest_llmperf.errors import EngineError
 from pytest_llmperf.load.launch import Launch
@@ -91,6 +91,14 @@ def test_its_counters_count(running: Launch) -> None:
     after = running.engine.counters(running.control)
     assert after["prompt_tokens"] - before["prompt_tokens"] == 128
     assert after["running"] == after["waiting"] == 0
+    grown = {name: after[name] - before[name] for name in TOTALS if name in before}
+    assert grown["timed_requests"] == 1
+    assert grown["queue_s"] >= 0
+    assert grown["prefill_s"] > 0
+    assert grown["decode_s"] > 0
+    # The prompt and, of the four tokens, all but the last went through the model.
+    assert 128 + 3 <= grown["step_tokens"] <= 128 + 4
+    assert 4 <= grown["steps"] <= 6
 
 
 def test_its_cache_is_used_and_a_reset_empties_it(running: Launch) -> None:
