@@ -1,6 +1,6 @@
 """How often judges of performance cry wolf, and how often they sleep.
 
-    python -m bench.judge.run --out figures             # all worlds, 2000 sessions each
+    python -m bench.judge.run --out figures             # all worlds, 2000 sessions or half of that
     python -m bench.judge.run --quick                   # 24 sessions: does it run?
 
 Sessions of 20 tests with 4 metrics are simulated, in worlds that differ in how launches vary, and our judge
@@ -22,7 +22,7 @@ from pathlib import Path
 from bench.judge.cells import CURVE, Cell, Tally, cells, tally_batch
 from bench.judge.plot import plot
 from bench.judge.tables import report
-from bench.judge.worlds import NORMAL, USUAL
+from bench.judge.worlds import NORMAL, PROMISED, USUAL
 
 QUICK_SESSIONS = 24
 Task = tuple[Cell, int, int]
@@ -36,8 +36,9 @@ def main() -> None:
     took = time.monotonic() - began
     shape = USUAL
     heading = (
-        f"{time.strftime('%Y-%m-%d')}, {sessions} sessions of {shape.tests} tests × {shape.metrics} metrics "
-        f"in each world where nothing changed, {took / 60:.1f} min on {asked.processes} cores."
+        f"{time.strftime('%Y-%m-%d')}, {took / 60:.1f} min with {asked.processes} processes. Sessions of "
+        f"{shape.tests} tests × {shape.metrics} metrics: {sessions} where nothing changed and half as many "
+        f"where something did, for {', '.join(world.name for world in PROMISED)}; half of that for others."
     )
     text = report(tallies, shape, heading)
     print(text, end="")
@@ -70,7 +71,7 @@ def _tally(task: Task) -> list[Tally]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SESSIONS} sessions")
-    parser.add_argument("--sessions", type=int, default=2000, metavar="N", help="where nothing changed")
+    parser.add_argument("--sessions", type=int, default=2000, metavar="N", help="of a world, at most")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write JSON, Markdown and SVG here")
     return parser
