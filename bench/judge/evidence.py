@@ -109,11 +109,11 @@ def _metrics(point: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _values(runs: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
-    return [run["values"][metric] for run in runs]
+    return [run["values"][metric] for run in runs if not run["health"]["problems"]]
 
 
 def _uncertainty(runs: Sequence[Mapping[str, Any]], metric: str) -> float:
-    known = [run["uncertainty"].get(metric, 0.0) for run in runs]
+    known = [run["uncertainty"].get(metric, 0.0) for run in runs if not run["health"]["problems"]]
     return math.hypot(*known) / math.sqrt(len(known))
 
 
