@@ -1,7 +1,7 @@
 """How often judges of performance cry wolf, and how often they sleep.
 
     python -m bench.judge.run --out figures             # all worlds, 2000 sessions or half of that
-    python -m bench.judge.run --quick                   # 24 sessions: does it run?
+    python -m bench.judge.run --quick                   # 12 sessions: does it run?
 
 Sessions of 20 tests with 4 metrics are simulated, in worlds that differ in how launches vary, and our judge
 and the rules of others judge the same data. Writes figures.json, tables.md and plot.svg; prints the tables.
@@ -24,7 +24,7 @@ from bench.judge.plot import plot
 from bench.judge.tables import report
 from bench.judge.worlds import NORMAL, PROMISED, USUAL
 
-QUICK_SESSIONS = 24
+QUICK_SESSIONS = 12
 Task = tuple[Cell, int, int]
 
 
