@@ -128,7 +128,8 @@ def judge_changes(comparisons: Sequence[Comparison], family: int | None = None) 
     if not comparisons:
         return []
     logs = [
-        Logs(one.group, _logs(one.base), _logs(one.candidate), one.prior, one.sampling) for one in comparisons
+        Logs(one.group, _logs(one.base), _logs(one.candidate), one.prior, one.sampling, one.is_paired)
+        for one in comparisons
     ]
     found = contrasts(logs)
     signs = np.array([1.0 if one.better == "lower" else -1.0 for one in comparisons])

@@ -9,6 +9,9 @@ were that far (Huber 1964); the spread comes from residuals clipped in the same 
 M-estimates that ignore outliers altogether would not do: of three launches they take the odd two for the
 truth.
 
+*Drift.* Where both sides were launched in turn, what changes steadily in the meantime (a GPU that warms up)
+is a slope common to both, estimated along with the means, and is neither a difference nor a spread.
+
 *Moderated.* A few launches know their spread badly, so it is averaged with that of the other items of its
 group (the same metric in other tests and load points), and the group's with a prior (Smyth 2004, "Linear
 models and empirical Bayes methods"). How much an item's own spread counts follows from how far the items'
@@ -38,6 +41,7 @@ _MOST_DEGREES = 300.0
 # Spreads of unlike items: as a prior, four items whose spreads vary as if each had ten degrees of freedom.
 _UNLIKE, _UNLIKE_ITEMS = float(trigamma(5.0)), 4.0
 _ROUNDS = 5
+_FEWEST_FOR_A_DRIFT = 3
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Logs:
     """What was measured of one item: the logarithms of its launches on either side, and what is known of it.
 
     ``sampling`` is what the requests of one launch leave unknown: the standard deviation of the logarithm.
+    ``is_paired``: whether the sides were launched in turn, as base, candidate, candidate, base, …
     """
 
     group: str
@@ -52,6 +57,7 @@ class Logs:
     candidate: Sequence[float]
     prior: Prior
     sampling: float = 0.0
+    is_paired: bool = False
 
     @property
     def expected_spread(self) -> float:
@@ -78,22 +84,30 @@ def contrasts(items: Sequence[Logs]) -> Contrasts:
     values, there = _padded(items)
     values /= unit[:, None, None]
     counts = there.sum(axis=2)
-    own_degrees = (counts.sum(axis=1) - 2).astype(float)
+    places, apart = _places(items, there)
+    length = (places**2).sum(axis=(1, 2))
+    own_degrees = (counts.sum(axis=1) - 2 - (length > 0)).astype(float)
     groups = _Groups(items, counts, own_degrees)
-    means = _medians(values, there)
+    length = np.where(length > 0, length, 1.0)
+    # A residual from a fit of few varies less than a launch does, by its leverage.
+    narrow = np.sqrt(np.maximum(1 - 1 / counts[:, :, None] - places**2 / length[:, None, None], 0.0))
+    means, drift = _medians(values, there), np.zeros(len(items))
     variance = groups.start(np.where(there, values - means[:, :, None], np.nan))
     degrees = own_degrees
     for _ in range(_ROUNDS):
         limit = CLIP * np.sqrt(variance)[:, None, None]
-        residuals = np.where(there, values - means[:, :, None], 0.0)
-        means += np.clip(residuals, -limit, limit).sum(axis=2) / counts
-        # A residual from a mean of few varies less than a launch does; what is clipped is as wide as one.
-        narrow = np.sqrt(1 - 1 / counts)[:, :, None]
-        residuals = np.where(there, values - means[:, :, None], 0.0) / np.maximum(narrow, 0.5)
-        clipped = np.clip(residuals, -limit, limit) * narrow / math.sqrt(_CLIPPED_VARIANCE)
+        for _ in range(2):
+            residuals = np.where(there, values - means[:, :, None] - drift[:, None, None] * places, 0.0)
+            clipped = np.clip(residuals, -limit, limit)
+            means += clipped.sum(axis=2) / counts
+            drift += (clipped * places).sum(axis=(1, 2)) / length
+        residuals = np.where(there, values - means[:, :, None] - drift[:, None, None] * places, 0.0)
+        wide = residuals / np.maximum(narrow, 0.5)  # as wide as a launch, which is what is clipped
+        clipped = np.clip(wide, -limit, limit) * narrow / math.sqrt(_CLIPPED_VARIANCE)
         variance, degrees = groups.moderate(clipped)
+    means[:, 1] -= drift * apart
     spread = np.sqrt(variance) * unit
-    error = spread * np.sqrt((1 / counts).sum(axis=1) / _EFFICIENCY)
+    error = spread * np.sqrt(((1 / counts).sum(axis=1) + apart**2 / length) / _EFFICIENCY)
     return Contrasts(means * unit[:, None], error, spread, degrees)
 
 
@@ -107,6 +121,7 @@ class _Groups:
         ]
         self._prior = [float(np.mean([items[i].prior.degrees for i in group])) for group in self._members]
         self._degrees = degrees
+        self._drifts = [bool((counts.sum(axis=1) - 2 > degrees)[group].any()) for group in self._members]
         # Launches that every item with a spread has: those in which items can be seen to move together.
         seen = [group[degrees[group] > 0] for group in self._members]
         self._common = [counts[some].min(axis=0).tolist() if some.size else [1, 1] for some in seen]
@@ -159,7 +174,7 @@ class _Groups:
     def _together(self, index: int, residuals: Array) -> float:
         """The mean squared correlation of the group's residuals, less what chance makes of it."""
         group, (base, candidate) = self._members[index], self._common[index]
-        degrees = base + candidate - 2
+        degrees = base + candidate - 2 - int(self._drifts[index])
         if len(group) < 2 or degrees < 1:
             return 0.0 if len(group) < 2 else 1.0
         moved = np.concatenate((residuals[group, 0, :base], residuals[group, 1, :candidate]), axis=1)
@@ -174,7 +189,7 @@ class _Groups:
     def _unlike_degrees(self, own: Array, together: Sequence[float]) -> float:
         """How like the spreads of a group's items are, in degrees of freedom: from the variance of their
         logarithms beyond chance (Smyth 2004, section 6.2), over all groups."""
-        beyond, weight = _UNLIKE_ITEMS * _UNLIKE, _UNLIKE_ITEMS
+        beyond, weight, chance = _UNLIKE_ITEMS * _UNLIKE, _UNLIKE_ITEMS, 0.0
         for group, shared in zip(self._members, together, strict=True):
             some = group[(self._degrees[group] > 0) & (own[group] > 0)]
             if len(some) < 2:
@@ -186,9 +201,28 @@ class _Groups:
             excess = (certainty * (logs - mean) ** 2).sum() - (len(some) - 1) * (1 - shared)
             scale = certainty.sum() - (certainty**2).sum() / certainty.sum()
             beyond, weight = beyond + (len(some) - 1) * excess / scale, weight + len(some) - 1
+            chance = math.hypot(chance, (len(some) - 1) * math.sqrt(2 * (len(some) - 1)) / scale)
+        # Spreads count as unlike only as far as they are so beyond their standard error.
+        beyond -= chance
         if beyond <= 0:
             return _MOST_DEGREES
         return min(2 * inverse_trigamma(beyond / weight), _MOST_DEGREES)
+
+
+def _places(items: Sequence[Logs], there: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    """When each launch was, in launches, from the middle of its side's; and how much later the candidate's
+    middle is.
+
+    0 for all launches of an item whose sides were not launched in turn, or too seldom to tell a drift.
+    """
+    turns = np.arange(there.shape[2])
+    # Base, candidate, candidate, base, base, candidate, …
+    order = np.stack((2 * turns + turns % 2, 2 * turns + 1 - turns % 2)).astype(float)
+    counts = there.sum(axis=2)
+    middles = np.where(there, order, 0.0).sum(axis=2) / counts
+    is_told = np.array([item.is_paired for item in items]) & (counts.min(axis=1) >= _FEWEST_FOR_A_DRIFT)
+    places = np.where(there & is_told[:, None, None], order - middles[:, :, None], 0.0)
+    return places, np.where(is_told, middles[:, 1] - middles[:, 0], 0.0)
 
 
 def _padded(items: Sequence[Logs]) -> tuple[Array, npt.NDArray[np.bool_]]:

@@ -329,3 +329,48 @@ def test_so_do_the_intervals_of_many_whether_or_not_they_are_alike(shared: float
             covered(contrasts([logs(base, candidate) for base, candidate in values.tolist()])).mean()
         )
     assert np.mean(shares) >= 0.93
+
+
+# -- drift -------------------------------------------------------------------------------------------
+
+
+def in_turn(launches: int, drift: float, change: float, noise: Sequence[float] = ()) -> Logs:
+    """Launched as base, candidate, candidate, base, …, each ``drift`` more than the one before."""
+    base, candidate, place = [], [], 0
+    for number in range(launches):
+        for is_candidate in (False, True) if number % 2 == 0 else (True, False):
+            value = drift * place + change * is_candidate + (noise[place] if noise else 0.0)
+            (candidate if is_candidate else base).append(value)
+            place += 1
+    return Logs("m", base, candidate, Prior(0.03), is_paired=True)
+
+
+@pytest.mark.parametrize("launches", [3, 4, 5, 8])
+@pytest.mark.parametrize("drift", [0.0, 0.01, -0.2])
+def test_a_steady_drift_is_neither_a_difference_nor_a_spread(launches: int, drift: float) -> None:
+    still, drifting = (contrasts([in_turn(launches, slope, 0.07)]) for slope in (0.0, drift))
+    assert float(np.diff(drifting.means)[0, 0]) == pytest.approx(0.07, abs=1e-9)
+    assert drifting.error[0] == pytest.approx(still.error[0])
+    assert drifting.spread[0] == pytest.approx(still.spread[0])
+
+
+def test_noise_and_drift_are_told_apart() -> None:
+    noise = np.random.default_rng(1).normal(0, 0.03, 16).tolist()
+    still, drifting = (contrasts([in_turn(8, slope, 0.1, noise)]) for slope in (0.0, 0.05))
+    assert drifting.means[0, 1] - drifting.means[0, 0] == pytest.approx(
+        still.means[0, 1] - still.means[0, 0], abs=1e-3
+    )
+    assert drifting.error[0] == pytest.approx(still.error[0], rel=2e-3)
+
+
+def test_a_drift_costs_one_degree_of_freedom() -> None:
+    noise = np.random.default_rng(2).normal(0, 0.03, 16).tolist()
+    paired = in_turn(8, 0.0, 0.0, noise)
+    plain = dataclasses.replace(paired, is_paired=False)
+    difference = contrasts([plain]).degrees[0] - contrasts([paired]).degrees[0]
+    assert difference == pytest.approx(0.933, abs=0.001)
+
+
+def test_two_launches_a_side_tell_no_drift() -> None:
+    paired = in_turn(2, 0.0, 0.1)
+    assert contrasts([paired]).error == contrasts([dataclasses.replace(paired, is_paired=False)]).error
