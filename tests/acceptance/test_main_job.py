@@ -101,10 +101,11 @@ def test_a_baseline_is_not_accepted_from_a_broken_slo(project: Project) -> None:
 
 def test_a_comparison_that_cannot_be_decided_warns_or_fails_as_asked(project: Project) -> None:
     project.write(test_it=CHAT)
-    accepting = ("--llmperf", "--llmperf-update", "--llmperf-gate", "requests_per_s")
+    once = ("--llmperf", "--llmperf-launches", "1", "--llmperf-gate", "requests_per_s")
+    accepting = (*once, "--llmperf-update")
     project.run(*accepting).assert_outcomes(passed=1)
     # One launch a side cannot decide about a tolerance of a tenth of a percent.
-    undecided = ("--llmperf", "--llmperf-tolerance", "0.1%", "--llmperf-gate", "requests_per_s")
+    undecided = (*once, "--llmperf-tolerance", "0.1%")
     warned = project.run(*undecided)
     warned.assert_outcomes(passed=1)
     warned.stdout.fnmatch_lines(["test_it.py::test_chat  inconclusive", "*undecided *requests at 4/s: *"])
