@@ -36,19 +36,21 @@ class Outcome:
 
 def judge_session(logs: Logs, world: World, shape: Shape = USUAL, least: int = LEAST) -> Outcome:
     """Three launches a side for every test, then one more a round for each test that wants it, up to all that
-    ``logs[item, side, launch, run]`` has."""
+    ``logs[item, side, launch, run]`` has. A test that is decided, or in which something is worse, is over."""
     values = np.exp(logs.mean(axis=-1)).tolist()
     launches = [least] * shape.tests
-    while True:
+    over: dict[int, list[Verdict]] = {}
+    while len(over) < shape.tests:
         changes = _judged(values, launches, world, shape, least)
-        wanting = {
-            shape.test_of(item)
-            for item, change in enumerate(changes)
-            if change.wants_launch and launches[shape.test_of(item)] < shape.launches
-        }
-        if not wanting:
-            return Outcome(tuple(change.verdict for change in changes), tuple(launches))
-        launches = [count + (test in wanting) for test, count in enumerate(launches)]
+        for test in set(range(shape.tests)) - set(over):
+            own = [change for item, change in enumerate(changes) if shape.test_of(item) == test]
+            is_worse = any(change.verdict is Verdict.REGRESSED for change in own)
+            if launches[test] < shape.launches and not is_worse and any(one.wants_launch for one in own):
+                launches[test] += 1
+            else:
+                over[test] = [change.verdict for change in own]
+    verdicts = [verdict for test in range(shape.tests) for verdict in over[test]]
+    return Outcome(tuple(verdicts), tuple(launches))
 
 
 def _judged(
