@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.errors import InvalidRun, StoreError
-from pytest_llmperf.judge.change import Change, Comparison, judge_changes
+from pytest_llmperf.judge.change import SESSION_ERROR, Change, Comparison, judge_changes, worst_change
 from pytest_llmperf.judge.objective import Objective, judge_limit
 from pytest_llmperf.judge.prior import Prior, learn
 from pytest_llmperf.judge.verdict import Verdict
@@ -30,6 +30,7 @@ class Judge:
 
     def __init__(self, settings: Settings, baselines: Baselines, history: History | None = None) -> None:
         self._settings, self._baselines, self._history = settings, baselines, history
+        self._bases: dict[str, Baseline | None] = {}
 
     def judge(self, results: Iterable[TestResult], family: int = 0) -> None:
         """Judge all ``results`` of the session on what was measured until now.
@@ -40,6 +41,8 @@ class Judge:
         """
         matches: list[_Match] = []
         measured = [result for result in results if result.points]
+        limits = sum(len(result.slo.with_no_errors().limits) * len(result.points) for result in measured)
+        self._slo_error = SESSION_ERROR / max(limits, 1)
         for result in measured:
             try:
                 base = self._base(result)
@@ -59,14 +62,18 @@ class Judge:
             if not result.is_over and result.error is None:
                 result.verdict = self._verdict(result)
                 result.wants_launch = self._wants_launch(result)
+                if result.undecided_origins:
+                    since = ", ".join(result.undecided_origins)
+                    result.baseline += f"; undecided against what it grew from: {since}"
 
     def accept(self, result: TestResult) -> None:
         """Make what was measured the baseline of its test, unless its SLO is broken.
 
         Raises :class:`StoreError`.
         """
-        if result.verdict is Verdict.SLO_BROKEN:
-            result.baseline += "; not accepted as a baseline, because the SLO is broken"
+        if result.verdict in (Verdict.SLO_BROKEN, Verdict.INCONCLUSIVE):
+            why = "broken" if result.verdict is Verdict.SLO_BROKEN else "undecided"
+            result.baseline += f"; not accepted as a baseline, because the SLO is {why}"
             return
         before = self._baselines.find(result.nodeid, result.environment)
         kept = sorted({*self._settings.gate, *(limit.key for limit in result.slo.limits)})
@@ -96,7 +103,7 @@ class Judge:
             for point in result.points.values()
             for metric, change, since in _worse(point)
         ]
-        decided = {(key, metric.name) for key, metric in result.decided}
+        decided = {(key, metric.name) for key, metric in result.decided} | set(_far(result))
         accepted.grown_from(before, decided).write(path)
         result.baseline = "; ".join(
             filter(
@@ -113,14 +120,18 @@ class Judge:
     # -- one test -----------------------------------------------------------------------------------
 
     def _base(self, result: TestResult) -> Baseline | None:
-        """The stored one, if that is what the test is compared with. Raises :class:`StoreError`."""
+        """The stored one, if that is what the test is compared with, as it was at the first look: what is
+        accepted is not compared with itself. Raises :class:`StoreError`."""
         if self._settings.against is not None:
             return None
-        return self._baselines.find(result.nodeid, result.environment)
+        if result.nodeid not in self._bases:
+            self._bases[result.nodeid] = self._baselines.find(result.nodeid, result.environment)
+        return self._bases[result.nodeid]
 
     def _begin(self, result: TestResult, base: Baseline | None) -> None:
         """What can be said of a test for itself. Raises :class:`InvalidRun`."""
         result.error, result.wants_decision, result.compared_with = None, False, None
+        result.undecided_origins = []
         result.decided = set()
         for key, point in result.points.items():
             point.objectives, point.changes, point.creep = [], {}, {}
@@ -131,7 +142,7 @@ class Judge:
             point.objectives = self._objectives(point, result)
         if self._settings.against is not None:
             result.compared_with = Base(
-                "side by side", result.base_subject_text, result.base_subject, _launches(result, of_base=True)
+                "side by side", result.base_subject_text, result.base_subject, _base_launches(result)
             )
             result.baseline = f"measured side by side with {result.base_subject_text}"
         elif base is not None:
@@ -164,10 +175,10 @@ class Judge:
             for metric in self._settings.gate:
                 if not _is_known(metric, point):
                     unknown[f"{metric.label} at {point.point.label}"] = None
-                elif point.values(metric) and not _base_values(base, key, point, metric):
-                    missing[metric.label] = None
+                elif not _have_logarithms(_base_values(base, key, point, metric), point.values(metric)):
+                    missing[f"{metric.label} at {point.point.label}"] = None
         if missing:
-            result.baseline += f"; not in it: {', '.join(missing)}"
+            result.baseline += f"; not compared: {', '.join(missing)}"
         if unknown:
             result.baseline += f"; too few requests for {', '.join(unknown)}"
         if base is not None and base.is_weak:
@@ -183,7 +194,10 @@ class Judge:
                 if result.runs_already:
                     prior = Prior(RUN_SPREAD)
                 requests = sum(run.measurement.requests for run in point.runs if run.is_valid)
-                objectives.append(judge_limit(limit, values, prior, sampling, requests))
+                launches = self._settings.launches
+                looks = 1 if result.runs_already or launches.are_fixed else launches.most
+                error = self._slo_error / looks
+                objectives.append(judge_limit(limit, values, prior, sampling, requests, error))
             elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
                 raise InvalidRun(
                     f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there; "
@@ -233,17 +247,16 @@ class Judge:
             least=least,
             most=most,
             is_paired=self._settings.against is not None and self._settings.against.url is None,
+            is_gapless=not result.replaced,
         )
 
     def _known(
         self, result: TestResult, metric: MetricKey, uncertainty: Sequence[float]
     ) -> tuple[Prior, float]:
-        """What is known of the spread between launches, and what a launch's requests leave unknown beside it:
-        nothing where former launches were seen, whose spread has that in it."""
-        documented = Prior(metric.metric.spread)
+        """What is known of the spread between launches, and what a launch's requests leave unknown beside
+        it."""
         former = self._history.spreads(result.environment).get(metric.name, ()) if self._history else ()
-        prior = learn(documented, former)
-        return prior, 0.0 if prior.degrees > documented.degrees else _mean_square_root(uncertainty)
+        return learn(Prior(metric.metric.spread), former), _mean_square_root(uncertainty)
 
     def _looks(self, result: TestResult) -> tuple[int, int]:
         """The fewest and the most launches of a comparison; what is to be accepted is looked at once."""
@@ -251,13 +264,18 @@ class Judge:
             return 1, 1
         launches = self._settings.launches
         least = launches.first(compares=True)
-        return least, least if self._settings.update else launches.most
+        if self._settings.update:
+            return least, least
+        now = result.rounds - result.replaced
+        return (min(least, now), now) if result.is_last_look else (least, launches.most)
 
     def _verdict(self, result: TestResult) -> Verdict:
         limits = {objective.verdict for point in result.points.values() for objective in point.objectives}
         changes = {change.verdict for point in result.points.values() for change in point.changes.values()}
         if any(point.creep for point in result.points.values()):
             changes.add(Verdict.REGRESSED)
+        if result.undecided_origins:
+            changes.add(Verdict.INCONCLUSIVE)
         if self._settings.update:
             changes = set()
         for verdict in (Verdict.SLO_BROKEN, Verdict.REGRESSED, Verdict.INCONCLUSIVE):
@@ -304,6 +322,9 @@ class _Match:
         if self.origin is None:
             point.changes[self.metric] = change
             return
+        if change.verdict is Verdict.INCONCLUSIVE:
+            since = f"{self.metric.label} at {point.point.label}, since {self.origin.since[:10]}"
+            self.result.undecided_origins.append(since)
         is_seen = point.changes[self.metric].verdict is Verdict.REGRESSED
         if change.verdict is Verdict.REGRESSED and not is_seen:
             point.creep[self.metric] = self.origin.seen(change)
@@ -373,14 +394,22 @@ def _succeeded(run: Run) -> int:
     return run.measurement.requests - sum(count for count, _ in run.measurement.errors.values())
 
 
-def _launches(result: TestResult, *, of_base: bool) -> int:
-    runs = (r for p in result.points.values() for r in (p.base_runs if of_base else p.runs))
-    return len({run.launch for run in runs})
+def _base_launches(result: TestResult) -> int:
+    return len({run.launch for point in result.points.values() for run in point.base_runs})
+
+
+def _far(result: TestResult) -> Iterator[tuple[str, str]]:
+    """Load points and metrics that by the estimate changed beyond the tolerance, however sure that is: who
+    accepts them is told so, and means it."""
+    for key, point in result.points.items():
+        for metric, change in point.changes.items():
+            if abs(change.worse) > worst_change(change.better, change.tolerance):
+                yield key, metric.name
 
 
 def _worse(point: PointResult) -> Iterator[tuple[MetricKey, Change, str]]:
     for metric, change in point.changes.items():
-        if change.verdict is Verdict.REGRESSED:
+        if change.worse > worst_change(change.better, change.tolerance):
             yield metric, change, ""
     for metric, creep in point.creep.items():
         if creep.change is not None:

@@ -30,6 +30,7 @@ class Measuring:
         self._budget = Budget(session.settings.budget_s)
         self._turn: Turn | None = None
         self._planned: list[pytest.Item] = []
+        self._is_worker = False
 
     # -- rounds -------------------------------------------------------------------------------------
 
@@ -73,12 +74,17 @@ class Measuring:
         wanting = [item for item in items if self._wants_round(item, number)]
         if wanting and not self._budget.affords_another():
             self._tell_of_the_budget(number + 1, len(wanting))
+            for item in wanting:
+                self.session.results[item.nodeid].is_last_look = True
+            self.session.judge.judge(self.session.results.values(), self._family())
             return []
         return wanting
 
     def _family(self) -> int:
-        """About how many comparisons the session will have, if some tests have not been measured at all:
-        under xdist one is judged after the other. Else 0."""
+        """About how many comparisons the session will have, under xdist, where one test is judged after the
+        other. Else 0."""
+        if not self._is_worker:
+            return 0
         measured = [self.session.results.get(item.nodeid) for item in self._planned]
         if all(result is not None and result.points for result in measured):
             return 0
@@ -126,6 +132,7 @@ class Measuring:
 
     @pytest.hookimpl
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._is_worker = hasattr(session.config, "workerinput")
         self._planned = [item for item in session.items if PLAN in item.stash and MISTAKE not in item.stash]
 
     @pytest.hookimpl(tryfirst=True)

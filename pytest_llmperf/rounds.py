@@ -125,8 +125,11 @@ class Rounds:
         finally:
             item._request = False  # type: ignore[attr-defined]
             item.funcargs = None  # type: ignore[attr-defined]
+            # A method has an instance of its own in every turn, as it has in every test.
+            for bound in ("_instance", "_obj"):
+                item.__dict__.pop(bound, None)
         held.keep_teardown(report, counts=counts)
-        if item in self._over:
+        if item in self._over or (_is_to_stop(item.session) and held.is_torn_down_badly):
             held.close()
         elif held.is_torn_down_badly and turn.number != self._number:
             self._wanting = [one for one in self._wanting if one is not item]

@@ -216,7 +216,7 @@ class PerformanceSession:
                 f"{'; '.join(unlike)}"
             )
         base, candidate = (here, others) if self._now[1] == "base" else (others, here)
-        if others and (unlike := differences(base, candidate)):
+        if others and (unlike := differences(*self._without_address(base, candidate))):
             raise InvalidRun(
                 "the base and the candidate are in unlike environments, so they cannot be compared: "
                 f"{'; '.join(unlike)}"
@@ -225,6 +225,12 @@ class PerformanceSession:
             result.base_environment = here
         else:
             result.environment = here
+
+    def _without_address(self, *sides: Mapping[str, str]) -> list[Mapping[str, str]]:
+        """Environments without the place if one is a URL: two such servers never have one address."""
+        if all(ExistingServer.is_not(side["place"]) for side in sides):
+            return list(sides)
+        return [{name: text for name, text in side.items() if name != "place"} for side in sides]
 
     def measure(self, nodeid: str, plan: Plan, workload: Workload, call: Sweep) -> Measurements:
         """Measure every load point of a call in the current launch."""

@@ -231,6 +231,24 @@ def test_what_is_wrong_for_another_reason_is_not_tried_again(judge: Judges) -> N
     assert test.result.verdict is Verdict.INVALID
 
 
+def test_a_look_that_is_the_last_may_say_what_the_first_may_not(judge: Judges) -> None:
+    test, judging = Test(), judge(against="vllm==1")
+    for value in STEADY[:3]:
+        test.launch(300 * value, 100 * value)
+    judging.judge([test.result])
+    assert (test.result.verdict, test.result.wants_launch) == (Verdict.INCONCLUSIVE, True)
+    test.result.is_last_look = True
+    judging.judge([test.result])
+    assert test.result.verdict is Verdict.REGRESSED
+
+
+def test_what_has_no_value_to_compare_is_told_and_keeps_a_strict_gate_shut(judge: Judges) -> None:
+    test = Test()
+    play(judge(against="vllm==1", inconclusive="fail"), test, [100.0] * 8, [0.0] * 8)
+    assert test.result.verdict is Verdict.INCONCLUSIVE
+    assert "not compared: TTFT p50 at 1/s" in test.result.baseline
+
+
 # -- a stored baseline -------------------------------------------------------------------------------
 
 
@@ -305,6 +323,41 @@ def test_who_accepts_what_is_worse_is_told_so(
     assert "; accepted although worse: TTFT p50 at 1/s +50%" in test.result.baseline
 
 
+def test_a_step_beyond_the_tolerance_is_accepted_on_purpose_however_sure_it_is(
+    accept: Callable[[Sequence[float]], None], tmp_path: Path
+) -> None:
+    accept([100.0, 110.0, 92.0])
+    accept([104.0, 118.0, 104.0])
+    assert stored(tmp_path).origin(f"{WORKLOAD}, {POINT.key}", "ttft_p50_ms") is None
+
+
+def test_what_is_accepted_is_not_compared_with_itself_later(judge: Judges, tmp_path: Path) -> None:
+    test, judging = Test(), judge(update="yes")
+    play(judging, test, None, [100.0] * 3)
+    judging.accept(test.result)
+    test.result.is_over = True
+    other = Test("test_b")
+    other.launch(100.0)
+    judging.judge([test.result, other.result])
+    (point,) = test.result.points.values()
+    assert not point.changes
+    assert test.result.compared_with is None
+
+
+def test_what_crept_and_is_undecided_keeps_a_test_undecided(
+    judge: Judges, accept: Callable[[Sequence[float]], None]
+) -> None:
+    accept([100 * v for v in STEADY[:6]])
+    accept([102.5 * v for v in STEADY[:6]])
+    test = Test()
+    play(judge(launches="3..4"), test, None, [104.8 * v for v in STEADY])
+    (point,) = test.result.points.values()
+    (change,) = point.changes.values()
+    assert change.verdict is Verdict.PASS
+    assert test.result.verdict is Verdict.INCONCLUSIVE
+    assert "undecided against what it grew from: TTFT p50 at 1/s, since" in test.result.baseline
+
+
 def test_a_broken_slo_is_not_accepted(judge: Judges, tmp_path: Path) -> None:
     test = Test(ttft_p50_ms=50)
     judging = judge(update="yes")
@@ -335,6 +388,18 @@ def test_an_slo_near_its_limit_is_launched_again_until_it_is_clear(judge: Judges
     test = Test(ttft_p50_ms=108)
     assert 1 < play(judge(), test, None, [100 * v for v in STEADY]) <= 8
     assert test.result.verdict is Verdict.PASS
+
+
+def test_the_more_limits_a_session_has_the_surer_one_has_to_be_broken(judge: Judges) -> None:
+    def verdict(others: int) -> Verdict:
+        tests = [Test(f"test_{number}", ttft_p50_ms=140 if number else 70) for number in range(1 + others)]
+        for test in tests:
+            test.launch(100.0)
+        judge(launches="1").judge([test.result for test in tests])
+        return tests[0].result.verdict
+
+    assert verdict(0) is Verdict.SLO_BROKEN
+    assert verdict(40) is Verdict.INCONCLUSIVE
 
 
 def test_an_slo_on_its_limit_stays_undecided(judge: Judges) -> None:

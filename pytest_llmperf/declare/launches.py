@@ -31,7 +31,7 @@ class Launches:
         return self.least if self.least is not None else COMPARED if compares else 1
 
     def __str__(self) -> str:
-        return str(self.most) if self.are_fixed else f"{self.least or 1}..{self.most}"
+        return str(self.most) if self.are_fixed else f"{self.first(compares=True)}..{self.most}"
 
 
 def parse_launches(text: str) -> Launches:

@@ -42,7 +42,7 @@ class Comparison:
     Comparisons of one ``group`` (the same metric, say) tell each other how far launches are apart. ``prior``
     is what is known of that beforehand, ``sampling`` what a launch's own requests leave unknown, as standard
     deviations of a launch's logarithm. The candidate is launched ``least`` to ``most`` times, and the base
-    with it where the comparison ``is_paired``.
+    with it where the comparison ``is_paired``; ``is_gapless``: no launch of either is missing.
     """
 
     group: str
@@ -55,6 +55,7 @@ class Comparison:
     least: int = 3
     most: int = 8
     is_paired: bool = True
+    is_gapless: bool = True
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,14 @@ def judge_changes(comparisons: Sequence[Comparison], family: int | None = None) 
     if not comparisons:
         return []
     logs = [
-        Logs(one.group, _logs(one.base), _logs(one.candidate), one.prior, one.sampling, one.is_paired)
+        Logs(
+            one.group,
+            _logs(one.base),
+            _logs(one.candidate),
+            one.prior,
+            one.sampling,
+            one.is_paired and one.is_gapless,
+        )
         for one in comparisons
     ]
     found = contrasts(logs)

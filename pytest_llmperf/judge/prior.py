@@ -11,7 +11,7 @@ from pytest_llmperf.judge.gamma import digamma, inverse_trigamma, trigamma
 
 DEGREES = 4.0
 """The weight of a documented spread: it counts as much as so many degrees of freedom of a measured one."""
-MOST_DEGREES = 30.0
+MOST_DEGREES = 16.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def learn(prior: Prior, history: Sequence[tuple[float, int]]) -> Prior:
     subject, each with its degrees of freedom.
 
     The variances are pooled. How much the result is worth depends on how far they differ among each other,
-    by the variance of their logarithms (Smyth 2004, section 6.2), and is at most 30 degrees, since what a
+    by the variance of their logarithms (Smyth 2004, section 6.2), and is at most 16 degrees, since what a
     new session meets was never seen.
     """
     known = [(variance, degrees) for variance, degrees in history if variance > 0 and degrees > 0]

@@ -189,7 +189,7 @@ class _Groups:
     def _unlike_degrees(self, own: Array, together: Sequence[float]) -> float:
         """How like the spreads of a group's items are, in degrees of freedom: from the variance of their
         logarithms beyond chance (Smyth 2004, section 6.2), over all groups."""
-        beyond, weight, chance = _UNLIKE_ITEMS * _UNLIKE, _UNLIKE_ITEMS, 0.0
+        beyond, weight = _UNLIKE_ITEMS * _UNLIKE, _UNLIKE_ITEMS
         for group, shared in zip(self._members, together, strict=True):
             some = group[(self._degrees[group] > 0) & (own[group] > 0)]
             if len(some) < 2:
@@ -201,9 +201,6 @@ class _Groups:
             excess = (certainty * (logs - mean) ** 2).sum() - (len(some) - 1) * (1 - shared)
             scale = certainty.sum() - (certainty**2).sum() / certainty.sum()
             beyond, weight = beyond + (len(some) - 1) * excess / scale, weight + len(some) - 1
-            chance = math.hypot(chance, (len(some) - 1) * math.sqrt(2 * (len(some) - 1)) / scale)
-        # Spreads count as unlike only as far as they are so beyond their standard error.
-        beyond -= chance
         if beyond <= 0:
             return _MOST_DEGREES
         return min(2 * inverse_trigamma(beyond / weight), _MOST_DEGREES)

@@ -19,7 +19,7 @@ def baselines_of(name: str, store: Store, start: Path, *, update: bool) -> Basel
     file; with ``update`` it is written to, and need not exist. Raises :class:`DeclarationError` for a name
     that stands for nothing, or for two things, and :class:`StoreError` for a file that cannot be read.
     """
-    path = Path(os.path.normpath(start / Path(name).expanduser()))
+    path = Path(os.path.normpath(start / os.path.expanduser(name)))
     if _is_plainly_a_path(name):
         repository, commit = None, None
     else:

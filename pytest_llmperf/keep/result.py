@@ -144,9 +144,11 @@ class TestResult:
 
     ``command`` would run it again. ``baseline`` says what it was compared with, or why it was not, in words.
     ``base_subject`` is what it is measured side by side with, if it is. ``left_out`` are runs that say
-    nothing, and why. ``decided`` are the load points (by key) and metrics that were found to have changed,
-    from the baseline or from what it grew from. ``wants_decision``: whether another launch may decide a
-    change; ``wants_launch``: whether it is to have one. Of a test that ``is_over`` nothing is judged again.
+    nothing, and why. ``undecided_origins`` are comparisons with what the baseline grew from, and
+    ``is_last_look`` says that there will be no more launches. ``decided`` are the load points (by key) and
+    metrics that were found to have changed, from the baseline or from what it grew from.
+    ``wants_decision``: whether another launch may decide a change; ``wants_launch``: whether it is to have
+    one. Of a test that ``is_over`` nothing is judged again.
     """
 
     __test__ = False
@@ -170,7 +172,9 @@ class TestResult:
     compared_with: Base | None = None
     decided: set[tuple[str, MetricKey]] = field(default_factory=set)
     left_out: list[str] = field(default_factory=list)
+    undecided_origins: list[str] = field(default_factory=list)
     wants_decision: bool = False
+    is_last_look: bool = False
     wants_launch: bool = True
     is_over: bool = False
 

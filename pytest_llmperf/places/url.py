@@ -16,6 +16,8 @@ from pytest_llmperf.places.machine import ProgramError, ThisMachine, facts
 from pytest_llmperf.places.postmortem import Postmortem
 from pytest_llmperf.places.protocol import Vantage
 
+_HERE, _ELSEWHERE = "a server that runs on this machine", "url "
+
 
 class ExistingServer:
     """Both a :class:`~pytest_llmperf.places.protocol.Place` and its one server."""
@@ -25,6 +27,11 @@ class ExistingServer:
     def __init__(self) -> None:
         self.name = "url"
         self.url = ""
+
+    @staticmethod
+    def is_not(place: str) -> bool:
+        """Whether a place, by its name, is none of these."""
+        return place != _HERE and not place.startswith(_ELSEWHERE)
 
     def prepare(self, engine: Engine, subject: Subject) -> Runtime:
         """Nothing is needed."""
@@ -40,7 +47,7 @@ class ExistingServer:
         self.url = subject.url
         parts = urlsplit(self.url)
         self._is_here = _is_loopback(parts.hostname or "")
-        self.name = "a server that runs on this machine" if self._is_here else f"url {parts.netloc}"
+        self.name = _HERE if self._is_here else f"{_ELSEWHERE}{parts.netloc}"
         return self
 
     def model_identity(self, engine: Engine, subject: Subject, model: str) -> str:

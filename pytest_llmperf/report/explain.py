@@ -16,6 +16,7 @@ from pytest_llmperf.report.judged import (
     limit_headline,
     limit_line,
     limits,
+    without_left_out,
 )
 from pytest_llmperf.report.steps import next_steps
 from pytest_llmperf.report.table import SLO_BROKEN
@@ -25,6 +26,7 @@ Entry = Mapping[str, Any]
 
 def explain(entry: Entry) -> str:
     """Plain words for an entry whose verdict is not a pass."""
+    entry = without_left_out(entry)
     judged = [*_broken(entry), *_worse(entry)] or list(_undecided(entry))
     lines = [_headline(entry), ""]
     lines += [f"  {word:<9} {line}" for word, line in judged]

@@ -10,11 +10,23 @@ from pytest_llmperf.judge.change import CONFIDENCE
 from pytest_llmperf.report.table import percent
 
 Judged = Mapping[str, Any]
+_SIDES = ("runs", "base_runs")
 
 
 def is_side_by_side(entry: Judged) -> bool:
     """Whether what it was compared with was measured beside it, and not before."""
     return entry["compared_with"] is not None and entry["compared_with"]["kind"] == "side by side"
+
+
+def without_left_out(entry: Judged) -> Judged:
+    """The entry with those runs alone that count; of one that is invalid, all."""
+    if not entry["left_out"]:
+        return entry
+    points = [
+        {**point, **{side: [run for run in point[side] if not run["health"]["problems"]] for side in _SIDES}}
+        for point in entry["points"]
+    ]
+    return {**entry, "points": points}
 
 
 def limits(entry: Judged, *verdicts: str) -> Iterator[tuple[Judged, Judged]]:

@@ -70,8 +70,7 @@ def _columns(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _cell(point: Mapping[str, Any], name: str) -> str:
-    runs = [run for run in point["runs"] if not run["health"]["problems"]] or point["runs"]
-    values = [run["values"][name] for run in runs if name in run["values"]]
+    values = [run["values"][name] for run in point["runs"] if name in run["values"]]
     if not values:
         return "–"
     key = parse_metric(name)

@@ -18,6 +18,7 @@ from pytest_llmperf.report.judged import (
     limits,
     short_change_line,
     short_limit_line,
+    without_left_out,
 )
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.table import CHANGE_MARKS, LEGEND, SLO_MARKS, table
@@ -86,7 +87,7 @@ class Terminal:
         self.clear_progress()
         entry = getattr(report, "llmperf", None)
         if entry is not None:
-            self.entries[report.nodeid] = json.loads(entry)
+            self.entries[report.nodeid] = dict(without_left_out(json.loads(entry)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:

@@ -336,7 +336,9 @@ def test_so_do_the_intervals_of_many_whether_or_not_they_are_alike(shared: float
 
 def in_turn(launches: int, drift: float, change: float, noise: Sequence[float] = ()) -> Logs:
     """Launched as base, candidate, candidate, base, …, each ``drift`` more than the one before."""
-    base, candidate, place = [], [], 0
+    base: list[float] = []
+    candidate: list[float] = []
+    place = 0
     for number in range(launches):
         for is_candidate in (False, True) if number % 2 == 0 else (True, False):
             value = drift * place + change * is_candidate + (noise[place] if noise else 0.0)
