@@ -84,7 +84,6 @@ class _Errand:
         order = self._order
         self._progress.phase(f"asking {order.server}")
         return Launch(
-            0,
             order.server,
             BareServer(self._note),
             order.model,

@@ -114,7 +114,6 @@ class PerformanceSession:
         log = self.store.logs() / f"{stamp}.log"
         try:
             self._launch = Launch(
-                number,
                 subject,
                 self._engines[subject.engine],
                 self.settings.model,

@@ -557,7 +557,6 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(phase: str, tmp_path: Path) -
 @pytest.mark.parametrize("chat", [False, True], ids=["completions", "chat"])
 def test_a_real_engine(chat: bool, tmp_path: Path) -> None:
     launch = Launch(
-        0,
         parse_subject("llamacpp --parallel 2"),
         LlamaCpp(),
         None,

@@ -41,7 +41,6 @@ class Launch:
 
     def __init__(
         self,
-        number: int,
         subject: Subject,
         engine: Engine,
         model: str | None,
@@ -61,7 +60,7 @@ class Launch:
         ``waiting`` is told the seconds since the start and the last line of the log, now and then.
         ``workers``, ``chat`` and ``note`` are those of the :class:`~pytest_llmperf.load.client.Client`.
         """
-        self.number, self.subject, self.engine = number, subject, engine
+        self.subject, self.engine = subject, engine
         self.place = place
         self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
         self._api_key = engine.api_key(subject)

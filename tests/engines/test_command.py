@@ -96,7 +96,6 @@ def test_it_is_ready_when_the_page_that_was_named_answers(subject: str, ready: b
 
 def launch(subject: str, model: str, log: Path) -> Launch:
     return Launch(
-        0,
         parse_subject(subject),
         AnyCommand(),
         model,

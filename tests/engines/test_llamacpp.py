@@ -20,7 +20,6 @@ from pytest_llmperf.places.local import LocalProcess
 
 def launch(tmp_path: Path, subject: str) -> Launch:
     return Launch(
-        0,
         parse_subject(subject),
         LlamaCpp(),
         None,

@@ -29,7 +29,6 @@ def launched(
     url: str, subject: Subject | None = None, engine: Engine | None = None, place: Place | None = None
 ) -> Iterator[Launch]:
     started = Launch(
-        0,
         subject or parse_subject(url),
         engine or OpenAiServer(),
         None,

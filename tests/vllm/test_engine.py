@@ -25,7 +25,6 @@ def launch(directory: Path, model: Path, flags: str = "") -> Launch:
     (logs := directory / "logs").mkdir(parents=True, exist_ok=True)
     lock(NEW, directory / "locks")
     return Launch(
-        0,
         parse_subject(subject(NEW, flags)),
         VllmCpu(),
         str(model),
