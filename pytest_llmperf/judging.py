@@ -351,7 +351,14 @@ def _check(result: TestResult) -> None:
         for run in side
         for count, example in run.measurement.errors.values()
     ]
-    raise InvalidRun("\n".join(("the measurement is invalid:", *(f"  {p}" for p in problems), *failed)))
+    late = all(run.measurement.health.is_late for run in bad)
+    again = (
+        ["  (more than one in three, or the first of a side: no other launch takes their place)"]
+        if late
+        else []
+    )
+    told = ("the measurement is invalid:", *(f"  {p}" for p in problems), *again, *failed)
+    raise InvalidRun("\n".join(told))
 
 
 def _is_rare(side: Sequence[Run]) -> bool:
@@ -395,7 +402,8 @@ def _succeeded(run: Run) -> int:
 
 
 def _base_launches(result: TestResult) -> int:
-    return len({run.launch for point in result.points.values() for run in point.base_runs})
+    runs = (run for point in result.points.values() for run in point.base_runs)
+    return len({run.launch for run in runs if run.is_valid})
 
 
 def _far(result: TestResult) -> Iterator[tuple[str, str]]:

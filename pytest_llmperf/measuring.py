@@ -105,7 +105,7 @@ class Measuring:
         launches = f"{rounds} launch{'es' if rounds > 1 else ''}"
         side = " a side" if self.session.settings.against is not None else ""
         self.session.note(
-            f"the budget of {duration(self._budget.limit_s or 0.0)} was used up after {launches}{side}: "
+            f"the budget of {duration(self._budget.limit_s or 0.0)} has no time for more than {launches}{side}: "
             f"{tests} test{'s' if tests > 1 else ''} would have had another"
         )
 

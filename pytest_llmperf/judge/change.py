@@ -25,7 +25,7 @@ from pytest_llmperf.judge.student import t_quantile, t_tail
 from pytest_llmperf.judge.verdict import Verdict
 
 CONFIDENCE = 0.95
-SESSION_ERROR = 0.009
+SESSION_ERROR = 0.007
 """The share of unchanged sessions that may raise an alarm. Below one in a hundred, because launches are not
 as normal as the theory has them; ``bench/judge`` counts what comes of it."""
 RISK = 0.05

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-SCALE = 0.3
+SCALE = 0.35
 """The prior of a change: half of all changes are smaller than this share of the tolerance."""
 _QUANTILES = np.linspace(0.5 / 400, 1 - 0.5 / 400, 400)
 _PRIOR_PLACES = np.tan(np.pi * (_QUANTILES - 0.5))
@@ -18,7 +18,7 @@ def chance_beyond(estimate: Array, error: Array, degrees: Array, limit: Array) -
 
     All in logarithms, one element for each change, "worse" upwards. Before it is measured, a change is taken
     for one from a Cauchy distribution around none (the usual choice for effects, after Jeffreys; Rouder et
-    al. 2009) with the scale 0.3 × limit: nine of ten metrics change by less than twice the tolerance, one in
+    al. 2009) with the scale 0.35 × limit: nine of ten metrics change by less than twice the tolerance, one in
     five by more than it, and as its tails are heavy, a change that is clearly there is not argued away. The
     estimate has Student's t distribution around the change. By the trapezoidal rule, over the places where
     either matters.

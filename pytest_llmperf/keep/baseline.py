@@ -103,7 +103,7 @@ class Baseline:
         cause = "the baseline is weak: it is one launch, and another one of the same build may differ by 10 %"
         if self.subject_text.startswith(("http://", "https://")):
             return f"{cause}; accept one of an engine that is started from here, which can be launched again"
-        return f"{cause}; pytest --llmperf --llmperf-update --llmperf-launches 3 accepts one of three"
+        return f"{cause}; --llmperf-update --llmperf-launches 3 accepts one of three"
 
     def course(self, point: str, metric: str) -> list[tuple[str, str, float]]:
         """How a metric (by its name) went from one accepted baseline to the next, this one last: the time,

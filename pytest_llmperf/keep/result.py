@@ -206,8 +206,9 @@ class TestResult:
 
     @property
     def launches(self) -> int:
-        """How many launches of the candidate there are; a server that runs already is one."""
-        return len({run.launch for point in self.points.values() for run in point.runs})
+        """How many launches of the candidate count; a server that runs already is one."""
+        runs = [run for point in self.points.values() for run in point.runs]
+        return len({run.launch for run in runs if run.is_valid} or {run.launch for run in runs})
 
     @property
     def rounds(self) -> int:

@@ -195,7 +195,7 @@ def test_a_budget_ends_the_rounds(project: Project) -> None:
     result = project.run(*AGAINST_ITSELF, "--llmperf-launches", "3..8", "--llmperf-budget", "1s")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["the budget of 1 s was used up after 1 launch a side: 1 test would have had another"]
+        ["the budget of 1 s has no time for more than 1 launch a side: 1 test would have had another"]
     )
     assert launches(project.records()[0]) == [("base", 1), ("candidate", 1)]
 

@@ -120,7 +120,7 @@ def test_a_baseline_of_a_version_to_come_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
-        ("vllm==0.24.0", "pytest --llmperf --llmperf-update --llmperf-launches 3 accepts one of three"),
+        ("vllm==0.24.0", "--llmperf-update --llmperf-launches 3 accepts one of three"),
         (
             "http://host:8000",
             "accept one of an engine that is started from here, which can be launched again",
