@@ -105,7 +105,8 @@ class Measuring:
         launches = f"{rounds} launch{'es' if rounds > 1 else ''}"
         side = " a side" if self.session.settings.against is not None else ""
         self.session.note(
-            f"the budget of {duration(self._budget.limit_s or 0.0)} has no time for more than {launches}{side}: "
+            f"the budget of {duration(self._budget.limit_s or 0.0)} has no time for more than "
+            f"{launches}{side}: "
             f"{tests} test{'s' if tests > 1 else ''} would have had another"
         )
 

@@ -105,7 +105,7 @@ def contrasts(items: Sequence[Logs]) -> Contrasts:
         wide = residuals / np.maximum(narrow, 0.5)  # as wide as a launch, which is what is clipped
         clipped = np.clip(wide, -limit, limit) * narrow / math.sqrt(_CLIPPED_VARIANCE)
         variance, degrees = groups.moderate(clipped)
-    means[:, 1] -= drift * apart
+    means += np.stack((drift * apart, -drift * apart), axis=1) / 2  # both as in the middle of the session
     spread = np.sqrt(variance) * unit
     error = spread * np.sqrt(((1 / counts).sum(axis=1) + apart**2 / length) / _EFFICIENCY)
     return Contrasts(means * unit[:, None], error, spread, degrees)

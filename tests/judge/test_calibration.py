@@ -96,12 +96,12 @@ def test_neither_units_nor_the_order_of_tests_matter(
 
 @given(SEEDS)
 @settings(max_examples=20)
-def test_sides_that_do_not_differ_pass_at_once(seed: int) -> None:
+def test_sides_that_do_not_differ_pass_soon(seed: int) -> None:
     logs = draw(NORMAL, 1, seed, SMALL)[0]
     logs[:, 1] = logs[:, 0]
     outcome = judge_session(logs, NORMAL, SMALL)
     assert set(outcome.verdicts) == {Verdict.PASS}
-    assert set(outcome.launches) == {LEAST}
+    assert max(outcome.launches) <= LEAST + 1
 
 
 def test_what_doubles_is_worse_after_one_more_launch() -> None:

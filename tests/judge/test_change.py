@@ -114,7 +114,7 @@ def test_one_launch_a_side_is_judged_by_hand() -> None:
 
 
 def test_either_side_is_shown_by_its_geometric_mean() -> None:
-    change = judged([95, 100, 105], [118, 120, 122])
+    change = judge_changes([comparison([95, 100, 105], [118, 120, 122], is_paired=False)])[0]
     assert change.base == pytest.approx((95 * 100 * 105) ** (1 / 3))
     assert change.candidate == pytest.approx((118 * 120 * 122) ** (1 / 3))
     assert (change.base_launches, change.candidate_launches) == (3, 3)
@@ -307,6 +307,8 @@ def test_the_unit_of_the_values_does_not_matter(comparisons: list[Comparison], s
 @settings(deadline=None, max_examples=40)
 @given(comparisons=COMPARISONS)
 def test_swapping_the_sides_turns_the_change_around(comparisons: list[Comparison]) -> None:
+    # Not in turn: that has an order of its own, which begins with the base.
+    comparisons = [dataclasses.replace(one, is_gapless=False) for one in comparisons]
     swapped = [dataclasses.replace(one, base=one.candidate, candidate=one.base) for one in comparisons]
     for there, back in zip(judge_changes(comparisons), judge_changes(swapped), strict=True):
         assert 1 + there.estimate == pytest.approx(1 / (1 + back.estimate))
@@ -395,7 +397,7 @@ def test_values_without_a_logarithm_are_refused(base: list[float], candidate: li
 
 @pytest.mark.parametrize(
     ("factor", "tolerance"),
-    [(1.0, 0.02), (1.01, 0.02), (1.01, 0.03), (1.02, 0.03), (1.06, 0.05), (1.09, 0.05), (1.15, 0.05)],
+    [(1.0, 0.02), (1.01, 0.02), (1.01, 0.03), (1.015, 0.03), (1.06, 0.05), (1.09, 0.05), (1.15, 0.05)],
 )
 def test_as_many_launches_as_it_says_decide_and_fewer_do_not(factor: float, tolerance: float) -> None:
     change = steadily(factor, 2, tolerance=tolerance)
