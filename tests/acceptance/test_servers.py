@@ -60,7 +60,7 @@ def test_a_server_that_breaks_under_load_fails_the_test_with_the_kinds_of_its_er
     with scripted_server(script, well_before=1) as url:
         result = project.run(*against(url, *SHORT))
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*SLO *error rate at 4/s is 100%, limit 0%", cause])
+    result.stdout.fnmatch_lines(["*SLO *error rate at 4/s is 100% (1 launch), limit 0%", cause])
     (record,) = project.records()
     (run,) = record["tests"][0]["points"][0]["runs"]
     assert sum(error["count"] for error in run["errors"].values()) == run["requests"] == 4

@@ -237,7 +237,7 @@ def test_two_servers_that_run_already_are_one_launch_each_however_often_they_are
     project.write(
         test_it=HEAD + "\ndef test_url(llmperf):\n    llmperf(WORKLOAD, concurrency=2, requests=40)\n"
     )
-    with TruthServer(ttft_s=0.02, itl_s=0.002) as base, TruthServer(ttft_s=0.02, itl_s=0.004) as candidate:
+    with TruthServer(ttft_s=0.02, itl_s=0.002) as base, TruthServer(ttft_s=0.02, itl_s=0.0022) as candidate:
         sides = ("--llmperf", "--llmperf-engine", candidate.url, "--llmperf-against", base.url)
         options = ("--llmperf-gate", "tpot_p50_ms", "--llmperf-tolerance", "20%")
         for rounds in ((), ("--llmperf-launches", "2")):
