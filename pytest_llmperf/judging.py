@@ -200,8 +200,8 @@ class Judge:
                 objectives.append(judge_limit(limit, values, prior, sampling, requests, error))
             elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
                 raise InvalidRun(
-                    f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there; "
-                    "ask for more output tokens, or take the limit away"
+                    f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there"
+                    + ("; ask for more output tokens" if limit.key.metric_name in ("tpot", "itl") else "")
                 )
         return objectives
 

@@ -11,6 +11,12 @@ import pytest
 from tests.acceptance.conftest import CHAT, Project
 
 
+@pytest.fixture(autouse=True)
+def one_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing else is said: how many launches a decision takes is tested elsewhere."""
+    monkeypatch.setenv("LLMPERF_LAUNCHES", "1")
+
+
 def test_a_sweep_within_its_slo_passes_and_leaves_a_record(project: Project) -> None:
     project.write(test_it=CHAT)
     result = project.run("--llmperf", "--llmperf-rates", "2,6", "--llmperf-json", "out.json")
@@ -205,7 +211,7 @@ def test_what_the_baseline_lacks_is_named(project: Project) -> None:
     project.write(test_it=CHAT)
     project.run("--llmperf", "--llmperf-update").assert_outcomes(passed=1)
     result = project.run("--llmperf", "--llmperf-rates", "4,6", "--llmperf-gate", "ttft_p50_ms itl_p50_ms")
-    result.stdout.fnmatch_lines(["*compared with llamacpp, *; not compared: ITL p50 at 4/s, 6/s"])
+    result.stdout.fnmatch_lines(["*compared with llamacpp, *; not compared: ITL p50 at 4/s, 6/s*"])
 
 
 def test_a_gate_that_must_decide_fails_where_nothing_was_compared(project: Project) -> None:
