@@ -236,7 +236,7 @@ def test_points_that_an_update_loses_are_named(project: Project) -> None:
     project.run("--llmperf", "--llmperf-update", "--llmperf-rates", "4,5").assert_outcomes(passed=1)
     result = project.run("--llmperf", "--llmperf-update")
     result.stdout.fnmatch_lines(
-        ["*no longer in it, because not measured now: 64 in / 16 out, poisson 5/s for 1 s"]
+        ["*no longer in it, because not measured now: 64 in / 16 out, poisson 5/s for 1 s*"]
     )
 
 
