@@ -96,14 +96,14 @@ def test_neither_units_nor_the_order_of_tests_matter(
     assert other.launches == tuple(outcome.launches[test] for test in order)
 
 
-@given(SEEDS)
-@settings(max_examples=20)
-def test_sides_that_do_not_differ_pass_soon(seed: int) -> None:
-    logs = draw(NORMAL, 1, seed, SMALL)[0]
-    logs[:, 1] = logs[:, 0]
-    outcome = judge_session(logs, NORMAL, SMALL)
-    assert set(outcome.verdicts) == {Verdict.PASS}
-    assert max(outcome.launches) <= LEAST + 1
+def test_sides_that_do_not_differ_pass_soon() -> None:
+    sessions = draw(NORMAL, 200, 20261122, SMALL)
+    sessions[:, :, 1] = sessions[:, :, 0]
+    outcomes = [judge_session(logs, NORMAL, SMALL) for logs in sessions]
+    assert all(set(outcome.verdicts) == {Verdict.PASS} for outcome in outcomes)
+    launches = [max(outcome.launches) for outcome in outcomes]
+    assert sum(most <= LEAST + 1 for most in launches) >= 190
+    assert sum(most == LEAST for most in launches) >= 150
 
 
 def test_what_doubles_is_worse_after_one_more_launch() -> None:
