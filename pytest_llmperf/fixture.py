@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_llmperf.declare.load import Sweep
 from pytest_llmperf.declare.markers import Plan
+from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from pytest_llmperf.measure.measurement import Measurements
+    from pytest_llmperf.measure.measurement import Measurement, Measurements
     from pytest_llmperf.session import PerformanceSession
+
+
+def _check_workload(called: str, workload: object) -> None:
+    if not isinstance(workload, Workload):
+        raise DeclarationError(f"{called}({workload!r}): expected a Workload")
 
 
 class Llmperf:
@@ -44,8 +52,7 @@ class Llmperf:
         :class:`~pytest_llmperf.errors.EngineError` if the engine does not survive.
         """
         __tracebackhide__ = True
-        if not isinstance(workload, Workload):
-            raise DeclarationError(f"llmperf({workload!r}): expected a Workload")
+        _check_workload("llmperf", workload)
         call = Sweep.of(
             rates=None if rate is None else [rate],
             concurrency=None if concurrency is None else [concurrency],
@@ -58,3 +65,53 @@ class Llmperf:
             if point.replay is not None and workload.trace_file is None:
                 raise DeclarationError(f"{point.label}: needs a workload with a trace: Workload(trace=…)")
         return self._session.measure(self._nodeid, self._plan, workload, call)
+
+    def capacity(
+        self,
+        workload: Workload,
+        *,
+        duration: float | None = None,
+        requests: int | None = None,
+        arrivals: str | None = None,
+        budget: float | str | None = None,
+        **limits: float,
+    ) -> Measurement:
+        """Search for the highest rate in requests/s that meets ``limits`` (as in ``ttft_ms=300``), or else
+        the SLO of the test; each launch does so within ``budget``, in runs of ``duration`` or ``requests``.
+
+        That is ``value("capacity_per_s")`` of what is returned, a metric like any other: ``@slo(
+        capacity_per_s=10)`` asks for at least so much, and the gate compares it. Fails the test if no rate
+        meets them. Raises :class:`DeclarationError` for impossible arguments and
+        :class:`~pytest_llmperf.errors.EngineError` if the engine does not survive.
+        """
+        __tracebackhide__ = True
+        _check_workload("llmperf.capacity", workload)
+        call = Sweep.of(duration=duration, requests=requests, arrivals=arrivals, budget=budget)
+        slo = (
+            Slo.of(limits, self._session.settings.percentile).of_load()
+            if limits
+            else self._plan.slo.of_load()
+        )
+        if not slo.limits:
+            raise DeclarationError(
+                "llmperf.capacity(): the highest rate under which limits? @slo(ttft_ms=300), or "
+                "capacity(workload, ttft_ms=300); on latencies, goodput or the error rate"
+            )
+        slo = slo.with_no_errors()
+        measured, found = self._session.capacity(self._nodeid, self._plan, workload, call, slo)
+        if found.kind == "below" and not measured.health.problems and not self._session.measures_base:
+            pytest.fail(
+                f"no rate meets {', '.join(map(str, slo.limits))}: it is missed at {found.rate:.3g}/s, too, "
+                "where hardly two requests meet; the record has what was measured there",
+                pytrace=False,
+            )
+        return measured
+
+    def batch(self, workload: Workload, *, requests: int = 1000) -> Measurement:
+        """Offline throughput: ``requests`` at once, and how long all of them take.
+
+        Only what the whole run did is judged: tokens and requests per second, cost, errors.
+        """
+        __tracebackhide__ = True
+        _check_workload("llmperf.batch", workload)
+        return self._session.batch(self._nodeid, self._plan, workload, requests)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.settings import Settings
+from pytest_llmperf.declare.slo import Limit
 from pytest_llmperf.errors import InvalidRun, StoreError
 from pytest_llmperf.judge.change import SESSION_ERROR, Change, Comparison, judge_changes, worst_change
 from pytest_llmperf.judge.objective import Objective, judge_limit
@@ -41,7 +42,12 @@ class Judge:
         """
         matches: list[_Match] = []
         measured = [result for result in results if result.points]
-        limits = sum(len(result.slo.with_no_errors().limits) * len(result.points) for result in measured)
+        limits = sum(
+            len(_limits(result, point))
+            for result in measured
+            for point in result.points.values()
+            if not point.is_explored
+        )
         self._slo_error = SESSION_ERROR / max(limits, 1)
         for result in measured:
             try:
@@ -88,11 +94,7 @@ class Judge:
                 for key, point in result.points.items()
             },
             uncertainty={
-                key: {
-                    metric.name: known
-                    for metric in kept
-                    if metric.metric.per == "request" and (known := point.uncertainty(metric))
-                }
+                key: {metric.name: known for metric in kept if any(known := point.uncertainty(metric))}
                 for key, point in result.points.items()
             },
         )
@@ -138,6 +140,7 @@ class Judge:
             if base is not None and base.past:
                 point.course = {m: base.course(key, m.name) for m in self._settings.gate}
         _check(result)
+        _check_limits(result)
         for point in result.points.values():
             point.objectives = self._objectives(point, result)
         if self._settings.against is not None:
@@ -172,7 +175,7 @@ class Judge:
             if base is not None and key not in base.points:
                 missing[point.point.label] = None
                 continue
-            for metric in self._settings.gate:
+            for metric in self._gate(point):
                 if not _is_known(metric, point):
                     unknown[f"{metric.label} at {point.point.label}"] = None
                 elif not _have_logarithms(_base_values(base, key, point, metric), point.values(metric)):
@@ -188,7 +191,7 @@ class Judge:
     def _objectives(self, point: PointResult, result: TestResult) -> list[Objective]:
         """Raises :class:`InvalidRun` for a limit on something that was not measured."""
         objectives = []
-        for limit in result.slo.with_no_errors().limits:
+        for limit in _limits(result, point):
             if values := point.values(limit.key):
                 prior, sampling = self._known(result, limit.key, point.uncertainty(limit.key))
                 if result.runs_already:
@@ -210,7 +213,7 @@ class Judge:
     def _matches(self, result: TestResult, base: Baseline | None) -> Iterator[_Match]:
         """The comparisons of a test, with its base and with what that base grew from."""
         for key, point in result.points.items():
-            for metric in self._settings.gate:
+            for metric in self._gate(point):
                 values = _base_values(base, key, point, metric)
                 if not _is_known(metric, point) or not _have_logarithms(values, point.values(metric)):
                     continue
@@ -224,6 +227,10 @@ class Judge:
                     )
                     creep = Creep(origin.accepted, origin.subject_text, origin.steps)
                     yield _Match(result, key, metric, since, creep)
+
+    def _gate(self, point: PointResult) -> list[MetricKey]:
+        """The metrics that are compared at a load point."""
+        return [metric for metric in self._settings.gate if point.point.concerns(metric.metric)]
 
     def _comparison(
         self,
@@ -270,7 +277,7 @@ class Judge:
         return (min(least, now), now) if result.is_last_look else (least, launches.most)
 
     def _verdict(self, result: TestResult) -> Verdict:
-        limits = {objective.verdict for point in result.points.values() for objective in point.objectives}
+        limits = {objective.verdict for objective in _binding(result)}
         changes = {change.verdict for point in result.points.values() for change in point.changes.values()}
         if any(point.creep for point in result.points.values()):
             changes.add(Verdict.REGRESSED)
@@ -297,8 +304,7 @@ class Judge:
             return False
         if result.verdict in (Verdict.SLO_BROKEN, Verdict.REGRESSED):
             return False
-        limits = (objective for point in result.points.values() for objective in point.objectives)
-        if any(objective.verdict is Verdict.INCONCLUSIVE for objective in limits):
+        if any(objective.verdict is Verdict.INCONCLUSIVE for objective in _binding(result)):
             return True
         return result.wants_decision and not self._settings.update
 
@@ -361,6 +367,20 @@ def _check(result: TestResult) -> None:
     raise InvalidRun("\n".join(told))
 
 
+def _check_limits(result: TestResult) -> None:
+    """Raises :class:`InvalidRun` for a limit that nothing which was measured has to do with."""
+    points = [point.point for point in result.points.values()]
+    searched = result.slo.of_load().limits if any(point.seeks for point in points) else ()
+    for limit in result.slo.limits:
+        if limit not in searched and not any(point.concerns(limit.key.metric) for point in points):
+            way_out = (
+                "llmperf.capacity(…) searches for it" if limit.key.metric_name == "capacity" else "drop it"
+            )
+            raise InvalidRun(
+                f"the SLO {limit} cannot be judged: no load point of this test has to do with it; {way_out}"
+            )
+
+
 def _is_rare(side: Sequence[Run]) -> bool:
     invalid = sum(not run.is_valid for run in side)
     return invalid < len(side) and invalid <= max(1, len(side) // 3)
@@ -377,6 +397,17 @@ def _not_compared(others: Sequence[Sequence[str]], name: str | None) -> str:
     if len(others) == 1:
         return f"not compared: the baseline is from another environment ({closest})"
     return f"not compared: all {len(others)} baselines are from other environments (the closest: {closest})"
+
+
+def _limits(result: TestResult, point: PointResult) -> list[Limit]:
+    """Those that are judged at a load point."""
+    return [limit for limit in result.slo.with_no_errors().limits if point.point.concerns(limit.key.metric)]
+
+
+def _binding(result: TestResult) -> Iterator[Objective]:
+    """The limits that break something where they are missed."""
+    for point in result.points.values():
+        yield from () if point.is_explored else point.objectives
 
 
 def _base_values(base: Baseline | None, key: str, point: PointResult, metric: MetricKey) -> Sequence[float]:

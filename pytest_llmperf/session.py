@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -10,13 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pytest_llmperf.declare.load import LoadPoint, Sweep
+from pytest_llmperf.declare.load import USUAL_BUDGET_S, LoadPoint, Sweep
 from pytest_llmperf.declare.markers import Plan
 from pytest_llmperf.declare.settings import Settings
+from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.errors import EngineError, InvalidRun
+from pytest_llmperf.judge.capacity import Capacity
 from pytest_llmperf.judging import Judge
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences, environment
@@ -25,13 +26,12 @@ from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import Run, TestResult
 from pytest_llmperf.keep.subject import subject_fields
 from pytest_llmperf.load.launch import Launch
-from pytest_llmperf.load.schedule import seed_of
-from pytest_llmperf.load.warmup import warm_up
 from pytest_llmperf.measure.measurement import Measurement, Measurements
-from pytest_llmperf.measure.metrics import summarise, uncertainty
-from pytest_llmperf.measure.timeline import Timeline
 from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
+from pytest_llmperf.rig import Rig
+from pytest_llmperf.searching import seek, sought
+from pytest_llmperf.sweeping import explore, in_order, scheduled, single, told
 from pytest_llmperf.turn import Side
 
 
@@ -70,6 +70,7 @@ class PerformanceSession:
         self._launch_is: tuple[int, Side, Subject] | None = None
         self._now: tuple[int, Side] = 0, "candidate"
         self._launched: list[dict[str, Any]] = []
+        self._schedules: dict[tuple[str, str, str], list[LoadPoint]] = {}
         self._broken: dict[tuple[int, Side, Subject], EngineError] = {}
         self._baselines = baselines or Baselines(self.store.baselines)
         self.judge = Judge(settings, self._baselines, History(self.store))
@@ -87,6 +88,11 @@ class PerformanceSession:
         _, side = self._now
         base = self.settings.against
         return base if side == "base" and base is not None else plan.subject
+
+    @property
+    def measures_base(self) -> bool:
+        """Whether what is measured now is what another is compared with."""
+        return self._now[1] == "base"
 
     def most_rounds(self, plan: Plan) -> int:
         """How often a test may be measured: servers that run already are not launched, so another round would
@@ -233,63 +239,83 @@ class PerformanceSession:
 
     def measure(self, nodeid: str, plan: Plan, workload: Workload, call: Sweep) -> Measurements:
         """Measure every load point of a call in the current launch."""
+        rig = self._rig(nodeid, plan)
+        sweep = plan.sweep(call)
+        if sweep.search is not None:
+            return self._explore(rig, plan, workload, sweep)
+        return Measurements(
+            [self._keep(rig, workload, point, rig.measure(workload, point)) for point in sweep.points()]
+        )
+
+    def batch(self, nodeid: str, plan: Plan, workload: Workload, requests: int) -> Measurement:
+        """Measure so many requests at once in the current launch."""
+        rig, point = self._rig(nodeid, plan), LoadPoint.of_batch(requests)
+        return self._keep(rig, workload, point, rig.measure(workload, point))
+
+    def capacity(
+        self, nodeid: str, plan: Plan, workload: Workload, call: Sweep, slo: Slo
+    ) -> tuple[Measurement, Capacity]:
+        """Search for the highest rate that meets the limits in the current launch."""
+        rig, sweep = self._rig(nodeid, plan), plan.sweep(call)
+        bounds = rig.bounds(workload, sweep.budget_s or USUAL_BUDGET_S)
+        found = seek(sweep, slo, bounds, lambda point, n: rig.probe(workload, point, n, slo))
+        point = sought(sweep, slo)
+        return self._keep(rig, workload, point, found.as_run(workload, point)), found.capacity
+
+    def _rig(self, nodeid: str, plan: Plan) -> Rig:
+        """The current launch, for this test. Raises :class:`EngineError` if it is not there."""
         launch = self._launch
         if launch is None or self._launch_is != (*self._now, self.subject(plan)):
             raise EngineError(
                 f"{self.subject(plan)} does not run; was llmperf() called after its test ended?"
             )
         launch.check_alive()
-        measured = []
-        for point in plan.points(call):
-            run = self._measure_point(launch, nodeid, plan, workload, point)
-            self.results[nodeid].add(workload, point, run, of_base=self._now[1] == "base")
-            self.write_record("running")
-            measured.append(run.measurement)
-        return Measurements(measured)
+        number = self._launch_number(launch)
+        where = self._where(", ")
+        return Rig(
+            *(launch, number, self._now[0] + 1, nodeid, plan.slo, self.settings, self._listener, where),
+            self._disturbances,
+        )
 
-    def _measure_point(
-        self, launch: Launch, nodeid: str, plan: Plan, workload: Workload, point: LoadPoint
-    ) -> Run:
-        name = nodeid.rpartition("::")[2]
-        of = self._where(", ")
-        self._listener.phase(f"{name}: {of}warming up at {point.label}")
-        is_reset = launch.engine.reset_cache(launch.control)
-        warmth = warm_up(launch.client, workload, point)
-        if not warmth.medians_ms:
-            launch.check_answering()
-        seed = seed_of(nodeid, str(workload), point.key)
-        for attempt in (1, 2):
-            again = " (again: the load generator was late)" if attempt == 2 else ""
-            self._listener.phase(f"{name}: {of}measuring at {point.label}{again}", point.expected_s)
-            driven = launch.client.run(workload, point, seed, warmth.latency_s)
-            if not driven.health.is_late:
-                break
-        disturbances = self._disturbances(launch)
-        timeline = Timeline.of(driven.traces, driven.started_ns, point.scheduled_s)
-        if timeline.errors:
-            launch.check_answering()
-        startup_s = launch.startup_s["first_answer"] if launch.startup_s else None
-        measurement = Measurement(
-            workload=workload,
-            point=point,
-            requests=timeline.requests,
-            values=summarise(timeline, plan.slo, startup_s),
-            uncertainty=uncertainty(timeline),
-            errors=timeline.errors,
-            health=driven.health,
-            percentile=self.settings.percentile,
-        )
-        return Run(
-            self._launch_number(launch),
-            self._now[0] + 1,
-            measurement,
-            dataclasses.asdict(warmth),
-            driven.counters,
-            driven.moments,
-            is_reset,
-            attempt,
-            disturbances,
-        )
+    def _keep(
+        self, rig: Rig, workload: Workload, point: LoadPoint, run: Run, *, is_explored: bool = False
+    ) -> Measurement:
+        result = self.results[rig.nodeid]
+        result.add(workload, point, run, of_base=self._now[1] == "base", is_explored=is_explored)
+        self.write_record("running")
+        return run.measurement
+
+    def _explore(self, rig: Rig, plan: Plan, workload: Workload, sweep: Sweep) -> Measurements:
+        """A sweep that finds its own rates: in the first launch that it is measured in, unless a baseline has
+        a schedule of it; all other launches, of either side, keep to that."""
+        key = rig.nodeid, str(workload), str(sweep)
+        result = self.results[rig.nodeid]
+        if key not in self._schedules:
+            base = (
+                self._baselines.find(rig.nodeid, result.environment)
+                if self.settings.against is None
+                else None
+            )
+            self._schedules[key] = scheduled(base.points if base else (), str(workload), sweep)
+        alone, runs = single(sweep), dict[LoadPoint, Run]()
+        is_first = not self._schedules[key]
+
+        def measure(point: LoadPoint) -> Run:
+            run = rig.measure(workload, point, gives_up=True)
+            if not (is_first and run.is_saturated):
+                runs[point] = run
+                self._keep(rig, workload, point, run, is_explored=point != alone)
+            return run
+
+        if is_first:
+            bounds = rig.bounds(workload, sweep.budget_s or USUAL_BUDGET_S)
+            found = explore(sweep, plan.slo, bounds, measure)
+            self._schedules[key] = found.points
+            result.sweeps[str(workload)] = told(str(workload), sweep, plan.slo, bounds, found)
+        for point in () if is_first else self._schedules[key]:
+            measure(point)
+        result.arrange(workload, in_order(runs))
+        return Measurements([runs[point].measurement for point in in_order(runs)])
 
     def _launch_number(self, launch: Launch) -> int:
         """A server that we cannot start again is one launch, however often it is measured."""

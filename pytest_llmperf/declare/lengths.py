@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from pytest_llmperf.declare.load import finite_number
+from pytest_llmperf.declare.number import finite_number
 from pytest_llmperf.errors import DeclarationError
 
 MAX_TOKENS = 10_000_000

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from numbers import Real
 from typing import TypeVar
 
+from pytest_llmperf.declare.metrics import Metric
+from pytest_llmperf.declare.number import MAX_SECONDS, finite_number, read_duration
+from pytest_llmperf.declare.search import Search, read_search
 from pytest_llmperf.errors import DeclarationError
 
 ARRIVALS = ("poisson", "constant", "gamma:SHAPE")
 MIN_SHAPE, MAX_SHAPE = 0.01, 1000.0
-MAX_SECONDS = 7 * 24 * 3600
 MAX_CONCURRENCY = 100_000
 MAX_REQUESTS = 10_000_000
+MAX_AT_ONCE = 1024
+"""Of a batch: as many connections are open at a time, which keeps every engine busy."""
+USUAL_S = 30.0
+USUAL_BUDGET_S = 300.0
 
 T = TypeVar("T")
 
@@ -41,6 +45,9 @@ class LoadPoint:
 
     ``duration_s`` bounds the time in which requests are sent, ``requests`` their number; where both are
     given, whichever ends first. ``arrivals`` is one of ``ARRIVALS``, for an open loop with a rate.
+
+    Two are no load that is driven once: ``seeks`` says in words under which limits the highest rate is
+    searched for, in runs of that length. A ``batch`` is so many requests, all at once.
     """
 
     rate: float | Ramp | None = None
@@ -49,6 +56,21 @@ class LoadPoint:
     duration_s: float | None = None
     requests: int | None = None
     replay: float | None = None
+    seeks: str | None = None
+    batch: int | None = None
+
+    @classmethod
+    def of_batch(cls, requests: object) -> LoadPoint:
+        """All requests at once. Raises :class:`DeclarationError`."""
+        number = _whole("requests", requests, MAX_REQUESTS)
+        return cls(concurrency=min(number, MAX_AT_ONCE), requests=number, batch=number)
+
+    def concerns(self, metric: Metric) -> bool:
+        """Whether the metric says something about the engine at such a point: of a search what it finds, and
+        of a batch, in which everybody waits for all others, what the whole run did."""
+        if metric.name == "capacity":
+            return self.seeks is not None
+        return self.seeks is None and (self.batch is None or metric.per in ("run", "launch"))
 
     @property
     def mean_rate(self) -> float | None:
@@ -58,6 +80,10 @@ class LoadPoint:
     @property
     def label(self) -> str:
         """How a person names the point within its sweep: ``4/s``, ``1→10/s``, ``8 at once``."""
+        if self.seeks is not None:
+            return "capacity"
+        if self.batch is not None:
+            return f"batch of {self.batch}"
         if self.replay is not None:
             return f"replay ×{self.replay:g}"
         if isinstance(self.rate, Ramp):
@@ -73,6 +99,10 @@ class LoadPoint:
                 f" of {self.requests} requests" if self.requests is not None else "",
             )
         )
+        if self.seeks is not None:
+            return f"capacity under {self.seeks}, {self.arrivals}{extent}"
+        if self.batch is not None:
+            return self.label
         if self.replay is not None:
             return f"{self.label}{extent}"
         if self.rate is not None:
@@ -111,6 +141,8 @@ class Sweep:
     duration_s: float | None = None
     requests: int | None = None
     replay: tuple[float, ...] | None = None
+    search: Search | None = None
+    budget_s: float | None = None
 
     @classmethod
     def of(
@@ -122,14 +154,16 @@ class Sweep:
         duration: object = None,
         requests: object = None,
         replay: object = None,
+        budget: object = None,
     ) -> Sweep:
         """Check and convert what a person wrote. Raises :class:`DeclarationError`."""
         if sum(kind is not None for kind in (rates, concurrency, replay)) > 1:
             raise DeclarationError(
                 "give either rates (open loop), concurrency (closed loop) or replay (of a trace)"
             )
+        search = read_search(rates) if isinstance(rates, str) else None
         return cls(
-            rates=None if rates is None else _distinct("rates", rates, read_rate),
+            rates=None if rates is None or search else _distinct("rates", rates, read_rate),
             concurrency=None if concurrency is None else _distinct("concurrency", concurrency, _concurrency),
             arrivals=None if arrivals is None else _arrivals(arrivals),
             duration_s=None if duration is None else _seconds(duration),
@@ -137,12 +171,14 @@ class Sweep:
             replay=None
             if replay is None
             else _distinct("replay", replay, lambda value: _positive("replay", value)),
+            search=search,
+            budget_s=None if budget is None else _budget(budget),
         )
 
     @property
     def names_points(self) -> bool:
-        """Whether it says at what rates, concurrencies or speeds."""
-        return bool(self.rates or self.concurrency or self.replay)
+        """Whether it says at what rates, concurrencies or speeds, or how to find them."""
+        return bool(self.rates or self.concurrency or self.replay or self.search)
 
     def updated(self, closer: Sweep) -> Sweep:
         """This sweep with all that ``closer`` says in its place; rates, concurrency and replay, and duration
@@ -156,17 +192,27 @@ class Sweep:
             extent.duration_s,
             extent.requests,
             points.replay,
+            points.search,
+            closer.budget_s or self.budget_s,
         )
 
+    def at(self, rate: float) -> LoadPoint:
+        """An open loop at this rate, of the length and with the arrivals that were asked for."""
+        duration_s = USUAL_S if self.duration_s is None and self.requests is None else self.duration_s
+        return LoadPoint(rate, None, self.arrivals or "poisson", duration_s, self.requests)
+
     def points(self) -> list[LoadPoint]:
-        """The load points, in the order given; one request at a time where nothing was said."""
+        """The load points, in the order given; one request at a time where nothing was said, and none that
+        have to be found first."""
+        if self.search is not None:
+            return []
         arrivals = self.arrivals or "poisson"
         duration_s = self.duration_s
         if self.replay:
             bounds = (duration_s, self.requests)
             return [LoadPoint(None, None, "poisson", *bounds, replay=speed) for speed in self.replay]
         if duration_s is None and self.requests is None:
-            duration_s = 30.0
+            duration_s = USUAL_S
         if self.rates:
             points = [LoadPoint(rate, None, arrivals, duration_s, self.requests) for rate in self.rates]
             for point in points:
@@ -195,17 +241,6 @@ def _distinct(name: str, values: object, read: Callable[[object], T]) -> tuple[T
     return points
 
 
-def finite_number(value: object) -> float | None:
-    """``value`` as a float if it is a finite number (numpy's are, True is not), else None."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _positive(name: str, value: object) -> float:
     number = finite_number(value)
     if number is None or number <= 0:
@@ -218,6 +253,13 @@ def _seconds(value: object) -> float:
     if seconds > MAX_SECONDS:
         raise DeclarationError(f"duration={value!r}: at most {MAX_SECONDS} seconds, which is a week")
     return seconds
+
+
+def _budget(value: object) -> float:
+    try:
+        return read_duration(value if isinstance(value, str) else f"{_positive('budget', value):g}")
+    except DeclarationError as error:
+        raise DeclarationError(f"budget={value!r}: {error}") from None
 
 
 def read_rate(value: object) -> float | Ramp:

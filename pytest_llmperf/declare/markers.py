@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.declare.load import LoadPoint, Sweep, finite_number
+from pytest_llmperf.declare.load import USUAL_BUDGET_S, LoadPoint, Sweep
+from pytest_llmperf.declare.number import finite_number
 from pytest_llmperf.declare.options import MARKERS
+from pytest_llmperf.declare.search import Search
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.subject import Subject, parse_subject
@@ -29,15 +31,19 @@ def slo(**limits: float) -> pytest.MarkDecorator:
 
 def sweep(
     *,
-    rates: Sequence[float | str] | None = None,
+    rates: Sequence[float | str] | str | None = None,
     concurrency: Sequence[int] | None = None,
     replay: Sequence[float] | None = None,
     duration: float | None = None,
     requests: int | None = None,
     arrivals: str | None = None,
+    budget: float | str | None = None,
 ) -> pytest.MarkDecorator:
     """The load points of the test: open loop at ``rates`` requests/s (``"1..10"`` is a ramp), closed loop by
-    ``concurrency``, or ``replay`` of the workload's trace at these speeds.
+    ``concurrency``, or ``replay`` of the workload's trace at these speeds. A sweep that says none of these
+    finds its own rates: a single request at a time and a throughput run bound them, and points go where the
+    curve bends and where it crosses a limit of the SLO, as many as ``budget`` (seconds, or ``"5m"``) has time
+    for in each launch. ``rates="adaptive:8"`` has eight at most, ``rates="linear:10"`` ten equally far apart.
 
     ``duration`` in seconds and ``requests`` bound each point; ``arrivals`` is ``"poisson"``, ``"constant"``
     or ``"gamma:0.5"``. Checked when the test is collected.
@@ -49,6 +55,7 @@ def sweep(
         "duration": duration,
         "requests": requests,
         "arrivals": arrivals,
+        "budget": budget,
     }
     return pytest.mark.sweep(**{name: value for name, value in said.items() if value is not None})
 
@@ -73,7 +80,11 @@ class Plan:
     tolerances: Tolerances
 
     def points(self, call: Sweep | None = None) -> list[LoadPoint]:
-        """The load points, given what the call of the fixture says.
+        """The load points, given what the call of the fixture says; none that have to be found first."""
+        return self.sweep(call).points()
+
+    def sweep(self, call: Sweep | None = None) -> Sweep:
+        """What all that was said comes to, given what the call of the fixture says.
 
         A call that names its own rate, concurrency or replay measures that one: an option replaces the sweep
         of a test, not the single points that its body compares.
@@ -81,14 +92,16 @@ class Plan:
         call = call or Sweep()
         above = self.settings.above.sweep
         if call.names_points:
-            above = dataclasses.replace(above, rates=None, concurrency=None, replay=None)
-        return self.settings.below.sweep.updated(self.marked).updated(call).updated(above).points()
+            above = dataclasses.replace(above, rates=None, concurrency=None, replay=None, search=None)
+        return self.settings.below.sweep.updated(self.marked).updated(call).updated(above)
 
     @property
     def expected_s(self) -> float | None:
         """About how long the declared sweep drives load; None if the body names its points, or for a point
         whose length nobody knows."""
         declared = self.settings.below.sweep.updated(self.marked).updated(self.settings.above.sweep)
+        if declared.search is not None:
+            return declared.budget_s or USUAL_BUDGET_S
         known = [point.expected_s for point in self.points()]
         if not declared.names_points or None in known:
             return None
@@ -102,7 +115,8 @@ def read_plan(marks: Iterable[pytest.Mark], settings: Settings) -> Plan:
     """
     slo_, sweep_, tolerances = settings.below.slo, Sweep(), settings.below.tolerances
     subject: Subject | None = None
-    for mark in reversed(list(marks)):
+    marks = list(marks)
+    for mark in reversed(marks):
         try:
             if mark.name == "slo":
                 slo_ = slo_.updated(Slo.of(_only_named(mark), settings.percentile))
@@ -114,6 +128,9 @@ def read_plan(marks: Iterable[pytest.Mark], settings: Settings) -> Plan:
                 subject = _read_engine(mark)
         except DeclarationError as error:
             raise DeclarationError(f"{_shown(mark)}: {error}") from None
+    is_swept = any(mark.name == "sweep" for mark in marks)
+    if is_swept and not settings.below.sweep.updated(sweep_).names_points:
+        sweep_ = dataclasses.replace(sweep_, search=Search())
     subject = settings.above.engine or subject or settings.below.engine
     assert subject is not None, "the engine setting has a default"
     return Plan(
@@ -134,11 +151,14 @@ def _only_named(mark: pytest.Mark) -> dict[str, Any]:
 
 
 def _read_sweep(mark: pytest.Mark) -> Sweep:
-    named = _only_named(mark)
-    valid = ("rates", "concurrency", "replay", "duration", "requests", "arrivals")
+    named = dict(mark.kwargs)
+    if mark.args:
+        named = _only_named(mark)
+    valid = ("rates", "concurrency", "replay", "duration", "requests", "arrivals", "budget")
     if unknown := [name for name in named if name not in valid]:
         raise DeclarationError(f"unknown {', '.join(unknown)}; valid: {', '.join(valid)}")
-    return Sweep.of(**named)
+    said = Sweep.of(**named)
+    return dataclasses.replace(said, search=Search()) if named.keys() <= {"budget"} else said
 
 
 def _read_tolerances(mark: pytest.Mark, percentile: str) -> Tolerances:

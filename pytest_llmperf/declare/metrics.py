@@ -105,6 +105,14 @@ METRICS = {
             share=True,
         ),
         Metric(
+            "good_requests",
+            "per_s",
+            "higher",
+            "run",
+            "Requests that succeeded and met every such limit at once / the time of requests_per_s.",
+            spread=0.02,
+        ),
+        Metric(
             "error_rate",
             "",
             "lower",
@@ -121,6 +129,15 @@ METRICS = {
             "launch",
             "From spawning the engine process to the end of its first generated answer.",
             spread=0.1,
+        ),
+        Metric(
+            "capacity",
+            "per_s",
+            "higher",
+            "launch",
+            "The highest rate of an open loop, in requests/s, at which the engine meets every limit of the "
+            "SLO.",
+            spread=0.03,
         ),
     )
 }
@@ -163,6 +180,7 @@ _LABELS = {
     "itl": "ITL",
     "e2e": "E2E",
     "output_tokens": "output tokens",
+    "good_requests": "good requests",
     "error_rate": "error rate",
     "startup": "start-up",
 }

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import math
 import re
+from numbers import Real
 
-from pytest_llmperf.declare.load import MAX_SECONDS
 from pytest_llmperf.errors import DeclarationError
 
+MAX_SECONDS = 7 * 24 * 3600
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def finite_number(value: object) -> float | None:
+    """``value`` as a float if it is a finite number (numpy's are, True is not), else None."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_number(text: str) -> float:

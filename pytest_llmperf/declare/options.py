@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 FIXTURE = "llmperf"
-DEFAULT_GATE = "ttft_p50_ms, ttft_p95_ms, tpot_p50_ms, output_tokens_per_s"
+DEFAULT_GATE = "ttft_p50_ms, ttft_p95_ms, tpot_p50_ms, output_tokens_per_s, capacity_per_s"
 MARKERS = {
     "slo": "slo(ttft_ms=300, tpot_ms=40): limits that every load point of the test has to meet; a latency "
     "without a statistic is a p95 (--llmperf-percentile)",
     "sweep": "sweep(rates=[1, 2, 4]), sweep(concurrency=[1, 8]) or sweep(replay=[1]), with duration=, "
-    "requests=, arrivals=: the load points of the test",
+    "requests=, arrivals=: the load points of the test; sweep() finds its own rates within budget='5m'",
     "tolerance": "tolerance('3%', ttft_p95_ms='10%'): how much worse than its base the test, or a metric "
     "of it, may be",
     "engine": "engine('llamacpp --parallel 8'): what the test is run against",
@@ -60,7 +60,11 @@ OPTIONS = (
         "PLACE",
         "local",
     ),
-    Option("rates", "open loop at these requests/s, as in 1,2,4; 1..10 is a ramp", "LIST"),
+    Option(
+        "rates",
+        "open loop at these requests/s, as in 1,2,4; 1..10 is a ramp; adaptive or linear:10 finds its own",
+        "LIST",
+    ),
     Option("concurrency", "closed loop with this many requests at once, as in 1,8", "LIST"),
     Option("replay", "arrivals of the workload's trace at these speeds, as in 1,2", "LIST"),
     Option(
@@ -71,6 +75,11 @@ OPTIONS = (
     ),
     Option("duration", "seconds during which a load point sends requests (default: 30)", "SECONDS"),
     Option("requests", "requests of a load point, in place of a duration", "N"),
+    Option(
+        "sweep-budget",
+        "time in each launch for a sweep that finds its own rates, or for a capacity, as in 5m (default: 5m)",
+        "TIME",
+    ),
     Option("slo", "limits, as in 'ttft_ms=300 tpot_ms=40'", "LIMITS"),
     Option(
         "percentile",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmperf.declare.load import finite_number
+from pytest_llmperf.declare.number import finite_number
 from pytest_llmperf.errors import DeclarationError
 
 Sampling = tuple[tuple[str, Any], ...]

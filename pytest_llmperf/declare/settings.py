@@ -210,9 +210,10 @@ def _layer(said: Mapping[str, _Said], percentile: str) -> Layer:
     arguments: dict[str, object] = {}
     for name, reader in _SWEEP_READERS.items():
         if name in said:
-            arguments[name] = said[name].read(reader)
+            argument = name.removeprefix("sweep-")
+            arguments[argument] = said[name].read(reader)
             try:  # one at a time, so that the error names the source of the value that is wrong
-                Sweep.of(**{name: arguments[name]})
+                Sweep.of(**{argument: arguments[argument]})
             except DeclarationError as error:
                 raise said[name].error(error) from None
     return Layer(
@@ -259,7 +260,9 @@ def _numbers(text: str) -> list[float]:
     return [read_number(word) for word in text.replace(",", " ").split()]
 
 
-def _rates(text: str) -> list[float | str]:
+def _rates(text: str) -> str | list[float | str]:
+    if text.strip()[:1].isalpha():
+        return text
     return [word if ".." in word else read_number(word) for word in text.replace(",", " ").split()]
 
 
@@ -292,4 +295,5 @@ _SWEEP_READERS: dict[str, Callable[[str], object]] = {
     "arrivals": str,
     "duration": read_number,
     "requests": read_number,
+    "sweep-budget": str,
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_llmperf.declare.load import finite_number
 from pytest_llmperf.declare.metrics import DEFAULT_PERCENTILE, MetricKey, parse_metric
+from pytest_llmperf.declare.number import finite_number
 from pytest_llmperf.errors import DeclarationError
 
 
@@ -56,6 +56,15 @@ class Slo:
         """These limits with those of ``closer`` in place of the same metric and statistic."""
         merged = {limit.key: limit for limit in (*self.limits, *closer.limits)}
         return Slo(tuple(merged.values()))
+
+    def of_load(self) -> Slo:
+        """Those limits that are met the less the higher the load is: on latencies, goodput and errors."""
+        kept = (
+            limit
+            for limit in self.limits
+            if limit.key.metric.per in ("request", "token") or limit.key.metric.share
+        )
+        return Slo(tuple(kept))
 
     def with_no_errors(self) -> Slo:
         """These limits, and no errors where the error rate has no limit of its own."""

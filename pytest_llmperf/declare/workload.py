@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pytest_llmperf.declare.dataset import Dataset, read_dataset
 from pytest_llmperf.declare.lengths import Lengths, check_lengths, draw_length, least_tokens, most_tokens
-from pytest_llmperf.declare.load import finite_number
+from pytest_llmperf.declare.number import finite_number
 from pytest_llmperf.declare.sampling import Sampling, check_sampling
 from pytest_llmperf.declare.trace_file import TraceFile, read_trace
 from pytest_llmperf.errors import DeclarationError

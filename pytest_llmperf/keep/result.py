@@ -28,7 +28,9 @@ class Run:
     ``counters`` and ``moments`` are those of the :class:`~pytest_llmperf.load.client.LoadRun`.
     ``cache_reset``: whether cached prompts were forgotten before the warm-up; None where the engine cannot
     do it, or does not tell.
-    ``disturbances`` say in words what the machine did to it.
+    ``disturbances`` say in words what the machine did to it. ``gave_up``: sending ended early, because the
+    engine's queue grew without bound, which ``is_saturated`` says of the run as a whole. ``probes`` are the
+    runs that a ``capacity`` was found from.
     """
 
     launch: int
@@ -40,6 +42,10 @@ class Run:
     cache_reset: bool | None = None
     attempts: int = 1
     disturbances: Sequence[str] = ()
+    gave_up: bool = False
+    is_saturated: bool = False
+    capacity: Mapping[str, Any] | None = None
+    probes: Sequence[Mapping[str, Any]] = ()
 
     @property
     def is_valid(self) -> bool:
@@ -82,6 +88,8 @@ class PointResult:
 
     ``runs`` are the candidate's, ``base_runs`` those of what it is measured side by side with. ``course``
     is how a metric went from one accepted baseline to the next: when, of what subject, and its mean.
+    ``is_explored``: a sweep that finds its own rates came here to see how far the SLO is met; that it is not
+    is an answer, and breaks nothing.
     """
 
     workload: Workload
@@ -92,6 +100,7 @@ class PointResult:
     changes: dict[MetricKey, Change] = field(default_factory=dict)
     creep: dict[MetricKey, Creep] = field(default_factory=dict)
     course: dict[MetricKey, list[tuple[str, str, float]]] = field(default_factory=dict)
+    is_explored: bool = False
 
     @property
     def key(self) -> str:
@@ -128,6 +137,7 @@ class PointResult:
             "workload": str(self.workload),
             "load": self.point.label,
             "key": self.key,
+            "explored": self.is_explored,
             "declared": {"workload": self.workload.as_json(), "load": _load_json(self.point)},
             "runs": [_run_json(run) for run in self.runs],
             "base_runs": [_run_json(run) for run in self.base_runs],
@@ -146,7 +156,8 @@ class TestResult:
     ``base_subject`` is what it is measured side by side with, if it is. ``left_out`` are runs that say
     nothing, and why. ``undecided_origins`` are comparisons with what the baseline grew from, and
     ``is_last_look`` says that there will be no more launches. ``decided`` are the load points (by key) and
-    metrics that were found to have changed, from the baseline or from what it grew from.
+    metrics that were found to have changed, from the baseline or from what it grew from. ``sweeps`` are what
+    is known of those that found their own rates, by workload.
     ``wants_decision``: whether another launch may decide a change; ``wants_launch``: whether it is to have
     one. Of a test that ``is_over`` nothing is judged again.
     """
@@ -175,12 +186,21 @@ class TestResult:
     undecided_origins: list[str] = field(default_factory=list)
     wants_decision: bool = False
     is_last_look: bool = False
+    sweeps: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     wants_launch: bool = True
     is_over: bool = False
 
-    def add(self, workload: Workload, point: LoadPoint, run: Run, *, of_base: bool = False) -> None:
+    def add(
+        self,
+        workload: Workload,
+        point: LoadPoint,
+        run: Run,
+        *,
+        of_base: bool = False,
+        is_explored: bool = False,
+    ) -> None:
         """Keep a run; a load point that the test measures again in one round is a point of its own."""
-        fresh = PointResult(workload, point)
+        fresh = PointResult(workload, point, is_explored=is_explored)
         key = fresh.key
         again = 1
         while any(kept.round == run.round for kept in self._runs(key, of_base)):
@@ -188,6 +208,12 @@ class TestResult:
             key = f"{fresh.key} (call {again})"
         self.points.setdefault(key, fresh)
         self._runs(key, of_base).append(run)
+
+    def arrange(self, workload: Workload, points: Sequence[LoadPoint]) -> None:
+        """Have these load points in this order, after all others."""
+        for point in points:
+            key = PointResult(workload, point).key
+            self.points[key] = self.points.pop(key)
 
     def _runs(self, key: str, of_base: bool) -> list[Run]:
         point = self.points.get(key)
@@ -230,6 +256,7 @@ class TestResult:
             "baseline": self.baseline,
             "is_compared": self.is_compared,
             "subject_differences": self.subject_differences,
+            "sweeps": list(self.sweeps.values()),
             "points": [{**point.as_json(), "key": key} for key, point in self.points.items()],
         }
 
@@ -282,6 +309,10 @@ def _run_json(run: Run) -> dict[str, Any]:
         "moments": _rounded(run.moments.items()),
         "cache_reset": run.cache_reset,
         "disturbances": list(run.disturbances),
+        "gave_up": run.gave_up,
+        "saturated": run.is_saturated,
+        **({"capacity": _rounded_all(run.capacity)} if run.capacity else {}),
+        **({"probes": [_rounded_all(probe) for probe in run.probes]} if run.probes else {}),
     }
 
 
@@ -319,6 +350,17 @@ def _creep_json(key: MetricKey, creep: Creep) -> dict[str, Any]:
         "since": creep.since,
         "since_subject": creep.subject_text,
         "steps": creep.steps,
+    }
+
+
+def _rounded_all(probe: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _rounded(value.items())
+        if isinstance(value, Mapping)
+        else rounded(value)
+        if isinstance(value, float)
+        else value
+        for name, value in probe.items()
     }
 
 

@@ -46,7 +46,8 @@ class LoadRun:
 
     ``counters``: by how much the engine's own totals grew; ``moments``: how busy it was before the first
     request, by its own word. What it does not count is missing. It is not asked in between: the load is
-    driven by this very process, and asking would take time from it, and from the engine.
+    driven by this very process, and asking would take time from it, and from the engine. ``gave_up``: sent
+    less than asked, because the engine's queue grew without bound.
     """
 
     traces: tuple[Trace, ...]
@@ -54,6 +55,7 @@ class LoadRun:
     health: Health
     counters: Mapping[str, float]
     moments: Mapping[str, float]
+    gave_up: bool = False
 
 
 class Client:
@@ -160,10 +162,19 @@ class Client:
         )
         return list(self._perform(job, 1, self._watch).traces)
 
-    def run(self, workload: Workload, point: LoadPoint, seed: int, latency_s: float | None = None) -> LoadRun:
+    def run(
+        self,
+        workload: Workload,
+        point: LoadPoint,
+        seed: int,
+        latency_s: float | None = None,
+        *,
+        gives_up: bool = False,
+    ) -> LoadRun:
         """Drive one load point, its arrivals and lengths from ``seed``, the contents of its prompts from
         nowhere but this moment; of a data set those that no run before had, as far as there are any.
-        ``latency_s``: how long a request takes, as far as that is known."""
+        ``latency_s``: how long a request takes, as far as that is known. ``gives_up``: an open loop is to end
+        early where the engine cannot keep up."""
         before = self._engine.counters(self._control)
         if point.concurrency is not None:
             rate = point.concurrency / latency_s if latency_s else 0.0
@@ -179,7 +190,9 @@ class Client:
         else:
             traced = workload.trace_file.requests if workload.trace_file else ()
             offsets = arrival_offsets(point, seed, [request.at_s for request in traced]).tolist()
-            job = self._job(workload, seed, offsets_s=offsets, first=self._used[workload.dataset_file])
+            bearable = point.mean_rate if gives_up else None
+            first = self._used[workload.dataset_file]
+            job = self._job(workload, seed, offsets_s=offsets, first=first, bearable_rate=bearable)
             rate = peak_rate(offsets) * workload.turns
         outcome = self._perform(job, self._workers or self._processes(workload, rate), self._watch)
         if workload.dataset_file is not None:
@@ -189,7 +202,8 @@ class Client:
         moments = {name: before[name] for name in MOMENTS if name in before}
         is_open_loop = point.concurrency is None
         health = examine(outcome.account, outcome.traces, is_open_loop=is_open_loop, counted=grown)
-        return LoadRun(outcome.traces, outcome.account.started_ns, health, grown, moments)
+        started_ns, gave_up = outcome.account.started_ns, outcome.gave_up
+        return LoadRun(outcome.traces, started_ns, health, grown, moments, gave_up)
 
     def _unused(self, dataset: Dataset | None) -> int:
         """How many prompts of a data set, from its start, this server has surely not seen, but for the runs

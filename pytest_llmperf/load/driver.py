@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.load.account import Account, Meter
+from pytest_llmperf.load.backlog import Backlog
 from pytest_llmperf.load.clock import ClockMap
 from pytest_llmperf.load.connection import KERNEL_STAMPS, Connection
 from pytest_llmperf.load.exchange import Exchange
@@ -27,10 +28,12 @@ Then = Callable[[Connection], tuple[Request, float] | None]
 
 @dataclass(frozen=True)
 class Drive:
-    """All that one run of the driver brought."""
+    """All that one run of the driver brought; ``gave_up`` if it sent less than it was to, since the queue
+    grew without bound."""
 
     exchanges: list[Exchange]
     account: Account
+    gave_up: bool = False
 
 
 class Driver:
@@ -56,11 +59,25 @@ class Driver:
         self._then = then
 
     def open_loop(
-        self, requests: Sequence[Request], offsets_s: Sequence[float], start_ns: int | None = None
+        self,
+        requests: Sequence[Request],
+        offsets_s: Sequence[float],
+        start_ns: int | None = None,
+        backlog: Backlog | None = None,
     ) -> Drive:
         """Send request i at ``offsets_s[i]`` seconds after ``start_ns`` (None: as soon as can be), come what
-        may."""
-        with self._loop() as loop:
+        may; or until ``backlog`` says that the queue grows without bound. What was sent is waited for."""
+        gave_up = False
+
+        def watch(sent: int, ended: int) -> None:
+            nonlocal gave_up
+            self._watch(sent, ended)
+            if backlog is not None and not gave_up:
+                gave_up = backlog.see((time.monotonic_ns() - start) / 1e9, sent, ended)
+                if gave_up:
+                    loop.send_no_more()
+
+        with self._loop(watch) as loop:
             meter = Meter()
             start = start_ns or time.monotonic_ns() + OPEN_AHEAD_NS + _LEAD_NS
             loop.schedule(
@@ -70,9 +87,11 @@ class Driver:
             while loop.is_busy:
                 loop.turn()
                 while loop.ended:
-                    self._follow(loop, loop.ended.popleft())
+                    ended = loop.ended.popleft()
+                    if not gave_up:
+                        self._follow(loop, ended)
                     loop.send_due()
-            return _drive(meter, loop.connections, start)
+            return _drive(meter, loop.connections, start, gave_up=gave_up)
 
     def closed_loop(
         self,
@@ -94,7 +113,7 @@ class Driver:
             raise ValueError("a closed loop needs a duration or a number of requests")
         stock = max(_STOCK, 4 * concurrency, stock)
         ready = deque(itertools.islice(requests, stock if count is None else min(stock, count)))
-        with self._loop() as loop:
+        with self._loop(self._watch) as loop:
             meter = Meter()
             start = max(start_ns or 0, time.monotonic_ns())
             sleep_until(start)
@@ -134,11 +153,13 @@ class Driver:
             loop.send_when_open(request, due_ns)
         return True
 
-    def _loop(self) -> Loop:
-        return Loop(self._target, self._timeout_ns, self._limit_bytes, self._watch)
+    def _loop(self, watch: Watch) -> Loop:
+        return Loop(self._target, self._timeout_ns, self._limit_bytes, watch)
 
 
-def _drive(meter: Meter, connections: Sequence[Connection], started_ns: int) -> Drive:
+def _drive(
+    meter: Meter, connections: Sequence[Connection], started_ns: int, *, gave_up: bool = False
+) -> Drive:
     """What was collected, with all stamps on the monotonic clock."""
     lags = [lag for connection in connections for lag in connection.read_lags_ns]
     account, after = meter.stop(started_ns, lags)
@@ -157,4 +178,4 @@ def _drive(meter: Meter, connections: Sequence[Connection], started_ns: int) -> 
         )
         for c in connections
     ]
-    return Drive(exchanges, account)
+    return Drive(exchanges, account, gave_up)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_llmperf.load.account import Account
+from pytest_llmperf.load.backlog import Backlog
 from pytest_llmperf.load.connection import Connection
 from pytest_llmperf.load.decode import Trace, answer, decode
 from pytest_llmperf.load.driver import Drive, Driver
@@ -22,7 +23,8 @@ class Job:
     Either an open loop with its ``offsets_s`` in seconds, ascending, or a closed loop of ``concurrency`` that
     ends by ``duration_s`` or ``count``, with ``stock`` requests built beforehand. The requests are numbers
     ``first``, ``first + step`` … of ``source``, with those that follow from their answers unless
-    ``is_single`` says not.
+    ``is_single`` says not. With a ``bearable_rate`` in requests/s an open loop ends as soon as it is clear
+    that the server cannot bear that.
     """
 
     target: Target
@@ -37,6 +39,7 @@ class Job:
     step: int = 1
     is_single: bool = False
     stock: int = 0
+    bearable_rate: float | None = None
 
     @property
     def width(self) -> int:
@@ -47,7 +50,8 @@ class Job:
         """Share ``index`` of ``of``: every ``of``-th arrival of the one schedule, or that many streams."""
         share = replace(self, first=self.first + index * self.step, step=self.step * of)
         if self.offsets_s is not None:
-            return replace(share, offsets_s=self.offsets_s[index::of])
+            rate = self.bearable_rate
+            return replace(share, offsets_s=self.offsets_s[index::of], bearable_rate=rate and rate / of)
         return replace(
             share,
             concurrency=_portion(self.concurrency, index, of),
@@ -62,6 +66,7 @@ class Outcome:
 
     traces: tuple[Trace, ...]
     account: Account
+    gave_up: bool = False
 
     @classmethod
     def merged(cls, shares: Sequence[Outcome]) -> Outcome:
@@ -70,14 +75,15 @@ class Outcome:
             itertools.chain.from_iterable(s.traces for s in shares),
             key=lambda t: (t.due_ns, t.request.number),
         )
-        return cls(tuple(traces), Account.merged([share.account for share in shares]))
+        account = Account.merged([share.account for share in shares])
+        return cls(tuple(traces), account, any(share.gave_up for share in shares))
 
     def moved(self, by_ns: int) -> Outcome:
         """The same on a clock that is ahead by so much."""
         account = replace(
             self.account, started_ns=self.account.started_ns + by_ns, ended_ns=self.account.ended_ns + by_ns
         )
-        return Outcome(tuple(trace.moved(by_ns) for trace in self.traces), account)
+        return Outcome(tuple(trace.moved(by_ns) for trace in self.traces), account, self.gave_up)
 
 
 class PreparedJob:
@@ -92,7 +98,7 @@ class PreparedJob:
     def run(self, watch: Watch, start_ns: int | None = None) -> Outcome:
         """Drive it from ``start_ns`` on (None: at once), and decode what came back."""
         drive = self._drive(watch, start_ns)
-        return Outcome(tuple(decode(exchange) for exchange in drive.exchanges), drive.account)
+        return Outcome(tuple(map(decode, drive.exchanges)), drive.account, drive.gave_up)
 
     def _drive(self, watch: Watch, start_ns: int | None) -> Drive:
         job = self._job
@@ -100,7 +106,8 @@ class PreparedJob:
             job.target, timeout_s=job.timeout_s, limit_bytes=job.limit_bytes, watch=watch, then=self._then
         )
         if job.offsets_s is not None:
-            return driver.open_loop(self._ready, job.offsets_s, start_ns)
+            backlog = Backlog(job.bearable_rate) if job.bearable_rate else None
+            return driver.open_loop(self._ready, job.offsets_s, start_ns, backlog)
         return driver.closed_loop(
             self._requests,
             job.concurrency,

@@ -92,6 +92,11 @@ class Loop:
             heapq.heappush(self._to_open, (due_ns, next(self._order), request))
         self._note_next()
 
+    def send_no_more(self) -> None:
+        """Forget what is scheduled; what has a connection already is still sent."""
+        self._to_open.clear()
+        self._note_next()
+
     def send_when_open(self, request: Request, not_before_ns: int = 0) -> None:
         """Open a connection now; the request is due when it stands, and at ``not_before_ns``."""
         connection = self._open(request, max(not_before_ns, time.monotonic_ns()))

@@ -44,10 +44,12 @@ def summarise(timeline: Timeline, slo: Slo, startup_s: float | None) -> dict[str
     succeeded = timeline.due_ns.size
     values[MetricKey("error_rate").name] = 1 - succeeded / timeline.requests if timeline.requests else 0.0
     if timeline.requests:
-        values[MetricKey("goodput").name] = _goodput(timeline, observed, slo)
+        good = _good(timeline, observed, slo)
+        values[MetricKey("goodput").name] = good / timeline.requests
     if succeeded:
         values[MetricKey("output_tokens").name] = float(timeline.tokens.sum() / timeline.window_s)
         values[MetricKey("requests").name] = float(succeeded / timeline.window_s)
+        values[MetricKey("good_requests").name] = float(good / timeline.window_s)
     if startup_s is not None:
         values[MetricKey("startup").name] = startup_s
     return values
@@ -80,13 +82,13 @@ def _statistic(values: Values, statistic: str) -> Values:
     return np.asarray(np.percentile(values, int(statistic.removeprefix("p")), axis=-1))
 
 
-def _goodput(timeline: Timeline, observed: dict[str, Values], slo: Slo) -> float:
+def _good(timeline: Timeline, observed: dict[str, Values], slo: Slo) -> int:
     good = np.ones(timeline.due_ns.size, dtype=bool)
     for limit in slo.limits:
         if limit.key.metric.per == "request":
             # A request without the quantity (no TPOT of a single token) cannot miss its limit.
             good &= ~(observed[limit.key.metric_name] > limit.value)
-    return float(good.sum() / timeline.requests)
+    return int(good.sum())
 
 
 def is_supported(key: MetricKey, observations_of_it: int) -> bool:

@@ -30,9 +30,10 @@ def without_left_out(entry: Judged) -> Judged:
 
 
 def limits(entry: Judged, *verdicts: str) -> Iterator[tuple[Judged, Judged]]:
-    """The load points and their objectives that were judged so."""
+    """The load points and their objectives that were judged so; not those of a sweep that finds its own
+    rates, which misses limits on purpose."""
     for point in entry["points"]:
-        for objective in point["objectives"]:
+        for objective in () if point.get("explored") else point["objectives"]:
             if objective["verdict"] in verdicts:
                 yield point, objective
 
@@ -45,11 +46,20 @@ def changes(entry: Judged, *verdicts: str) -> Iterator[tuple[Judged, Judged]]:
                 yield point, change
 
 
+def named(point: Judged, judged: Judged) -> str:
+    """``TTFT p95 at 6/s``; what was searched for is at no load."""
+    return (
+        str(judged["label"])
+        if judged["metric"] == "capacity_per_s"
+        else f"{judged['label']} at {point['load']}"
+    )
+
+
 def limit_headline(point: Judged, objective: Judged) -> str:
     """``TTFT p95 at 6/s is 312 ms, limit 300 ms``."""
     key = parse_metric(objective["metric"])
     return (
-        f"{objective['label']} at {point['load']} is {key.format(objective['value'])}, "
+        f"{named(point, objective)} is {key.format(objective['value'])}, "
         f"limit {key.format(objective['limit'])}"
     )
 
@@ -66,7 +76,7 @@ def limit_line(point: Judged, objective: Judged) -> str:
         evidence = f"missed in {objective['missed']} of {evidence}"
     margin = f", {beyond}" if (beyond := _beyond(key, objective)) else ""
     return (
-        f"{objective['label']} at {point['load']} is {key.format(objective['value'])} ({evidence}), "
+        f"{named(point, objective)} is {key.format(objective['value'])} ({evidence}), "
         f"limit {key.format(objective['limit'])}{margin}"
     )
 
@@ -80,7 +90,7 @@ def short_limit_line(point: Judged, objective: Judged) -> str:
     limit = key.format(objective["limit"])
     where = f"{beyond} {limit}" if (beyond := _beyond(key, objective)) else f"limit {limit}"
     value = key.format(objective["value"])
-    return f"SLO: {objective['label']} at {point['load']} {value}{interval}, {where}"
+    return f"SLO: {named(point, objective)} {value}{interval}, {where}"
 
 
 def has_interval(objective: Judged) -> bool:
@@ -101,7 +111,7 @@ def change_headline(point: Judged, change: Judged) -> str:
     """``TTFT p95 at 6/s: 15.8 ms → 68.9 ms, +336%``."""
     key = parse_metric(change["metric"])
     return (
-        f"{change['label']} at {point['load']}: {key.format(change['base'])} → "
+        f"{named(point, change)}: {key.format(change['base'])} → "
         f"{key.format(change['candidate'])}, {percent(change['estimate'])}"
     )
 
@@ -120,7 +130,7 @@ def change_line(point: Judged, change: Judged) -> str:
 def short_change_line(point: Judged, change: Judged) -> str:
     """``TTFT p50 at 4/s +1.2% (-2.1% to +4.6%), 2% chance of being worse than 5%``."""
     return (
-        f"{change['label']} at {point['load']} {percent(change['estimate'])} ({percent(change['low'])} to "
+        f"{named(point, change)} {percent(change['estimate'])} ({percent(change['low'])} to "
         f"{percent(change['high'])}), {_chance(change['risk'])} of being worse than {_tolerance(change)}"
     )
 

@@ -19,6 +19,7 @@ COLUMNS = (
     ("tok/s", "output_tokens_per_s"),
     ("req/s", "requests_per_s"),
 )
+GOOD = ("good/s", "good_requests_per_s")
 LEGEND = (
     "latencies in ms; ✓ ✗ ? meets the SLO, misses it, undecided; ~ fewer requests than the percentile needs",
     "second lines: change from the baseline, or from the other subject; ✓ within tolerance, ▲ better, "
@@ -31,7 +32,9 @@ CHANGE_MARKS = {"pass": "✓", "improved": "▲", "regressed": "✗", "inconclus
 
 def table(entry: Mapping[str, Any]) -> list[str]:
     """The lines of the table of one test's entry; none where nothing was measured."""
-    points = [point for point in entry["points"] if point["runs"]]
+    points = [
+        point for point in entry["points"] if point["runs"] and "seeks" not in point["declared"]["load"]
+    ]
     if not points:
         return []
     columns = _columns(points)
@@ -59,6 +62,9 @@ def load_label(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) ->
 def _columns(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The fixed columns, and those of what else the SLO or the gate names beside their metric's."""
     columns = list(COLUMNS)
+    per_request = (parse_metric(o["metric"]).metric.per == "request" for p in points for o in p["objectives"])
+    if any(per_request) and any(GOOD[1] in run["values"] for point in points for run in point["runs"]):
+        columns.append(GOOD)
     for judged in (judged for point in points for judged in (*point["objectives"], *point["changes"])):
         name = judged["metric"]
         if name == "error_rate" or any(name == shown for _, shown in columns):

@@ -21,6 +21,7 @@ from pytest_llmperf.report.judged import (
     without_left_out,
 )
 from pytest_llmperf.report.notes import notes
+from pytest_llmperf.report.sweeps import sweep_lines
 from pytest_llmperf.report.table import CHANGE_MARKS, LEGEND, SLO_MARKS, table
 
 MARKUP = {
@@ -122,6 +123,8 @@ class Terminal:
         terminal.write(entry["verdict"], **MARKUP.get(entry["verdict"], {"red": True}), bold=True)
         terminal.write_line(f"\n  {headline(entry)}")
         for line in table(entry):
+            terminal.write_line(f"  {line}")
+        for line in sweep_lines(entry):
             terminal.write_line(f"  {line}")
         for note in (*notes(entry), *(f"left out: {problem}" for problem in entry["left_out"])):
             terminal.write_line(f"  note: {note}")

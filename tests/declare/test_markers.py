@@ -8,6 +8,7 @@ from pytest_llmperf.declare.load import LoadPoint, Sweep
 from pytest_llmperf.declare.markers import Plan, read_plan, slo, sweep, tolerance
 from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.options import MARKERS
+from pytest_llmperf.declare.search import Search
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.errors import DeclarationError
@@ -173,8 +174,33 @@ def test_a_plan_says_about_how_long_it_takes() -> None:
 
 def test_a_plan_promises_nothing_about_what_it_does_not_know() -> None:
     assert plan(sweep(concurrency=[1, 2], requests=8)).expected_s is None
-    assert plan(sweep(duration=5)).expected_s is None
     assert plan().expected_s is None
+
+
+def test_a_sweep_that_names_no_points_finds_its_own_within_its_budget() -> None:
+    for marked in (sweep(), sweep(duration=5), sweep(budget="5m"), sweep(rates="adaptive", budget=300)):
+        assert plan(marked).sweep().search == Search("adaptive")
+        assert plan(marked).points() == []
+        assert plan(marked).expected_s == 300
+    assert plan(sweep(budget="90s")).expected_s == 90
+    assert plan(sweep(rates="linear")).sweep().search == Search("linear", 10)
+
+
+def test_a_closer_word_about_the_length_leaves_the_rates_as_they_are() -> None:
+    marked = [sweep(duration=5), sweep(rates=[1, 2])]
+    assert [point.rate for point in plan(*marked).points()] == [1, 2]
+    below = settings(ini={"rates": "3"})
+    assert [point.rate for point in plan(sweep(duration=5), using=below).points()] == [3]
+    assert plan(sweep(), using=below).sweep().search == Search()
+
+
+def test_a_call_or_an_option_that_names_points_replaces_the_search() -> None:
+    searching = plan(sweep())
+    assert [point.rate for point in searching.points(Sweep.of(rates=[4]))] == [4]
+    assert [point.rate for point in plan(sweep(), using=settings({"rates": "7"})).points()] == [7]
+    assert plan(sweep(rates=[1]), using=settings({"rates": "adaptive:6"})).sweep().search == Search(
+        "adaptive", 6
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,7 +220,7 @@ def test_a_plan_promises_nothing_about_what_it_does_not_know() -> None:
         (
             pytest.mark.sweep(rate=4, users=2),
             "@sweep(rate=4, users=2): unknown rate, users; valid: rates, concurrency, replay, duration, "
-            "requests, arrivals",
+            "requests, arrivals, budget",
         ),
         (sweep(rates=[0]), "@sweep(rates=[0]): rates=0: a number greater than 0"),
         (

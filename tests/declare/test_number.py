@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.declare.load import MAX_SECONDS
-from pytest_llmperf.declare.number import read_duration, read_share, read_whole
+from pytest_llmperf.declare.number import MAX_SECONDS, read_duration, read_share, read_whole
 from pytest_llmperf.errors import DeclarationError
 
 

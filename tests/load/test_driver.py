@@ -488,7 +488,8 @@ def test_no_file_is_left_open(script: str) -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), InvalidRun("the engine died")])
 def test_what_watch_raises_ends_the_run_and_leaves_no_socket_open(error: BaseException) -> None:
     def interrupt(sent: int, ended: int) -> None:
-        raise error
+        if sent >= 9:
+            raise error
 
     with scripted_server("hang_before_head") as url:
         target = Target.of(url)

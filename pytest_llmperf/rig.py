@@ -1,0 +1,140 @@
+"""One launch with the load generator at it, for one test: load points in, runs out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.settings import Settings
+from pytest_llmperf.declare.slo import Slo
+from pytest_llmperf.declare.workload import Workload
+from pytest_llmperf.errors import EngineError
+from pytest_llmperf.keep.result import Run
+from pytest_llmperf.load.bounds import Bounds, find_bounds
+from pytest_llmperf.load.client import LoadRun
+from pytest_llmperf.load.launch import Launch
+from pytest_llmperf.load.schedule import seed_of
+from pytest_llmperf.load.warmup import WarmUp, warm_up
+from pytest_llmperf.measure.measurement import Measurement
+from pytest_llmperf.measure.metrics import summarise, uncertainty
+from pytest_llmperf.measure.saturation import is_saturated
+from pytest_llmperf.measure.timeline import Timeline
+
+_BOUNDS_SHARE = 0.25
+_NOT_WARMED_UP = WarmUp((), settled=False)
+
+
+class Phases(Protocol):
+    """Who is told what is going on."""
+
+    def phase(self, text: str, expected_s: float | None = None) -> None: ...
+
+
+@dataclass(frozen=True)
+class Rig:
+    """``number`` and ``round`` are those of the launch; ``where`` says in words which launch it is, where
+    there are several; ``disturbances`` asks what disturbs it."""
+
+    launch: Launch
+    number: int
+    round: int
+    nodeid: str
+    slo: Slo
+    settings: Settings
+    listener: Phases
+    where: str
+    disturbances: Callable[[Launch], list[str]]
+
+    def measure(self, workload: Workload, point: LoadPoint, *, gives_up: bool = False) -> Run:
+        """Warm up, then drive the point; again, once, if the load generator was late.
+
+        ``gives_up``: sending may end early where the engine's queue grows without bound. Raises
+        :class:`EngineError` if the engine does not survive.
+        """
+        self._phase(f"warming up at {point.label}")
+        is_reset = self.launch.engine.reset_cache(self.launch.control)
+        warmth = warm_up(self.launch.client, workload, point)
+        if not warmth.medians_ms:
+            self.launch.check_answering()
+        seed = seed_of(self.nodeid, str(workload), point.key)
+        return self._drive(workload, point, seed, warmth, is_reset, self.slo, gives_up=gives_up)
+
+    def probe(self, workload: Workload, point: LoadPoint, number: int, slo: Slo) -> Run:
+        """Drive the point as run ``number`` of a search, whose bounds have warmed it up: every run has
+        arrivals of its own, and the same ones at whatever rate it is."""
+        is_reset = self.launch.engine.reset_cache(self.launch.control)
+        seed = seed_of(self.nodeid, str(workload), f"run {number} of a search")
+        return self._drive(workload, point, seed, _NOT_WARMED_UP, is_reset, slo, gives_up=True)
+
+    def bounds(self, workload: Workload, budget_s: float) -> Bounds:
+        """Between which rates the engine can be asked anything; takes up to a quarter of the budget or so.
+
+        Raises :class:`EngineError` if it answers nothing.
+        """
+        self._phase("looking for what it can do at most")
+        bounds = find_bounds(self.launch.client, workload, _BOUNDS_SHARE * budget_s)
+        if bounds is None:
+            self.launch.check_answering()
+            raise EngineError(
+                "it did not answer a single request of this workload as asked, so there is no rate to search "
+                f"for; llmperf({workload}, concurrency=1) shows what it answers"
+            )
+        return bounds
+
+    def _phase(self, text: str, expected_s: float | None = None) -> None:
+        self.listener.phase(f"{self.nodeid.rpartition('::')[2]}: {self.where}{text}", expected_s)
+
+    def _drive(
+        self,
+        workload: Workload,
+        point: LoadPoint,
+        seed: int,
+        warmth: WarmUp,
+        is_reset: bool | None,
+        slo: Slo,
+        *,
+        gives_up: bool,
+    ) -> Run:
+        client = self.launch.client
+        for attempt in (1, 2):
+            again = " (again: the load generator was late)" if attempt == 2 else ""
+            self._phase(f"measuring at {point.label}{again}", point.expected_s)
+            driven = client.run(workload, point, seed, warmth.latency_s, gives_up=gives_up)
+            if not driven.health.is_late:
+                break
+        disturbances = self.disturbances(self.launch)
+        # What was given up sent for a shorter time; it ends with the last token.
+        timeline = Timeline.of(driven.traces, driven.started_ns, 0.0 if driven.gave_up else point.scheduled_s)
+        if timeline.errors:
+            self.launch.check_answering()
+        return Run(
+            self.number,
+            self.round,
+            self._measurement(workload, point, timeline, driven, slo),
+            dataclasses.asdict(warmth),
+            driven.counters,
+            driven.moments,
+            is_reset,
+            attempt,
+            disturbances,
+            driven.gave_up,
+            driven.gave_up or (point.mean_rate is not None and is_saturated(timeline)),
+        )
+
+    def _measurement(
+        self, workload: Workload, point: LoadPoint, timeline: Timeline, driven: LoadRun, slo: Slo
+    ) -> Measurement:
+        startup = self.launch.startup_s
+        return Measurement(
+            workload=workload,
+            point=point,
+            requests=timeline.requests,
+            values=summarise(timeline, slo, startup["first_answer"] if startup else None),
+            uncertainty=uncertainty(timeline),
+            errors=timeline.errors,
+            health=driven.health,
+            percentile=self.settings.percentile,
+        )

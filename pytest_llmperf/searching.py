@@ -1,0 +1,116 @@
+"""The capacity of one launch: the highest rate that meets the SLO."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmperf.declare.load import USUAL_BUDGET_S, LoadPoint, Sweep
+from pytest_llmperf.declare.slo import Slo
+from pytest_llmperf.declare.workload import Workload
+from pytest_llmperf.judge.capacity import Capacity, CapacitySearch, Probe
+from pytest_llmperf.judge.margin import margin
+from pytest_llmperf.keep.result import Run
+from pytest_llmperf.load.bounds import Bounds
+
+Measure = Callable[[LoadPoint, int], Run]
+"""Drives a load point as the n-th run of a search."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A capacity, the runs that it was found from, and what each said, as records have it."""
+
+    capacity: Capacity
+    runs: tuple[Run, ...]
+    probes: tuple[Mapping[str, Any], ...]
+
+    def as_run(self, workload: Workload, point: LoadPoint) -> Run:
+        """One run that stands for all, with the health of the one that says nothing if there is one."""
+        last = self.runs[-1]
+        found = self.capacity
+        measured = dataclasses.replace(
+            last.measurement,
+            workload=workload,
+            point=point,
+            requests=sum(run.measurement.requests for run in self.runs),
+            values={"capacity_per_s": found.rate},
+            uncertainty={"capacity_per_s": found.deviation},
+            errors={},
+        )
+        told = {"low": found.low, "high": found.high, "kind": found.kind, "settled": found.is_settled}
+        return dataclasses.replace(
+            last,
+            measurement=measured,
+            counters=_summed([run.counters for run in self.runs]),
+            gave_up=False,
+            is_saturated=False,
+            disturbances=list(dict.fromkeys(text for run in self.runs for text in run.disturbances)),
+            capacity=told,
+            probes=self.probes,
+        )
+
+
+def sought(sweep: Sweep, slo: Slo) -> LoadPoint:
+    """The load point that stands for the search."""
+    limits = ", ".join(str(limit) for limit in slo.limits)
+    usual = sweep.at(1.0)
+    return dataclasses.replace(usual, rate=None, seeks=limits)
+
+
+def seek(
+    sweep: Sweep, slo: Slo, bounds: Bounds, measure: Measure, clock: Callable[[], float] = time.monotonic
+) -> Found:
+    """Measure rates, each chosen by what those before it said, until the capacity is known well enough or the
+    sweep's budget is spent. Ends at a run that says nothing about the engine."""
+    search = CapacitySearch(bounds.lowest, bounds.highest)
+    deadline = clock() + (sweep.budget_s or USUAL_BUDGET_S)
+    runs: list[Run] = []
+    probes: list[Mapping[str, Any]] = []
+    while (trial := search.next()) is not None:
+        point = _part(sweep.at(trial.rate), trial.share)
+        if runs and clock() + point.scheduled_s > deadline:
+            break
+        run = measure(point, len(runs))
+        runs.append(run)
+        measured = run.measurement
+        over, error = margin(slo, measured.values, measured.uncertainty, measured.requests)
+        if run.is_saturated:
+            over, error = math.inf, 0.0
+        probes.append(_told(point, run, over))
+        if not run.is_valid:
+            break
+        search.add(Probe(trial.rate, over, error, point.scheduled_s))
+    nothing = Capacity(bounds.lowest, bounds.lowest, bounds.highest, 1.0, "found", is_settled=False)
+    capacity = search.capacity() if any(run.is_valid for run in runs) else nothing
+    return Found(capacity, tuple(runs), tuple(probes))
+
+
+def _summed(counters: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for one in counters for name in one)
+    return {name: math.fsum(one.get(name, 0.0) for one in counters) for name in names}
+
+
+def _part(point: LoadPoint, share: float) -> LoadPoint:
+    """A shorter run at the same rate."""
+    return dataclasses.replace(
+        point,
+        duration_s=None if point.duration_s is None else point.duration_s * share,
+        requests=None if point.requests is None else max(1, math.ceil(point.requests * share)),
+    )
+
+
+def _told(point: LoadPoint, run: Run, over: float) -> Mapping[str, Any]:
+    measured = run.measurement
+    return {
+        "rate": point.mean_rate,
+        "duration_s": point.scheduled_s,
+        "requests": measured.requests,
+        "margin": over if math.isfinite(over) else None,
+        "saturated": run.is_saturated,
+        "values": dict(measured.values),
+    }
