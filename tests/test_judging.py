@@ -415,3 +415,73 @@ def test_a_server_that_runs_already_is_measured_once_and_as_often_as_asked(judge
     once, thrice = Test(engine="http://127.0.0.1:1"), Test(engine="http://127.0.0.1:1")
     assert play(judge(), once, None, [100.0] * 8) == 1
     assert play(judge(launches="3"), thrice, None, [100.0] * 8) == 3
+
+
+# -- what a load point is judged by -----------------------------------------------------------------------
+
+
+def found(capacity: float, number: int = 1) -> Run:
+    measured = run(number, capacity_per_s=capacity).measurement
+    return Run(number, number, dataclasses.replace(measured, values={"capacity_per_s": capacity}), {})
+
+
+SEARCH = LoadPoint(duration_s=5.0, seeks="TTFT p95 ≤ 300 ms")
+
+
+@pytest.mark.parametrize(("capacity", "verdict"), [(15.0, Verdict.PASS), (7.0, Verdict.SLO_BROKEN)])
+def test_a_capacity_has_a_limit_of_its_own_and_is_judged_by_no_other(
+    judge: Judges, capacity: float, verdict: Verdict
+) -> None:
+    test = Test(ttft_ms=300, capacity_per_s=10)
+    for number in (1, 2, 3):
+        test.result.add(WORKLOAD, SEARCH, found(capacity, number))
+    judge(launches="3").judge([test.result])
+    (point,) = test.result.points.values()
+    assert [objective.limit.key.name for objective in point.objectives] == ["capacity_per_s"]
+    assert test.result.verdict is verdict
+
+
+def test_a_capacity_that_got_smaller_is_a_regression(judge: Judges) -> None:
+    test = Test()
+    for number in range(1, 5):
+        test.result.add(WORKLOAD, SEARCH, found(10.1 * STEADY[number], number))
+        test.result.add(WORKLOAD, SEARCH, found(11.8 * STEADY[number], number), of_base=True)
+    judge(against="vllm==1", gate="ttft_p50_ms, capacity_per_s").judge([test.result])
+    (point,) = test.result.points.values()
+    assert [key.name for key in point.changes] == ["capacity_per_s"]
+    assert test.result.verdict is Verdict.REGRESSED
+    assert "not compared" not in test.result.baseline
+
+
+def test_what_a_sweep_explores_breaks_no_limit_and_asks_for_no_launch(judge: Judges) -> None:
+    test = Test(ttft_p50_ms=300)
+    for number in (1, 2, 3):
+        test.result.add(WORKLOAD, POINT, run(number, ttft_p50_ms=900.0), is_explored=True)
+    judge().judge([test.result])
+    (point,) = test.result.points.values()
+    assert point.objectives[0].verdict is Verdict.SLO_BROKEN
+    assert test.result.verdict is Verdict.PASS
+    assert not test.result.wants_launch
+
+
+def test_a_limit_that_nothing_has_to_do_with_is_an_error_and_not_met(judge: Judges) -> None:
+    test = Test(capacity_per_s=10)
+    test.launch(100.0)
+    judge().judge([test.result])
+    assert test.result.verdict is Verdict.INVALID
+    assert "llmperf.capacity(…) searches for it" in str(test.result.error)
+
+
+def test_a_batch_is_judged_by_the_whole_run(judge: Judges) -> None:
+    test = Test(output_tokens_per_s=100)
+    values = {"ttft_p50_ms": 900.0, "output_tokens_per_s": 500.0}
+    test.result.add(WORKLOAD, LoadPoint.of_batch(10), run(1, 100, **values))
+    judge(launches="1").judge([test.result])
+    (point,) = test.result.points.values()
+    assert [o.limit.key.name for o in point.objectives] == ["output_tokens_per_s", "error_rate"]
+    assert test.result.verdict is Verdict.PASS
+    late = Test(ttft_ms=300)
+    late.result.add(WORKLOAD, LoadPoint.of_batch(10), run(1, 100, **values))
+    judge().judge([late.result])
+    assert late.result.verdict is Verdict.INVALID
+    assert "TTFT p95 ≤ 300 ms cannot be judged" in str(late.result.error)

@@ -126,7 +126,11 @@ class CapacitySearch:
 
     def _kind(self, rate: float) -> Literal["found", "below", "above"]:
         step = math.exp(self._precision)
-        if self._probes and rate > self._highest / step and not any(0 < p.margin < math.inf for p in self._probes):
+        if (
+            self._probes
+            and rate > self._highest / step
+            and not any(0 < p.margin < math.inf for p in self._probes)
+        ):
             return "above"
         if self._probes and rate < self._lowest * step and not any(p.margin < 0 for p in self._probes):
             return "below"

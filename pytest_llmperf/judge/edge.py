@@ -72,9 +72,7 @@ class Edge:
             self._log = self._log + np.log(likely)
         else:
             score = (sight.margin - slope * distance) / scale
-            self._log = (
-                self._log - np.log(scale) - (DEGREES + 1) / 2 * np.log1p(score * score / DEGREES)
-            )
+            self._log = self._log - np.log(scale) - (DEGREES + 1) / 2 * np.log1p(score * score / DEGREES)
         self._log -= self._log.max()
 
     @property

@@ -120,7 +120,11 @@ ONE_KIND = "give either rates (open loop), concurrency (closed loop) or replay (
         ({"rates": ["1..10", "1.0..10"]}, "rates=['1..10', '1.0..10']: the same point twice"),
         ({"replay": [0]}, "replay=0: a number greater than 0"),
         ({"replay": "1"}, "replay='1': a list of numbers, as in replay=[1, 2, 4]"),
-        ({"rates": "1,2"}, "rates='1,2': a list of numbers, as in rates=[1, 2, 4], or one of adaptive"),
+        (
+            {"rates": "1,2"},
+            "rates='1,2': a list of numbers, as in rates=[1, 2, 4], or one of adaptive, adaptive:POINTS, "
+            "linear:POINTS",
+        ),
         ({"concurrency": object}, f"concurrency={object!r}: a list of numbers, as in concurrency=[1, 2, 4]"),
         ({"rates": []}, "rates=[]: at least one load point"),
         ({"rates": [1, 2, 1.0]}, "rates=[1, 2, 1.0]: the same point twice"),

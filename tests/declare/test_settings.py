@@ -42,6 +42,7 @@ def test_without_a_word_the_documented_defaults_hold() -> None:
         MetricKey("ttft", "p95"),
         MetricKey("tpot", "p50"),
         MetricKey("output_tokens"),
+        MetricKey("capacity"),
     )
     assert (settings.inconclusive, settings.directory, settings.update) == ("warn", ".llmperf", False)
     assert (settings.startup_timeout_s, settings.request_timeout_s) == (600, 120)

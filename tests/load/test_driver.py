@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import pytest_llmperf.load.account as account_module
 import pytest_llmperf.load.loop as loop_module
 from pytest_llmperf.errors import InvalidRun
+from pytest_llmperf.load.backlog import Backlog
 from pytest_llmperf.load.clock import Offset
 from pytest_llmperf.load.connection import KERNEL_STAMPS, Connection
 from pytest_llmperf.load.decode import Trace, decode
@@ -537,3 +539,39 @@ def test_the_time_this_process_was_busy_is_told() -> None:
     assert drive.account.cpu_s > 0
     assert drive.account.started_ns < min(exchange.sent_ns for exchange in drive.exchanges)
     assert max(exchange.ended_ns for exchange in drive.exchanges) <= drive.account.ended_ns
+
+
+class Impatient:
+    """Says that the queue grows as soon as so many were sent."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self.seen = most, list[tuple[float, int, int]]()
+
+    def see(self, at_s: float, sent: int, ended: int) -> bool:
+        self.seen.append((at_s, sent, ended))
+        return sent >= self._most
+
+
+def test_an_open_loop_that_is_given_up_waits_for_what_it_sent_and_sends_no_more() -> None:
+    impatient = Impatient(5)
+    with TruthServer(ttft_s=0.5) as server:
+        target = Target.of(server.url)
+        requests = [ask(target, number) for number in range(60)]
+        offsets = [0.1 * number for number in range(60)]
+        drive = driver(target).open_loop(requests, offsets, backlog=cast("Backlog", impatient))
+        served = server.log()
+    assert drive.gave_up
+    # It is looked at five times a second or so, and a request has its connection a little ahead of time.
+    assert 5 <= len(drive.exchanges) < 60
+    assert all(exchange.failure is None for exchange in drive.exchanges)
+    assert len(served) == len(drive.exchanges)
+    assert impatient.seen[0][0] < impatient.seen[-1][0]
+
+
+def test_an_open_loop_that_is_kept_up_with_is_not_given_up() -> None:
+    with TruthServer() as server:
+        target = Target.of(server.url)
+        requests = [ask(target, number) for number in range(40)]
+        drive = driver(target).open_loop(requests, [0.05 * n for n in range(40)], backlog=Backlog(20.0))
+    assert not drive.gave_up
+    assert len(drive.exchanges) == 40

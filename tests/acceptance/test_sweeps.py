@@ -1,0 +1,126 @@
+"""Sweeps that find their own rates, and capacities: against a queue whose capacity can be computed."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+import pytest
+
+from tests.acceptance.conftest import Project
+from tests.servers import TruthServer
+
+SLOTS, TTFT_S, ITL_S, TOKENS = 4, 0.04, 0.01, 7
+SERVICE_S = TTFT_S + (TOKENS - 1) * ITL_S
+LIMIT_MS = 100
+
+
+def ttft_p95_ms(rate: float, requests: int = 200_000) -> float:
+    """Of the queue that the server is: Poisson arrivals, so many slots, each busy for ``SERVICE_S``."""
+    rng = np.random.default_rng(20261122)
+    arrivals = np.cumsum(rng.exponential(1 / rate, requests))
+    free = [0.0] * SLOTS
+    waits = np.empty(requests)
+    for number, at in enumerate(arrivals):
+        begun = max(at, heapq.heappop(free))
+        waits[number] = begun - at
+        heapq.heappush(free, begun + SERVICE_S)
+    return 1e3 * float(np.percentile(waits, 95) + TTFT_S)
+
+
+def true_capacity() -> float:
+    low, high = 1.0, SLOTS / SERVICE_S
+    while high / low > 1.005:
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if ttft_p95_ms(middle) <= LIMIT_MS else (low, middle)
+    return (low * high) ** 0.5
+
+
+TESTS = f"""
+from pytest_llmperf import Workload, slo, sweep
+
+WORKLOAD = Workload(input_tokens=8, output_tokens={TOKENS})
+
+@slo(ttft_ms={LIMIT_MS}, capacity_per_s=10)
+def test_capacity(llmperf):
+    assert llmperf.capacity(WORKLOAD, duration=6, budget="60s").value("capacity_per_s") > 10
+
+@slo(ttft_ms={LIMIT_MS})
+@sweep(duration=3, budget="30s")
+def test_curve(llmperf):
+    points = llmperf(WORKLOAD)
+    assert points[0].point.concurrency == 1
+    assert points[-1].point.batch is not None
+
+def test_batch(llmperf):
+    assert llmperf.batch(WORKLOAD, requests=40).value("requests_per_s") <= {1.02 * SLOTS / SERVICE_S}
+"""
+
+
+def test_the_capacity_of_a_queue_is_found_and_its_curve_ends_where_it_is_saturated(project: Project) -> None:
+    project.write(test_it=TESTS)
+    with TruthServer(ttft_s=TTFT_S, itl_s=ITL_S, slots=SLOTS) as server:
+        ran = project.run("--llmperf", "--llmperf-engine", server.url)
+    ran.assert_outcomes(passed=3)
+    (record,) = project.records()
+    capacity, curve, batch = record["tests"]
+    (point,) = capacity["points"]
+    (run,) = point["runs"]
+    # A server with an event loop of its own needs some time for a request beyond what it waits.
+    assert run["values"]["capacity_per_s"] == pytest.approx(true_capacity(), rel=0.15)
+    assert run["capacity"]["kind"] == "found"
+    assert len(run["probes"]) >= 3
+    ran.stdout.fnmatch_lines(["*capacity under TTFT p95 ≤ 100 ms, error rate ≤ 0%: *✓ (95% interval*runs*"])
+    (sweep,) = curve["sweeps"]
+    assert sweep["rates"] == sorted(sweep["rates"])
+    assert max(sweep["rates"]) < 1.05 * SLOTS / SERVICE_S
+    assert sweep["meets_slo_at"] < 1.1 * true_capacity()
+    assert curve["points"][0]["load"] == "1 at once"
+    assert curve["verdict"] == "pass"
+    ran.stdout.fnmatch_lines(["*sweep: one at a time *"])
+    assert [point["load"] for point in batch["points"]] == ["batch of 40"]
+
+
+def test_the_rates_of_a_baseline_are_kept_to(project: Project) -> None:
+    project.write(
+        test_it="""
+from pytest_llmperf import Workload, sweep
+
+@sweep(duration=1, budget="12s")
+def test_curve(llmperf):
+    llmperf(Workload(input_tokens=8, output_tokens=4))
+"""
+    )
+    with TruthServer(ttft_s=0.01, itl_s=0.005, slots=2) as server:
+        accepted = project.run("--llmperf", "--llmperf-engine", server.url, "--llmperf-update")
+        compared = project.run("--llmperf", "--llmperf-engine", server.url)
+    accepted.assert_outcomes(passed=1)
+    compared.assert_outcomes(passed=1)
+    first, second = ([point["key"] for point in record["tests"][0]["points"]] for record in project.records())
+    assert first == second
+    assert len(first) >= 5
+    assert all(point["changes"] for point in project.records()[1]["tests"][0]["points"])
+    assert "not compared" not in project.records()[1]["tests"][0]["baseline"]
+
+
+def test_what_no_rate_meets_fails_and_says_so(project: Project) -> None:
+    project.write(
+        test_it="""
+from pytest_llmperf import Workload
+
+def test_capacity(llmperf):
+    llmperf.capacity(Workload(input_tokens=8, output_tokens=4), ttft_ms=1, duration=1, budget="8s")
+
+def test_without_limits(llmperf):
+    llmperf.capacity(Workload(input_tokens=8, output_tokens=4))
+"""
+    )
+    with TruthServer(ttft_s=0.01, itl_s=0.005, slots=2) as server:
+        ran = project.run("--llmperf", "--llmperf-engine", server.url)
+    ran.assert_outcomes(failed=2)
+    ran.stdout.fnmatch_lines(
+        [
+            "*no rate meets TTFT p95 ≤ 1 ms, error rate ≤ 0%: it is missed at */s, too*",
+            "*under which limits?*",
+        ]
+    )
