@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.declare.metrics import MetricKey
@@ -201,7 +201,7 @@ class Judge:
             elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
                 raise InvalidRun(
                     f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there"
-                    + ("; ask for more output tokens" if limit.key.metric_name in ("tpot", "itl") else "")
+                    + _way_out(limit.key, result.environment)
                 )
         return objectives
 
@@ -359,6 +359,20 @@ def _check(result: TestResult) -> None:
     )
     told = ("the measurement is invalid:", *(f"  {p}" for p in problems), *again, *failed)
     raise InvalidRun("\n".join(told))
+
+
+def _way_out(metric: MetricKey, environment: Mapping[str, str]) -> str:
+    """What to do about a limit on something without a value, as a clause; empty where nobody knows."""
+    if metric.metric_name in ("tpot", "itl"):
+        return "; ask for more output tokens"
+    if metric.metric_name != "cost":
+        return ""
+    if there := environment.get("accelerators"):
+        return f", for no price of {there} is known: give a file with one (--llmperf-prices)"
+    return (
+        ", for no GPU is known that has a price (the engine runs on the CPU, or at a URL): put the limit on "
+        "output_tokens_per_s"
+    )
 
 
 def _is_rare(side: Sequence[Run]) -> bool:

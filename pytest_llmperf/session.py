@@ -21,6 +21,7 @@ from pytest_llmperf.judging import Judge
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences, environment
 from pytest_llmperf.keep.history import History
+from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import Run, TestResult
 from pytest_llmperf.keep.subject import subject_fields
@@ -32,6 +33,7 @@ from pytest_llmperf.measure.metrics import summarise, uncertainty
 from pytest_llmperf.measure.timeline import Timeline
 from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
+from pytest_llmperf.reckoning import reckon
 from pytest_llmperf.turn import Side
 
 
@@ -57,11 +59,13 @@ class PerformanceSession:
         command: Callable[[str], Sequence[str]],
         note: Callable[[str], None] = lambda text: None,
         baselines: Baselines | None = None,
+        prices: Prices | None = None,
     ) -> None:
         """``place`` is where engines are started; ``command`` returns what a person would type to run a test
         again; ``note`` takes what a person has to know in the end; ``baselines`` are compared with, else
-        those of the store."""
+        those of the store, and ``prices`` are reckoned with, else those of the package."""
         self.settings = settings
+        self._prices = prices or Prices.read()
         self._command, self.note = command, note
         self.store = Store(Path(os.path.normpath(root / settings.directory)))
         self.results: dict[str, TestResult] = {}
@@ -269,11 +273,13 @@ class PerformanceSession:
         if timeline.errors:
             launch.check_answering()
         startup_s = launch.startup_s["first_answer"] if launch.startup_s else None
+        values = summarise(timeline, plan.slo, startup_s)
+        reckoned = reckon(launch, self.settings.model, self._prices, driven.traces, values)
         measurement = Measurement(
             workload=workload,
             point=point,
             requests=timeline.requests,
-            values=summarise(timeline, plan.slo, startup_s),
+            values={**values, **reckoned.values},
             uncertainty=uncertainty(timeline),
             errors=timeline.errors,
             health=driven.health,
@@ -289,6 +295,8 @@ class PerformanceSession:
             is_reset,
             attempt,
             disturbances,
+            reckoned.light,
+            reckoned.price,
         )
 
     def _launch_number(self, launch: Launch) -> int:

@@ -20,6 +20,7 @@ from pytest_llmperf.report.judged import (
     short_limit_line,
     without_left_out,
 )
+from pytest_llmperf.report.light import light_lines, price_lines
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.table import CHANGE_MARKS, LEGEND, SLO_MARKS, table
 
@@ -121,7 +122,7 @@ class Terminal:
         terminal.write(f"{entry['test']}  ")
         terminal.write(entry["verdict"], **MARKUP.get(entry["verdict"], {"red": True}), bold=True)
         terminal.write_line(f"\n  {headline(entry)}")
-        for line in table(entry):
+        for line in (*table(entry), *light_lines(entry), *price_lines(entry)):
             terminal.write_line(f"  {line}")
         for note in (*notes(entry), *(f"left out: {problem}" for problem in entry["left_out"])):
             terminal.write_line(f"  note: {note}")
