@@ -196,7 +196,7 @@ class PerformanceSession:
         subject = self.subject(plan)
         launch = self.launch(subject)
         result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._command(nodeid)))
-        fields = subject_fields(subject, launch.description)
+        fields = subject_fields(subject, launch.description) | self._price_of(launch)
         if self._now[1] == "base":
             result.base_subject, result.base_subject_text = fields, str(subject)
         else:
@@ -207,6 +207,13 @@ class PerformanceSession:
         if self.settings.against is None:
             self._baselines.find(nodeid, result.environment)
         return launch
+
+    def _price_of(self, launch: Launch) -> dict[str, str]:
+        """A price that changes what is compared is told among what differs."""
+        price = self._prices.of(launch.server.environment())
+        if price is None or all(key.metric_name != "cost" for key in self.settings.gate):
+            return {}
+        return {"price": f"${price.usd_per_hour:g} per hour"}
 
     def _check_environment(self, result: TestResult, here: Mapping[str, str]) -> None:
         """Raises :class:`InvalidRun` for one that is unlike that of an earlier launch of either side."""

@@ -120,7 +120,7 @@ METRICS = {
             "usd_per_mtok",
             "lower",
             "run",
-            "Dollars per million output tokens: the price of all GPUs for the time that a million of them take "
+            "Dollars per million output tokens: the price of all GPUs for the time that so many tokens take "
             "at the rate of the run. Has no value where no price is known.",
             spread=0.02,
         ),
@@ -171,9 +171,9 @@ class MetricKey:
 
 def dollars(value: float) -> str:
     """An amount to the cent, a small one to three digits: ``12.35``, ``0.52``, ``0.00417``."""
-    if value >= 0.1 or value == 0:
-        return f"{value:.2f}"
-    return f"{value:.{2 - math.floor(math.log10(value))}f}"
+    value = float(f"{value:.3g}") if value < 0.1 else value
+    digits = 2 if value >= 0.1 or value == 0 else 2 - math.floor(math.log10(value))
+    return f"{value:.{digits}f}"
 
 
 _LABELS = {

@@ -87,16 +87,22 @@ def _by_groups(said: Mapping[str, Any], rest: str) -> tuple[float, str] | None:
 
 def _of_group(group: Any, rest: str) -> tuple[float, str] | None:
     weights = group.get("weights") if isinstance(group, Mapping) else None
-    if not isinstance(weights, Mapping) or weights.get("num_bits") not in (4, 8):
+    weight = _kind(weights)
+    if weight is None or not isinstance(weights, Mapping):
         return None
-    inputs, is_float = group.get("input_activations"), weights.get("type") == "float"
-    bits = int(weights["num_bits"])
-    weight_bytes = _NVFP4_BYTES if bits == 4 and is_float else bits / 8
-    if not isinstance(inputs, Mapping):
-        return weight_bytes, rest
-    formats = {(4, True): "fp4", (8, True): "fp8", (8, False): "int8"}
-    name = formats.get((int(inputs.get("num_bits") or 0), inputs.get("type") == "float"))
-    return None if name is None else (weight_bytes, name)
+    # NVFP4 has a scale for each 16 elements; of other formats the elements alone are counted.
+    is_nvfp4 = weight == "fp4" and weights.get("group_size") == 16
+    weight_bytes = _NVFP4_BYTES if is_nvfp4 else 0.5 if weight.endswith("4") else 1.0
+    inputs = group.get("input_activations")
+    name = rest if inputs is None else _kind(inputs)
+    return None if name in (None, "int4") else (weight_bytes, str(name))
+
+
+def _kind(elements: Any) -> str | None:
+    """The format of elements by their bits and type."""
+    if not isinstance(elements, Mapping) or elements.get("num_bits") not in (4, 8):
+        return None
+    return f"{'fp' if elements.get('type') == 'float' else 'int'}{elements['num_bits']}"
 
 
 def _kv_bytes(said: Mapping[str, Any], kv_dtype: str) -> float | None:

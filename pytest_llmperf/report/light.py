@@ -21,7 +21,7 @@ def light_lines(entry: Mapping[str, Any]) -> list[str]:
     lightest = min(points, key=lambda point: _mean(point, "requests_per_s"))
     light = next(run["light"] for run in lightest["runs"] if "light" in run)
     told = [
-        f"{title} {parse_metric(metric).format(light[name])} ({light[name] / measured:.0%} of it reached)"
+        f"{title} {parse_metric(metric).format(light[name])} ({_reached(light[name] / measured)})"
         for title, name, metric in _FLOORS
         if name in light and (measured := _mean(lightest, metric))
     ]
@@ -42,6 +42,12 @@ def price_lines(entry: Mapping[str, Any]) -> list[str]:
             for price in prices
         )
     )
+
+
+def _reached(share: float) -> str:
+    if share <= 1:
+        return f"{share:.0%} of it reached"
+    return f"{share:.0%} of it, which cannot be: the model or the GPU is not what it seems"
 
 
 def _mean(point: Mapping[str, Any], name: str) -> float:
