@@ -49,9 +49,11 @@ def test_a_known_model_on_a_known_gpu_is_told_with_its_floors_and_its_cost(
     (project.path / "prices.toml").write_text(PRICES)
     project.write(conftest=ON_A_GPU, test_it=TEST)
     options = ("--llmperf-engine", "onagpu", "--llmperf-launches", "1")
-    given = ("--llmperf-model=model", "--llmperf-prices=prices.toml")
+    given = ("--llmperf-model=model", "--llmperf-prices=prices.toml", "--llmperf-gate=cost_usd_per_mtok")
     result = project.run("--llmperf", *options, *given)
-    (run,) = project.records()[-1]["tests"][0]["points"][0]["runs"]
+    (test,) = project.records()[-1]["tests"]
+    assert test["subject"]["fields"]["price"] == "$2.1 per hour"
+    (run,) = test["points"][0]["runs"]
     assert run["price"] == {"usd_per_hour": 2.1, "source": "our contract", "date": "2026-10-01"}
     # 64 tokens: the weights are read once.
     assert run["light"]["ttft_ms"] == pytest.approx(4.4807, abs=0.001)

@@ -63,7 +63,7 @@ def test_of_a_model_that_also_sees_the_text_part_counts() -> None:
             },
             (None, 0),
         ),
-        (QWEN3_MOE | {"sliding_window": 64}, (None, 0)),
+        ({**QWEN3_MOE, "sliding_window": 64}, (None, 0)),
     ],
 )
 def test_windows_are_those_of_the_layers_that_have_one(
