@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.declare.metrics import MetricKey
@@ -17,6 +17,7 @@ from pytest_llmperf.keep.baseline import Baseline
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences
 from pytest_llmperf.keep.history import History
+from pytest_llmperf.keep.prices import why_unknown
 from pytest_llmperf.keep.record import now
 from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
 from pytest_llmperf.measure.metrics import is_supported
@@ -199,9 +200,12 @@ class Judge:
                 error = self._slo_error / looks
                 objectives.append(judge_limit(limit, values, prior, sampling, requests, error))
             elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
+                name = limit.key.metric_name
+                way_out = "; ask for more output tokens" if name in ("tpot", "itl") else ""
+                if name == "cost":
+                    way_out = f", {why_unknown(result.environment)}"
                 raise InvalidRun(
-                    f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there"
-                    + _way_out(limit.key, result.environment)
+                    f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there{way_out}"
                 )
         return objectives
 
@@ -359,20 +363,6 @@ def _check(result: TestResult) -> None:
     )
     told = ("the measurement is invalid:", *(f"  {p}" for p in problems), *again, *failed)
     raise InvalidRun("\n".join(told))
-
-
-def _way_out(metric: MetricKey, environment: Mapping[str, str]) -> str:
-    """What to do about a limit on something without a value, as a clause; empty where nobody knows."""
-    if metric.metric_name in ("tpot", "itl"):
-        return "; ask for more output tokens"
-    if metric.metric_name != "cost":
-        return ""
-    if there := environment.get("accelerators"):
-        return f", for no price of {there} is known: give a file with one (--llmperf-prices)"
-    return (
-        ", for no GPU is known that has a price (the engine runs on the CPU, or at a URL): put the limit on "
-        "output_tokens_per_s"
-    )
 
 
 def _is_rare(side: Sequence[Run]) -> bool:

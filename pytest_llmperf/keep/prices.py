@@ -37,6 +37,16 @@ def usd_per_million(price: Price, tokens_per_s: float) -> float:
     return price.usd_per_hour / 3600 / tokens_per_s * 1e6
 
 
+def why_unknown(environment: Mapping[str, str]) -> str:
+    """Why :meth:`Prices.of` has none of an environment, and what to do, as a clause."""
+    if there := environment.get("accelerators"):
+        return f"for no price of {there} is known: give a file with one (--llmperf-prices)"
+    return (
+        "for no GPU is known that has a price (the engine runs on the CPU, or at a URL): put the limit on "
+        "output_tokens_per_s"
+    )
+
+
 @dataclass(frozen=True)
 class _Entry:
     """The price of one GPU. It is meant by every GPU whose name has all of the ``words``."""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.prices import Price
 from pytest_llmperf.measure.light import Light
+from pytest_llmperf.report.explain import explain
 from pytest_llmperf.report.light import light_lines, price_lines
 from pytest_llmperf.report.table import table
 from tests.report.entries import FAST, SLOW, Writer, latencies, text_block
@@ -93,6 +95,16 @@ load  TTFT p50    p95    p99  TPOT p50  ITL p99  tok/s  req/s    cost  errors
     assert price_lines(writer.entry()) == [
         "cost per million output tokens, at $3.95/h (our contract, 2026-10-01)"
     ]
+
+
+def test_a_cost_that_got_worse_is_told_in_dollars() -> None:
+    writer = Writer()
+    for launch in (1, 2, 3):
+        writer.launch(launch, SLOW, values=latencies() | {"cost_usd_per_mtok": 0.64}, price=PRICE)
+    writer.judge(cost_usd_per_mtok=[0.5] * 3)
+    writer.result.verdict = Verdict.REGRESSED
+    assert "cost at 1/s: $0.50/M tokens → $0.64/M tokens, +28%" in explain(writer.entry())
+    assert price_lines(writer.entry()) != []
 
 
 def test_a_cost_that_nobody_asked_for_is_only_in_the_record() -> None:
