@@ -25,6 +25,7 @@ from pytest_llmperf.engines.vllm_cpu import VllmCpu
 from pytest_llmperf.errors import DeclarationError, StoreError
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.files import is_writable
+from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.keep.record import Store
 from pytest_llmperf.keep.reference import baselines_of
 from pytest_llmperf.measuring import Measuring
@@ -52,6 +53,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
     baselines = _baselines(config, settings, store)
     _check_destinations(config, settings, baselines)
+    prices = _prices(config, settings)
     is_worker = hasattr(config, "workerinput")
     is_controller = _join_xdist(config)
     terminal = Terminal(config)
@@ -69,7 +71,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(Bisecting(note), "llmperf-bisecting")
     place = _place(settings, store, progress, note)
     session = PerformanceSession(
-        settings, config.rootpath, engines, place, progress, _command(config), note, baselines
+        settings, config.rootpath, engines, place, progress, _command(config), note, baselines, prices
     )
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
@@ -160,6 +162,16 @@ def _baselines(config: pytest.Config, settings: Settings, store: Store) -> Basel
         return baselines_of(settings.baseline, store, config.invocation_params.dir, update=settings.update)
     except (DeclarationError, StoreError) as error:
         raise pytest.UsageError(f"--llmperf-baseline: {error}") from None
+
+
+def _prices(config: pytest.Config, settings: Settings) -> Prices:
+    """What GPUs cost. Raises :class:`pytest.UsageError` for a file that does not say it."""
+    if settings.prices is None:
+        return Prices.read()
+    try:
+        return Prices.read(Path(config.invocation_params.dir, settings.prices))
+    except StoreError as error:
+        raise pytest.UsageError(f"--llmperf-prices: {error}") from None
 
 
 def _check_destinations(config: pytest.Config, settings: Settings, baselines: Baselines) -> None:

@@ -18,6 +18,7 @@ from pytest_llmperf.keep.baseline import Baseline
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences
 from pytest_llmperf.keep.history import History
+from pytest_llmperf.keep.prices import why_unknown
 from pytest_llmperf.keep.record import now
 from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
 from pytest_llmperf.measure.metrics import is_supported
@@ -202,9 +203,12 @@ class Judge:
                 error = self._slo_error / looks
                 objectives.append(judge_limit(limit, values, prior, sampling, requests, error))
             elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
+                name = limit.key.metric_name
+                way_out = "; ask for more output tokens" if name in ("tpot", "itl") else ""
+                if name == "cost":
+                    way_out = f", {why_unknown(result.environment)}"
                 raise InvalidRun(
-                    f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there"
-                    + ("; ask for more output tokens" if limit.key.metric_name in ("tpot", "itl") else "")
+                    f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there{way_out}"
                 )
         return objectives
 

@@ -12,9 +12,9 @@ from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.errors import EngineError
+from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.keep.result import Run
 from pytest_llmperf.load.bounds import Bounds, find_bounds
-from pytest_llmperf.load.client import LoadRun
 from pytest_llmperf.load.launch import Launch
 from pytest_llmperf.load.schedule import seed_of
 from pytest_llmperf.load.warmup import WarmUp, warm_up
@@ -22,6 +22,7 @@ from pytest_llmperf.measure.measurement import Measurement
 from pytest_llmperf.measure.metrics import summarise, uncertainty
 from pytest_llmperf.measure.saturation import is_saturated
 from pytest_llmperf.measure.timeline import Timeline
+from pytest_llmperf.reckoning import reckon
 
 _BOUNDS_SHARE = 0.25
 _NOT_WARMED_UP = WarmUp((), settled=False)
@@ -44,6 +45,7 @@ class Rig:
     nodeid: str
     slo: Slo
     settings: Settings
+    prices: Prices
     listener: Phases
     where: str
     disturbances: Callable[[Launch], list[str]]
@@ -110,31 +112,31 @@ class Rig:
         timeline = Timeline.of(driven.traces, driven.started_ns, 0.0 if driven.gave_up else point.scheduled_s)
         if timeline.errors:
             self.launch.check_answering()
+        startup = self.launch.startup_s
+        values = summarise(timeline, slo, startup["first_answer"] if startup else None)
+        reckoned = reckon(self.launch, self.settings.model, self.prices, driven.traces, values)
+        measurement = Measurement(
+            workload=workload,
+            point=point,
+            requests=timeline.requests,
+            values={**values, **reckoned.values},
+            uncertainty=uncertainty(timeline),
+            errors=timeline.errors,
+            health=driven.health,
+            percentile=self.settings.percentile,
+        )
         return Run(
             self.number,
             self.round,
-            self._measurement(workload, point, timeline, driven, slo),
+            measurement,
             dataclasses.asdict(warmth),
             driven.counters,
             driven.moments,
             is_reset,
             attempt,
             disturbances,
+            reckoned.light,
+            reckoned.price,
             driven.gave_up,
             driven.gave_up or (point.mean_rate is not None and is_saturated(timeline)),
-        )
-
-    def _measurement(
-        self, workload: Workload, point: LoadPoint, timeline: Timeline, driven: LoadRun, slo: Slo
-    ) -> Measurement:
-        startup = self.launch.startup_s
-        return Measurement(
-            workload=workload,
-            point=point,
-            requests=timeline.requests,
-            values=summarise(timeline, slo, startup["first_answer"] if startup else None),
-            uncertainty=uncertainty(timeline),
-            errors=timeline.errors,
-            health=driven.health,
-            percentile=self.settings.percentile,
         )

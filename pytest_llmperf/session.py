@@ -22,6 +22,7 @@ from pytest_llmperf.judging import Judge
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences, environment
 from pytest_llmperf.keep.history import History
+from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import Run, TestResult
 from pytest_llmperf.keep.subject import subject_fields
@@ -57,11 +58,13 @@ class PerformanceSession:
         command: Callable[[str], Sequence[str]],
         note: Callable[[str], None] = lambda text: None,
         baselines: Baselines | None = None,
+        prices: Prices | None = None,
     ) -> None:
         """``place`` is where engines are started; ``command`` returns what a person would type to run a test
         again; ``note`` takes what a person has to know in the end; ``baselines`` are compared with, else
-        those of the store."""
+        those of the store, and ``prices`` are reckoned with, else those of the package."""
         self.settings = settings
+        self._prices = prices or Prices.read()
         self._command, self.note = command, note
         self.store = Store(Path(os.path.normpath(root / settings.directory)))
         self.results: dict[str, TestResult] = {}
@@ -198,7 +201,7 @@ class PerformanceSession:
         subject = self.subject(plan)
         launch = self.launch(subject)
         result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._command(nodeid)))
-        fields = subject_fields(subject, launch.description)
+        fields = subject_fields(subject, launch.description) | self._price_of(launch)
         if self._now[1] == "base":
             result.base_subject, result.base_subject_text = fields, str(subject)
         else:
@@ -209,6 +212,13 @@ class PerformanceSession:
         if self.settings.against is None:
             self._baselines.find(nodeid, result.environment)
         return launch
+
+    def _price_of(self, launch: Launch) -> dict[str, str]:
+        """A price that changes what is compared is told among what differs."""
+        price = self._prices.of(launch.server.environment())
+        if price is None or all(key.metric_name != "cost" for key in self.settings.gate):
+            return {}
+        return {"price": f"${price.usd_per_hour:g} per hour"}
 
     def _check_environment(self, result: TestResult, here: Mapping[str, str]) -> None:
         """Raises :class:`InvalidRun` for one that is unlike that of an earlier launch of either side."""
@@ -273,8 +283,8 @@ class PerformanceSession:
         number = self._launch_number(launch)
         where = self._where(", ")
         return Rig(
-            *(launch, number, self._now[0] + 1, nodeid, plan.slo, self.settings, self._listener, where),
-            self._disturbances,
+            *(launch, number, self._now[0] + 1, nodeid, plan.slo, self.settings, self._prices),
+            *(self._listener, where, self._disturbances),
         )
 
     def _keep(

@@ -21,6 +21,9 @@ from pytest_llmperf.declare.order import Exit
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
 from pytest_llmperf.keep.baseline import Baseline
+from pytest_llmperf.keep.prices import Price, Prices
+from pytest_llmperf.measure.accelerators import ACCELERATORS
+from pytest_llmperf.measure.architecture import ARCHITECTURES
 from tests.commanding import FIELDS
 from tests.engines.contract import MODELS, answering, tiny_model
 
@@ -29,6 +32,7 @@ BASELINES = (ROOT / "docs/baselines.md").read_text()
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
 COMMAND = (ROOT / "docs/command.md").read_text()
 ENGINES = (ROOT / "docs/engines.md").read_text()
+LIGHT = (ROOT / "docs/light.md").read_text()
 MEASURING = (ROOT / "docs/measuring.md").read_text()
 
 
@@ -136,3 +140,32 @@ def test_the_limits_of_a_valid_run_are_those_of_the_code() -> None:
     drift = f"{health.MAX_CLOCK_DRIFT_MS:g} ms + {health.MAX_CLOCK_DRIFT_PPM} ppm"
     assert f"by more than {drift}" in MEASURING
     assert f"more than {health.MAX_CACHED_SHARE * 100:g} %" in MEASURING
+
+
+def test_the_accelerators_and_architectures_of_the_speed_of_light_are_documented() -> None:
+    rows = {
+        row[0]: row[1:]
+        for line in LIGHT.splitlines()
+        if len(row := [cell.strip() for cell in line.strip("|").split("|")]) == 8
+    }
+    for one in ACCELERATORS:
+        names, half, fp8, int8, fp4, rate, source = rows[one.name]
+        assert names == ", ".join(f"`{name}`" for name in one.names)
+        told = {"bfloat16": half.partition(" ")[0], "fp8": fp8, "int8": int8, "fp4": fp4}
+        for kind, figure in told.items():
+            if figure != "–":
+                assert float(figure) == pytest.approx(one.flops_of(kind) / 1e12)
+        assert (float(rate) * 1e9, source) == (one.bytes_per_s, f"{one.source}, {one.date}")
+    shown = LIGHT.lower().replace("-", "").replace("_", "").replace(" and v3", ", deepseekv3")
+    assert [name for name in ARCHITECTURES if name.replace("_", "") not in shown] == []
+
+
+def test_the_prices_of_the_package_and_the_example_of_a_file_are_documented(tmp_path: Path) -> None:
+    for name in ("T4", "L4", "L40S", "A100 80GB", "H100", "B200"):
+        price = Prices.read().of({"accelerators": f"NVIDIA {name}"})
+        assert price is not None
+        assert f"{name} ${price.usd_per_hour:.2f}" in " ".join(LIGHT.split())
+    (example,) = re.findall(r"```toml\n(.*?)```", LIGHT, re.DOTALL)
+    (tmp_path / "prices.toml").write_text(example)
+    price = Prices.read(tmp_path / "prices.toml").of({"accelerators": "2 × NVIDIA H100 PCIe"})
+    assert price == Price(3.2, "our contract", "2026-10-01")

@@ -485,3 +485,39 @@ def test_a_batch_is_judged_by_the_whole_run(judge: Judges) -> None:
     judge().judge([late.result])
     assert late.result.verdict is Verdict.INVALID
     assert "TTFT p95 ≤ 300 ms cannot be judged" in str(late.result.error)
+
+
+@pytest.mark.parametrize(
+    ("environment", "way_out"),
+    [
+        (
+            {"place": "local process", "accelerators": "NVIDIA L40"},
+            "it has no value there, for no price of NVIDIA L40 is known: give a file with one "
+            "(--llmperf-prices)",
+        ),
+        (
+            {"place": "http://h"},
+            "it has no value there, for no GPU is known that has a price (the engine runs on the CPU, or at "
+            "a URL): put the limit on output_tokens_per_s",
+        ),
+    ],
+)
+def test_a_limit_on_a_cost_without_a_price_says_what_to_do(
+    judge: Judges, environment: dict[str, str], way_out: str
+) -> None:
+    test = Test(cost_usd_per_mtok=0.5)
+    test.result.environment = environment
+    test.launch(40.0)
+    judge().judge([test.result])
+    assert test.result.verdict is Verdict.INVALID
+    assert test.result.error == (
+        f"the SLO cost ≤ $0.50/M tokens cannot be judged at {POINT.label}: {way_out}"
+    )
+
+
+def test_a_cost_is_judged_as_any_other_figure_of_a_run(judge: Judges) -> None:
+    for cost, verdict in ((0.2, Verdict.PASS), (2.0, Verdict.SLO_BROKEN)):
+        test = Test(cost_usd_per_mtok=0.5)
+        test.result.add(WORKLOAD, POINT, run(1, cost_usd_per_mtok=cost))
+        judge(gate="ttft_p50_ms").judge([test.result])
+        assert test.result.verdict is verdict

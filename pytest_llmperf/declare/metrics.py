@@ -7,6 +7,7 @@ A *metric name* is what a user writes in ``slo()``, reads in a table and finds i
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -123,6 +124,15 @@ METRICS = {
             share=True,
         ),
         Metric(
+            "cost",
+            "usd_per_mtok",
+            "lower",
+            "run",
+            "Dollars per million output tokens: the price of all GPUs for the time that so many tokens take "
+            "at the rate of the run. Has no value where no price is known.",
+            spread=0.02,
+        ),
+        Metric(
             "startup",
             "s",
             "lower",
@@ -169,9 +179,18 @@ class MetricKey:
         """``value`` with its unit, with as many digits as a person needs."""
         if self.metric.share:
             return f"{value * 100:.4g}%"
+        if self.metric_name == "cost":
+            return f"${dollars(value)}/M tokens"
         digits = f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
         unit = self.metric.unit.replace("per_s", "/s")
         return f"{digits}{unit}" if unit == "/s" else f"{digits} {unit}"
+
+
+def dollars(value: float) -> str:
+    """An amount to the cent, a small one to three digits: ``12.35``, ``0.52``, ``0.00417``."""
+    value = float(f"{value:.3g}") if value < 0.1 else value
+    digits = 2 if value >= 0.1 or value == 0 else 2 - math.floor(math.log10(value))
+    return f"{value:.{digits}f}"
 
 
 _LABELS = {

@@ -139,6 +139,7 @@ OPTIONS = (
         "that is set, else all)",
         "LIST",
     ),
+    Option("prices", "dollars per GPU hour, in place of the list prices of the package: a TOML file", "PATH"),
     Option(
         "lease-timeout",
         "seconds to wait for GPUs, or for the CPU, that another test run has leased",

@@ -79,6 +79,8 @@ class Settings:
     """Processes that drive the load; None: as many as the load takes."""
     gpus: tuple[str, ...] | None
     """Indices, UUIDs or ``all``; None: what CUDA_VISIBLE_DEVICES says."""
+    prices: str | None
+    """A file of prices; None: those of the package."""
     lease_timeout_s: float
     lease_directory: str
     update: bool
@@ -146,6 +148,7 @@ class Settings:
             request_timeout_s=said["request-timeout"].read(read_seconds),
             workers=said["workers"].read(parse_workers),
             gpus=said["gpus"].read(parse_gpus) if "gpus" in said else None,
+            prices=said["prices"].text if "prices" in said else None,
             lease_timeout_s=said["lease-timeout"].read(read_seconds),
             lease_directory=said["lease-dir"].read(_absolute),
             update=update,

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.flags import values
@@ -68,16 +69,36 @@ def is_commit(revision: str) -> bool:
 def token_ids(model: str) -> range:
     """Ids that every prompt may contain, by the vocabulary in the model's ``config.json``, if it is here."""
     folders = [Path(model)] if Path(model).is_absolute() else _in_cache(model, os.environ).glob("snapshots/*")
-    try:
-        config = json.loads((next(iter(folders)) / "config.json").read_text())
-    except (OSError, ValueError, StopIteration):
-        return TOKEN_IDS
-    config = config if isinstance(config, dict) else {}
+    config = _config(next(iter(folders), None)) or {}
     text = config.get("text_config")
     vocabulary = config.get("vocab_size") or (text.get("vocab_size") if isinstance(text, dict) else None)
     # Of a large one, not its end: tokens that stand for images and the like lie there.
     ids = ordinary_ids(vocabulary)
     return ids if ids.stop < TOKEN_IDS.stop else TOKEN_IDS
+
+
+def config_of(subject: Subject, model: str | None) -> Mapping[str, Any] | None:
+    """The ``config.json`` of a folder, or of an id in the local cache of the hub, at the revision that the
+    subject serves; None where there is none here. ``model`` is what ``--llmperf-model`` says."""
+    if not model:
+        return None
+    folder = Path(model).expanduser()
+    if not folder.is_dir() and _ID.fullmatch(model):
+        commit = _commit(subject, model)
+        return (
+            _config(_in_cache(model, os.environ | dict(subject.env)) / "snapshots" / commit)
+            if commit
+            else None
+        )
+    return _config(folder)
+
+
+def _config(folder: Path | None) -> dict[str, Any] | None:
+    try:
+        config = json.loads((folder / "config.json").read_text()) if folder else None
+    except (OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None
 
 
 def _digest(path: Path) -> str:

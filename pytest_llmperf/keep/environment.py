@@ -25,6 +25,15 @@ def environment_key(environment: Environment) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
+def accelerators(environment: Environment) -> dict[str, int]:
+    """How many there are of each, by the name that the driver gives them; empty where none is known."""
+    found: dict[str, int] = {}
+    for told in filter(None, environment.get("accelerators", "").split(", ")):
+        counted = re.fullmatch(r"(\d+) × (.+)", told)
+        found[counted[2] if counted else told] = int(counted[1]) if counted else 1
+    return found
+
+
 def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     """The fields in which two environments or subjects differ, as ``field: this → that``.
 

@@ -18,6 +18,7 @@ from pytest_llmperf.judge.change import Change
 from pytest_llmperf.judge.objective import Objective, mean_value
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.files import rounded
+from pytest_llmperf.keep.prices import Price
 from pytest_llmperf.measure.measurement import Measurement
 
 
@@ -28,9 +29,10 @@ class Run:
     ``counters`` and ``moments`` are those of the :class:`~pytest_llmperf.load.client.LoadRun`.
     ``cache_reset``: whether cached prompts were forgotten before the warm-up; None where the engine cannot
     do it, or does not tell.
-    ``disturbances`` say in words what the machine did to it. ``gave_up``: sending ended early, because the
-    engine's queue grew without bound, which ``is_saturated`` says of the run as a whole. ``probes`` are the
-    runs that a ``capacity`` was found from.
+    ``disturbances`` say in words what the machine did to it. ``light`` has the speed of light and how much of
+    it was reached, ``price`` what the GPUs cost; empty and None where that is not known. ``gave_up``: sending
+    ended early, because the engine's queue grew without bound, which ``is_saturated`` says of the run as a
+    whole. ``probes`` are the runs that a ``capacity`` was found from.
     """
 
     launch: int
@@ -42,6 +44,8 @@ class Run:
     cache_reset: bool | None = None
     attempts: int = 1
     disturbances: Sequence[str] = ()
+    light: Mapping[str, Any] = field(default_factory=dict)
+    price: Price | None = None
     gave_up: bool = False
     is_saturated: bool = False
     capacity: Mapping[str, Any] | None = None
@@ -309,11 +313,18 @@ def _run_json(run: Run) -> dict[str, Any]:
         "moments": _rounded(run.moments.items()),
         "cache_reset": run.cache_reset,
         "disturbances": list(run.disturbances),
+        **({"light": _light_json(run.light)} if run.light else {}),
+        **({"price": dataclasses.asdict(run.price)} if run.price else {}),
         "gave_up": run.gave_up,
         "saturated": run.is_saturated,
         **({"capacity": _rounded_all(run.capacity)} if run.capacity else {}),
         **({"probes": [_rounded_all(probe) for probe in run.probes]} if run.probes else {}),
     }
+
+
+def _light_json(light: Mapping[str, Any]) -> dict[str, Any]:
+    figures = {name: rounded(value) if isinstance(value, float) else value for name, value in light.items()}
+    return {**figures, "share": _rounded(light["share"].items())}
 
 
 def _objective_json(objective: Objective) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmperf.declare.metrics import MetricKey, parse_metric
+from pytest_llmperf.declare.metrics import MetricKey, dollars, parse_metric
 from pytest_llmperf.judge.objective import mean_value
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.measure.metrics import is_supported
@@ -37,7 +37,7 @@ def table(entry: Mapping[str, Any]) -> list[str]:
     ]
     if not points:
         return []
-    columns = _columns(points)
+    columns = columns_of(points)
     rows: list[list[str]] = [["load", *(title for title, _ in columns), "errors"]]
     for point in points:
         rows.append([load_label(point, points), *(_cell(point, name) for _, name in columns), _errors(point)])
@@ -59,7 +59,7 @@ def load_label(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) ->
     return f"{point['load']}, {point['workload']}" if several else str(point["load"])
 
 
-def _columns(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def columns_of(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The fixed columns, and those of what else the SLO or the gate names beside their metric's."""
     columns = list(COLUMNS)
     per_request = (parse_metric(o["metric"]).metric.per == "request" for p in points for o in p["objectives"])
@@ -94,6 +94,8 @@ def _is_known(point: Mapping[str, Any], key: MetricKey) -> bool:
 def _number(key: MetricKey, value: float) -> str:
     if key.metric.share:
         return f"{value * 100:.4g}%"
+    if key.metric_name == "cost":
+        return f"${dollars(value)}"
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}" if value < 10 else f"{value:.1f}"
 
 

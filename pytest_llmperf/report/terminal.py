@@ -20,6 +20,7 @@ from pytest_llmperf.report.judged import (
     short_limit_line,
     without_left_out,
 )
+from pytest_llmperf.report.light import light_lines, price_lines
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.sweeps import sweep_lines
 from pytest_llmperf.report.table import CHANGE_MARKS, LEGEND, SLO_MARKS, table
@@ -122,7 +123,7 @@ class Terminal:
         terminal.write(f"{entry['test']}  ")
         terminal.write(entry["verdict"], **MARKUP.get(entry["verdict"], {"red": True}), bold=True)
         terminal.write_line(f"\n  {headline(entry)}")
-        for line in table(entry):
+        for line in (*table(entry), *light_lines(entry), *price_lines(entry)):
             terminal.write_line(f"  {line}")
         for line in sweep_lines(entry):
             terminal.write_line(f"  {line}")

@@ -15,7 +15,7 @@ SERVICE_S = TTFT_S + (TOKENS - 1) * ITL_S
 LIMIT_MS = 100
 
 
-def ttft_p95_ms(rate: float, requests: int = 200_000) -> float:
+def ttft_p95_ms(rate: float, requests: int = 100_000) -> float:
     """Of the queue that the server is: Poisson arrivals, so many slots, each busy for ``SERVICE_S``."""
     rng = np.random.default_rng(20261122)
     arrivals = np.cumsum(rng.exponential(1 / rate, requests))
@@ -33,7 +33,7 @@ def true_capacity() -> float:
     while high / low > 1.005:
         middle = (low * high) ** 0.5
         low, high = (middle, high) if ttft_p95_ms(middle) <= LIMIT_MS else (low, middle)
-    return (low * high) ** 0.5
+    return float((low * high) ** 0.5)
 
 
 TESTS = f"""

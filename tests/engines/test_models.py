@@ -121,3 +121,33 @@ def test_of_any_other_vocabulary_the_ids_are_those_of_nearly_any(tmp_path: Path,
 
 def test_the_vocabulary_of_a_model_that_is_not_here_is_unknown(cache: Path) -> None:
     assert models.token_ids("gpt2") == TOKEN_IDS
+
+
+def test_the_configuration_is_that_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder(tmp_path / "tiny", {"hidden_size": 8})
+    monkeypatch.chdir(tmp_path)
+    for model in ("tiny", str(path)):
+        assert models.config_of(VLLM, model) == {"hidden_size": 8}
+
+
+def test_the_configuration_of_an_id_is_that_of_the_revision_that_is_served(cache: Path) -> None:
+    folder(cache / "snapshots" / ("f" * 40), {"hidden_size": 8})
+    assert models.config_of(VLLM, ID) == {"text_config": {"vocab_size": 500}}
+    assert models.config_of(parse_subject("vllm --revision v2"), ID) == {"hidden_size": 8}
+
+
+@pytest.mark.parametrize("subject", ["vllm --revision v3", f"vllm --revision {'a' * 40}", "HF_HOME=/no vllm"])
+def test_a_revision_that_is_not_here_has_no_configuration(cache: Path, subject: str) -> None:
+    assert models.config_of(parse_subject(subject), ID) is None
+
+
+@pytest.mark.parametrize("model", [None, "", "gpt2", "/no/such", "file", "empty", "broken", "list"])
+def test_what_has_no_configuration_here_is_no_error(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    folder(tmp_path / "list", [1])
+    (folder(tmp_path / "broken") / "config.json").write_text("{")
+    assert models.config_of(VLLM, model) is None

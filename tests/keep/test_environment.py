@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.keep.environment import differences, environment, environment_key
+from pytest_llmperf.keep.environment import accelerators, differences, environment, environment_key
+from pytest_llmperf.places.gpus import Gpu
+from pytest_llmperf.places.machine import ThisMachine, facts
 
 FIELDS = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=4)
 
@@ -66,3 +68,25 @@ def test_what_an_engine_measured_differs_only_if_it_is_far_apart(one: str, other
 
 def test_an_environment_is_place_model_and_machine() -> None:
     assert environment("local", "tiny", {"cpu": "Z80"}) == {"place": "local", "model": "tiny", "cpu": "Z80"}
+
+
+@pytest.mark.parametrize(
+    ("told", "there"),
+    [
+        ({}, {}),
+        ({"accelerators": "NVIDIA L4"}, {"NVIDIA L4": 1}),
+        ({"accelerators": "8 × NVIDIA H100 80GB HBM3"}, {"NVIDIA H100 80GB HBM3": 8}),
+        ({"accelerators": "2 × NVIDIA L4, NVIDIA A10G"}, {"NVIDIA L4": 2, "NVIDIA A10G": 1}),
+        ({"accelerators": "NVIDIA A100-SXM4-80GB MIG 2g.20gb"}, {"NVIDIA A100-SXM4-80GB MIG 2g.20gb": 1}),
+    ],
+)
+def test_accelerators_are_counted_by_name(told: dict[str, str], there: dict[str, int]) -> None:
+    assert accelerators(told) == there
+
+
+@given(counts=st.dictionaries(st.sampled_from(["NVIDIA L4", "NVIDIA H100 PCIe", "T4"]), st.integers(1, 16)))
+def test_what_a_machine_says_of_its_gpus_is_read_back(counts: dict[str, int]) -> None:
+    gpus = [
+        Gpu(0, "GPU-1", name=name, driver="580.1") for name, count in counts.items() for _ in range(count)
+    ]
+    assert accelerators(facts(ThisMachine(), gpus)) == counts

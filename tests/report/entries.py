@@ -17,6 +17,7 @@ from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.judge.change import Change
 from pytest_llmperf.judge.objective import Objective, mean_value
 from pytest_llmperf.judge.verdict import Verdict
+from pytest_llmperf.keep.prices import Price
 from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
 from pytest_llmperf.measure.measurement import Measurement
 from tests.load.healthy import HEALTH
@@ -51,6 +52,8 @@ class Writer:
         cache_reset: bool | None = None,
         health: Mapping[str, Any] = MappingProxyType({}),
         disturbances: Sequence[str] = (),
+        light: Mapping[str, Any] = MappingProxyType({}),
+        price: Price | None = None,
         of_base: bool = False,
     ) -> None:
         """What launch ``number`` measured at a point."""
@@ -71,6 +74,8 @@ class Writer:
             counters,
             cache_reset=cache_reset,
             disturbances=disturbances,
+            light=light,
+            price=price,
         )
         self.result.add(workload, point, run, of_base=of_base)
 
