@@ -2,6 +2,7 @@
 
     python -m bench.gpu.run sweep   --engine 'vllm==0.24.0' --engine 'sglang==0.5.16'
     python -m bench.gpu.run sweep   --engine 'vllm==0.24.0' --peer-python PYTHON
+    python -m bench.gpu.run curve   --engine 'vllm==0.24.0' --engine 'sglang==0.5.16'
     python -m bench.gpu.run upgrade --from 'vllm==0.22.1' --to 'vllm==0.24.0'
     python -m bench.gpu.run upgrade --from 'vllm==0.24.0' --to 'vllm==0.24.0 --max-num-batched-tokens 512'
     python -m bench.gpu.run against --from 'vllm==0.24.0' --to 'vllm==0.24.0 --max-num-batched-tokens 512'
@@ -10,7 +11,8 @@
 Run it from the root of the repository, with the project installed, on a machine with a GPU of 40 GB or
 more. The model is Llama-3.1-8B's shape with dummy weights, so nothing is downloaded but the engines.
 ``sweep`` drives rates up to beyond what one H100 serves and judges an SLO; with an interpreter that has vLLM,
-``vllm bench serve`` measures the same launch in turn with us. ``upgrade`` accepts a baseline of the one and
+``vllm bench serve`` measures the same launch in turn with us. ``curve`` finds the rates by itself, up to
+saturation, then the capacity under an SLO, then measures a batch. ``upgrade`` accepts a baseline of the one and
 judges the other against it. ``against`` measures the two side by side. ``kill`` kills the test run while it
 measures and waits for the GPU to be free.
 Records and tables go to ``--out``.
@@ -33,6 +35,7 @@ from bench.gpu.tables import beside_table, record_tables
 
 HERE = Path(__file__).resolve().parent
 TESTS = ("test_chat.py", "test_beside.py")
+CURVE = ("test_curve.py",)
 # The flags without which dummy weights cannot be served; the same for vLLM and SGLang but for one spelling.
 FLAGS = {
     "vllm": "--load-format dummy --max-model-len 4096",
@@ -48,6 +51,9 @@ def main() -> None:
     if arguments.step == "sweep":
         for subject in arguments.engine:
             sweep(out, model, subject, arguments.rates, arguments.peer_python)
+    elif arguments.step == "curve":
+        for subject in arguments.engine:
+            measure(out, model, subject, CURVE, "--llmperf-launches", arguments.launches)
     elif arguments.step == "upgrade":
         baselines = out / ".llmperf" / "baselines"
         shutil.rmtree(baselines, ignore_errors=True)
@@ -125,9 +131,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("gpu-results"))
     parser.add_argument("--model", type=Path, help="a model folder of your own")
     steps = parser.add_subparsers(dest="step", required=True)
-    for name in ("sweep", "kill"):
+    for name in ("sweep", "curve", "kill"):
         step = steps.add_parser(name)
         step.add_argument("--engine", action="append", required=True, metavar="SUBJECT")
+        if name == "curve":
+            step.add_argument("--launches", default="1")
         if name == "sweep":
             step.add_argument("--rates", default="2,8,14,20")
             step.add_argument("--peer-python", help="an interpreter that has vLLM")

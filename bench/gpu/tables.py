@@ -6,14 +6,20 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmperf.report.light import light_lines
+from pytest_llmperf.report.sweeps import sweep_lines
+
 COLUMNS = {
     "ttft_p50_ms": "TTFT p50 ms",
     "ttft_p95_ms": "TTFT p95 ms",
     "tpot_p50_ms": "TPOT p50 ms",
     "tpot_p95_ms": "TPOT p95 ms",
+    "e2e_p50_ms": "E2E p50 ms",
     "itl_p99_ms": "ITL p99 ms",
     "output_tokens_per_s": "tokens/s",
+    "requests_per_s": "requests/s",
     "goodput": "goodput",
+    "cost_usd_per_mtok": "$/M tokens",
 }
 
 
@@ -42,6 +48,7 @@ def record_tables(record: Mapping[str, Any]) -> str:
             f"{record['started']}; version {test['subject']['fields'].get('version')}; {environment}\n",
             *(f"Start: {start}\n" for start in starts),
             _table(["load", "launch", *COLUMNS.values()], rows),
+            *(f"* {line}" for line in (*sweep_lines(test), *light_lines(test))),
             "\n".join(changes),
             "",
         ]

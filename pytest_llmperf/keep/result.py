@@ -285,7 +285,7 @@ def _uncertainty(runs: Iterable[Run], key: MetricKey) -> list[float]:
 def _load_json(point: LoadPoint) -> dict[str, Any]:
     """What was declared; a closed loop has no arrivals of its own, and a replay those of its trace."""
     fields = {name: value for name, value in vars(point).items() if value is not None}
-    if point.rate is None:
+    if point.rate is None and point.seeks is None:
         del fields["arrivals"]
     if isinstance(point.rate, Ramp):
         fields["rate"] = str(point.rate)

@@ -68,6 +68,23 @@ def test_a_point_that_one_round_measures_again_is_a_point_of_its_own() -> None:
     assert [point["key"] for point in found.as_json()["points"]] == list(found.points)
 
 
+def test_what_was_explored_is_put_in_order() -> None:
+    alone = LoadPoint(concurrency=1, duration_s=5.0)
+    found = result(run(1, FAST), run(1, alone), run(1, SLOW))
+    found.arrange(WORKLOAD, [alone, SLOW])
+    assert [point.point for point in found.points.values()] == [FAST, alone, SLOW]
+
+
+def test_a_search_is_recorded_with_what_it_was_found_from() -> None:
+    probe = {"rate": 9.12345678, "margin": None, "saturated": True, "values": {"ttft_p95_ms": 33.33333333}}
+    found = dataclasses.replace(run(1, capacity_per_s=9.0), capacity={"low": 1 / 3}, probes=[probe])
+    run_json = json.loads(json.dumps(result(found).as_json()["points"][0]["runs"][0]))
+    assert run_json["capacity"] == {"low": 0.333333}
+    assert run_json["probes"] == [
+        {"rate": 9.12346, "margin": None, "saturated": True, "values": {"ttft_p95_ms": 33.3333}}
+    ]
+
+
 def test_the_runs_of_a_launch_that_is_not_started_again_are_one_value() -> None:
     runs = [run(1, ttft_p95_ms=value) for value in (100.0, 400.0)]
     found = result(*(dataclasses.replace(one, round=number) for number, one in enumerate(runs, 1)))
@@ -205,6 +222,7 @@ def test_an_entry_of_the_record_has_all_that_is_known(judged: TestResult) -> Non
         "baseline": "compared with vllm",
         "is_compared": True,
         "subject_differences": ["version: 1 → 2"],
+        "sweeps": [],
     }
     assert (point["workload"], point["load"]) == ("16 in / 8 out", "1/s")
     assert point["declared"] == {
@@ -222,6 +240,11 @@ def test_an_entry_of_the_record_has_all_that_is_known(judged: TestResult) -> Non
         ),
         (LoadPoint(replay=2, requests=9), {"replay": 2, "requests": 9}),
         (LoadPoint(concurrency=4, requests=9), {"concurrency": 4, "requests": 9}),
+        (LoadPoint.of_batch(9), {"concurrency": 9, "requests": 9, "batch": 9}),
+        (
+            LoadPoint(seeks="TTFT p95 ≤ 1 s", duration_s=5),
+            {"seeks": "TTFT p95 ≤ 1 s", "arrivals": "poisson", "duration_s": 5},
+        ),
     ],
 )
 def test_every_kind_of_load_is_recorded_as_it_was_declared(
@@ -264,6 +287,8 @@ def test_a_run_of_the_record_is_rounded_to_what_a_measurement_can_know(judged: T
         "moments": {"cache_use": 0.333333},
         "cache_reset": False,
         "disturbances": [],
+        "gave_up": False,
+        "saturated": False,
     }
 
 
