@@ -12,8 +12,8 @@ Run it from the root of the repository, with the project installed, on a machine
 more. The model is Llama-3.1-8B's shape with dummy weights, so nothing is downloaded but the engines.
 ``sweep`` drives rates up to beyond what one H100 serves and judges an SLO; with an interpreter that has vLLM,
 ``vllm bench serve`` measures the same launch in turn with us. ``curve`` finds the rates by itself, up to
-saturation, then the capacity under an SLO, then measures a batch. ``upgrade`` accepts a baseline of the one and
-judges the other against it. ``against`` measures the two side by side. ``kill`` kills the test run while it
+saturation, then the capacity under an SLO, then measures a batch. ``upgrade`` accepts a baseline of the one
+and judges the other against it. ``against`` measures the two side by side. ``kill`` kills the test run while it
 measures and waits for the GPU to be free.
 Records and tables go to ``--out``.
 """

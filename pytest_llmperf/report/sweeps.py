@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.judge.objective import mean_value
-from pytest_llmperf.report.table import CHANGE_MARKS, SLO_MARKS, percent
+from pytest_llmperf.report.table import CHANGE_MARKS, SLO_MARKS, is_search, percent
 
 CAPACITY = "capacity_per_s"
 _ENDED = {"budget": "the budget ended it"}
@@ -24,7 +24,7 @@ def sweep_lines(entry: Mapping[str, Any]) -> list[str]:
 
 def capacities(points: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """The points that are no load points, but searches for one."""
-    return (point for point in points if "seeks" in point["declared"]["load"] and point["runs"])
+    return (point for point in points if is_search(point) and point["runs"])
 
 
 def _sweep(sweep: Mapping[str, Any], several: bool) -> str:

@@ -32,9 +32,7 @@ CHANGE_MARKS = {"pass": "✓", "improved": "▲", "regressed": "✗", "inconclus
 
 def table(entry: Mapping[str, Any]) -> list[str]:
     """The lines of the table of one test's entry; none where nothing was measured."""
-    points = [
-        point for point in entry["points"] if point["runs"] and "seeks" not in point["declared"]["load"]
-    ]
+    points = [point for point in entry["points"] if point["runs"] and not is_search(point)]
     if not points:
         return []
     columns = columns_of(points)
@@ -51,6 +49,11 @@ def table(entry: Mapping[str, Any]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def is_search(point: Mapping[str, Any]) -> bool:
+    """Whether it is no load point but a search for one, which has a capacity and nothing else."""
+    return "seeks" in point.get("declared", {}).get("load", ())
 
 
 def load_label(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
