@@ -170,6 +170,8 @@ class PerformanceSession:
             "subject": subject_fields(launch.subject, launch.description),
             "text": str(launch.subject),
             "startup_s": launch.startup_s,
+            "startup_cache": launch.startup.cache,
+            "startup_phases": dict(launch.startup.phases),
             "log": str(launch.log) if launch.startup_s else None,
             "hardware": {},
         }
@@ -273,7 +275,7 @@ class PerformanceSession:
             workload=workload,
             point=point,
             requests=timeline.requests,
-            values=summarise(timeline, plan.slo, startup_s),
+            values=summarise(timeline, plan.slo, startup_s, is_cold=launch.startup.cache == "cold"),
             uncertainty=uncertainty(timeline),
             errors=timeline.errors,
             health=driven.health,
