@@ -20,6 +20,7 @@ from pytest_llmperf.keep.history import History
 from pytest_llmperf.keep.record import now
 from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
 from pytest_llmperf.measure.metrics import is_supported
+from pytest_llmperf.startups import is_judged_at, may_come, unjudged, why_missing
 
 RUN_SPREAD = 0.02
 """A server at a URL is one launch, and its SLO is that launch's own: what is unknown is how its runs vary."""
@@ -84,7 +85,11 @@ class Judge:
             subject=result.subject,
             subject_text=result.subject_text,
             points={
-                key: {metric.name: values for metric in kept if (values := point.values(metric))}
+                key: {
+                    metric.name: values
+                    for metric in kept
+                    if is_judged_at(metric, key, result) and (values := point.values(metric))
+                }
                 for key, point in result.points.items()
             },
             uncertainty={
@@ -131,6 +136,7 @@ class Judge:
     def _begin(self, result: TestResult, base: Baseline | None) -> None:
         """What can be said of a test for itself. Raises :class:`InvalidRun`."""
         result.error, result.wants_decision, result.compared_with = None, False, None
+        result.wants_value = False
         result.undecided_origins = []
         result.decided = set()
         for key, point in result.points.items():
@@ -138,8 +144,8 @@ class Judge:
             if base is not None and base.past:
                 point.course = {m: base.course(key, m.name) for m in self._settings.gate}
         _check(result)
-        for point in result.points.values():
-            point.objectives = self._objectives(point, result)
+        for key, point in result.points.items():
+            point.objectives = self._objectives(key, point, result)
         if self._settings.against is not None:
             result.compared_with = Base(
                 "side by side", result.base_subject_text, result.base_subject, _base_launches(result)
@@ -172,11 +178,18 @@ class Judge:
             if base is not None and key not in base.points:
                 missing[point.point.label] = None
                 continue
-            for metric in self._settings.gate:
+            for metric in self._gate(key, result):
                 if not _is_known(metric, point):
                     unknown[f"{metric.label} at {point.point.label}"] = None
-                elif not _have_logarithms(_base_values(base, key, point, metric), point.values(metric)):
-                    missing[f"{metric.label} at {point.point.label}"] = None
+                    continue
+                values = _base_values(base, key, point, metric)
+                if not _have_logarithms(values, point.values(metric)):
+                    where = f"at {point.point.label}"
+                    lacks_start = base is None or (values and not point.values(metric))
+                    if metric.metric.per == "launch" and lacks_start:
+                        where = f"({why_missing(metric, result)})"
+                        result.wants_value |= self._may_come(metric, point, result)
+                    missing[f"{metric.label} {where}"] = None
         if missing:
             result.baseline += f"; not compared: {', '.join(missing)}"
         if unknown:
@@ -185,10 +198,24 @@ class Judge:
             result.baseline += f"; {base.weakness}"
         result.is_compared = not missing
 
-    def _objectives(self, point: PointResult, result: TestResult) -> list[Objective]:
+    def _gate(self, key: str, result: TestResult) -> list[MetricKey]:
+        """The metrics that are compared at a load point."""
+        return [metric for metric in self._settings.gate if is_judged_at(metric, key, result)]
+
+    def _may_come(self, metric: MetricKey, point: PointResult, result: TestResult) -> bool:
+        """Whether a value that is missing may be there after another launch, and there may be one."""
+        against = self._settings.against
+        if result.runs_already or result.is_last_look or (against is not None and against.url is not None):
+            return False
+        is_left = result.rounds - result.replaced < self._settings.launches.most
+        return is_left and may_come(metric, point, side_by_side=against is not None)
+
+    def _objectives(self, key: str, point: PointResult, result: TestResult) -> list[Objective]:
         """Raises :class:`InvalidRun` for a limit on something that was not measured."""
         objectives = []
         for limit in result.slo.with_no_errors().limits:
+            if not is_judged_at(limit.key, key, result):
+                continue
             if values := point.values(limit.key):
                 prior, sampling = self._known(result, limit.key, point.uncertainty(limit.key))
                 if result.runs_already:
@@ -198,6 +225,10 @@ class Judge:
                 looks = 1 if result.runs_already or launches.are_fixed else launches.most
                 error = self._slo_error / looks
                 objectives.append(judge_limit(limit, values, prior, sampling, requests, error))
+            elif self._may_come(limit.key, point, result):
+                result.wants_value = True
+            elif limit.key.metric.per == "launch":
+                raise InvalidRun(unjudged(limit, point, result))
             elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
                 raise InvalidRun(
                     f"the SLO {limit} cannot be judged at {point.point.label}: it has no value there"
@@ -210,7 +241,7 @@ class Judge:
     def _matches(self, result: TestResult, base: Baseline | None) -> Iterator[_Match]:
         """The comparisons of a test, with its base and with what that base grew from."""
         for key, point in result.points.items():
-            for metric in self._settings.gate:
+            for metric in self._gate(key, result):
                 values = _base_values(base, key, point, metric)
                 if not _is_known(metric, point) or not _have_logarithms(values, point.values(metric)):
                     continue
@@ -234,7 +265,9 @@ class Judge:
         known: Sequence[float],
         group: str = "",
     ) -> Comparison:
-        least, most = self._looks(result)
+        lacking, base_lacking = point.lacking(metric)
+        # Launches without a value are no looks.
+        least, most = (max(1, looks - lacking) for looks in self._looks(result))
         prior, sampling = self._known(result, metric, [*known, *point.uncertainty(metric)])
         return Comparison(
             group=f"{group}{metric.name}",
@@ -247,7 +280,7 @@ class Judge:
             least=least,
             most=most,
             is_paired=self._settings.against is not None and self._settings.against.url is None,
-            is_gapless=not result.replaced,
+            is_gapless=not (result.replaced or lacking or base_lacking),
         )
 
     def _known(
@@ -298,7 +331,7 @@ class Judge:
         if result.verdict in (Verdict.SLO_BROKEN, Verdict.REGRESSED):
             return False
         limits = (objective for point in result.points.values() for objective in point.objectives)
-        if any(objective.verdict is Verdict.INCONCLUSIVE for objective in limits):
+        if result.wants_value or any(objective.verdict is Verdict.INCONCLUSIVE for objective in limits):
             return True
         return result.wants_decision and not self._settings.update
 
@@ -382,6 +415,8 @@ def _not_compared(others: Sequence[Sequence[str]], name: str | None) -> str:
 def _base_values(base: Baseline | None, key: str, point: PointResult, metric: MetricKey) -> Sequence[float]:
     if base is None:
         return point.base_values(metric)
+    if metric.metric.per == "launch":  # kept at one load point, which may not be the first any more
+        return next((values[metric.name] for values in base.points.values() if metric.name in values), ())
     return base.points.get(key, {}).get(metric.name, ())
 
 

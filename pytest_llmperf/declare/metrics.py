@@ -119,8 +119,8 @@ METRICS = {
             "s",
             "lower",
             "launch",
-            "From spawning the engine process to the end of its first generated answer; of a start that found "
-            "its caches warm, or of an engine that has none or does not tell.",
+            "From spawning the engine process to the end of its first generated answer; of a start that "
+            "found its caches warm, or of an engine that has none or does not tell.",
             spread=0.1,
         ),
         Metric(

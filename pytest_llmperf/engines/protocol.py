@@ -127,7 +127,7 @@ class Engine(Protocol):
         ...
 
     def startup(self, log: str) -> Startup:
-        """What the log of a start, up to its first answer, tells of it; an empty one where it tells nothing."""
+        """What the log of a start, up to its first answer, tells of it; without anything if it does not."""
         ...
 
     def exact_length(self, output_tokens: int) -> Mapping[str, object]:

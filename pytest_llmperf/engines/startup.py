@@ -16,8 +16,8 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 
 @dataclass(frozen=True)
 class Startup:
-    """``cache``: ``cold`` if the engine compiled what a later start finds in a cache, ``warm`` if it found it,
-    None if it has no such cache or does not tell. ``phases``: seconds by phase (``weights``, ``compile``,
+    """``cache``: ``cold`` if the engine compiled what a later start finds in a cache, ``warm`` if it found
+    it, None if it has no such cache or does not tell. ``phases``: seconds by phase (``weights``, ``compile``,
     ``graph_capture``, …); they may overlap, and need not add up to the whole start.
     """
 
@@ -51,4 +51,5 @@ def _first(log: str, choices: Sequence[str]) -> float | None:
 def _process(before: str) -> str:
     """Who says it, by the beginning of its line; the innermost, where one process passes on what another
     says."""
-    return (_PROCESS.findall(before) or [LogLine.read(before).who])[-1]
+    named: list[str] = _PROCESS.findall(before)
+    return named[-1] if named else LogLine.read(before).who

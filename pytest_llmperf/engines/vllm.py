@@ -54,7 +54,7 @@ PHASES = {
     "compile": (
         r"torch\.compile took SECONDS s in total",
         r"torch\.compile takes SECONDS s in total",  # until 0.16
-        # Some versions, 0.17 among them, time it together with the first run of the model.
+        # Where it is not compiled ahead of time: timed together with the first run of the model.
         r"torch\.compile and initial profiling.* took SECONDS s in total",
     ),
     "profile": (r"Initial profiling/warmup run took SECONDS s",),
