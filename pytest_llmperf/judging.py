@@ -20,7 +20,7 @@ from pytest_llmperf.keep.history import History
 from pytest_llmperf.keep.record import now
 from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
 from pytest_llmperf.measure.metrics import is_supported
-from pytest_llmperf.startups import is_judged_at, may_come, unjudged, why_missing
+from pytest_llmperf.startups import is_judged_at, may_add, may_come, unjudged, why_missing
 
 RUN_SPREAD = 0.02
 """A server at a URL is one launch, and its SLO is that launch's own: what is unknown is how its runs vary."""
@@ -330,8 +330,11 @@ class Judge:
             return False
         if result.verdict in (Verdict.SLO_BROKEN, Verdict.REGRESSED):
             return False
-        limits = (objective for point in result.points.values() for objective in point.objectives)
-        if result.wants_value or any(objective.verdict is Verdict.INCONCLUSIVE for objective in limits):
+        limits = ((point, objective) for point in result.points.values() for objective in point.objectives)
+        if result.wants_value or any(
+            objective.verdict is Verdict.INCONCLUSIVE and may_add(objective.limit.key, point)
+            for point, objective in limits
+        ):
             return True
         return result.wants_decision and not self._settings.update
 
@@ -349,7 +352,7 @@ class _Match:
     def keep(self, change: Change) -> None:
         """Put it where it belongs. A change from the origin counts only where the last step is none."""
         point = self.result.points[self.key]
-        self.result.wants_decision |= change.wants_launch
+        self.result.wants_decision |= change.wants_launch and may_add(self.metric, point)
         if change.verdict in (Verdict.REGRESSED, Verdict.IMPROVED):
             self.result.decided.add((self.key, self.metric))
         if self.origin is None:

@@ -25,6 +25,11 @@ def may_come(metric: MetricKey, point: PointResult, *, side_by_side: bool) -> bo
     return all(_values(side, _WARM) or _values(side, _COLD) for side in sides)
 
 
+def may_add(metric: MetricKey, point: PointResult) -> bool:
+    """Whether another launch may add a value to those that there are: no cold start once one was warm."""
+    return metric != _COLD or not _values(point.runs, _WARM)
+
+
 def why_missing(metric: MetricKey, result: TestResult) -> str:
     """Why a comparison of start-ups has no values, in a few words."""
     if result.runs_already:
