@@ -200,8 +200,8 @@ def test_a_fixed_number_of_launches_decides_by_those_that_count(tmp_path: Path) 
 
 
 def test_one_side_s_cold_start_does_not_shift_its_launches_against_the_other_s(tmp_path: Path) -> None:
-    """On a machine that gets slower by 5 % a round. Paired by position, the side without its first start would
-    be behind by a round that the drift then explains in part; as they are, the means are compared."""
+    """On a machine that gets slower by 5 % a round. Paired by position, the side without its first start
+    would be behind by a round that the drift then explains in part; as they are, the means are compared."""
     test = Launches(tmp_path, against="vllm==1", launches="5")
     drift = [60 * 1.05**number for number in range(5)]
     test.play([130.0, *drift[1:]], drift)

@@ -49,7 +49,7 @@ def limit_headline(point: Judged, objective: Judged) -> str:
     """``TTFT p95 at 6/s is 312 ms, limit 300 ms``."""
     key = parse_metric(objective["metric"])
     return (
-        f"{objective['label']} at {point['load']} is {key.format(objective['value'])}, "
+        f"{_what(point, objective)} is {key.format(objective['value'])}, "
         f"limit {key.format(objective['limit'])}"
     )
 
@@ -66,7 +66,7 @@ def limit_line(point: Judged, objective: Judged) -> str:
         evidence = f"missed in {objective['missed']} of {evidence}"
     margin = f", {beyond}" if (beyond := _beyond(key, objective)) else ""
     return (
-        f"{objective['label']} at {point['load']} is {key.format(objective['value'])} ({evidence}), "
+        f"{_what(point, objective)} is {key.format(objective['value'])} ({evidence}), "
         f"limit {key.format(objective['limit'])}{margin}"
     )
 
@@ -80,12 +80,18 @@ def short_limit_line(point: Judged, objective: Judged) -> str:
     limit = key.format(objective["limit"])
     where = f"{beyond} {limit}" if (beyond := _beyond(key, objective)) else f"limit {limit}"
     value = key.format(objective["value"])
-    return f"SLO: {objective['label']} at {point['load']} {value}{interval}, {where}"
+    return f"SLO: {_what(point, objective)} {value}{interval}, {where}"
 
 
 def has_interval(objective: Judged) -> bool:
     """Whether there is one: not of a share that is perfect, or may not be above zero."""
     return bool(objective["low"] < objective["high"])
+
+
+def _what(point: Judged, judged: Judged) -> str:
+    """``TTFT p95 at 6/s``; a launch's own metric has nothing to do with the load."""
+    is_of_launch = parse_metric(judged["metric"]).metric.per == "launch"
+    return str(judged["label"]) if is_of_launch else f"{judged['label']} at {point['load']}"
 
 
 def _beyond(key: MetricKey, objective: Judged) -> str:
@@ -101,7 +107,7 @@ def change_headline(point: Judged, change: Judged) -> str:
     """``TTFT p95 at 6/s: 15.8 ms → 68.9 ms, +336%``."""
     key = parse_metric(change["metric"])
     return (
-        f"{change['label']} at {point['load']}: {key.format(change['base'])} → "
+        f"{_what(point, change)}: {key.format(change['base'])} → "
         f"{key.format(change['candidate'])}, {percent(change['estimate'])}"
     )
 
@@ -120,7 +126,7 @@ def change_line(point: Judged, change: Judged) -> str:
 def short_change_line(point: Judged, change: Judged) -> str:
     """``TTFT p50 at 4/s +1.2% (-2.1% to +4.6%), 2% chance of being worse than 5%``."""
     return (
-        f"{change['label']} at {point['load']} {percent(change['estimate'])} ({percent(change['low'])} to "
+        f"{_what(point, change)} {percent(change['estimate'])} ({percent(change['low'])} to "
         f"{percent(change['high'])}), {_chance(change['risk'])} of being worse than {_tolerance(change)}"
     )
 
