@@ -92,6 +92,16 @@ def test_the_best_expression_counts_wherever_it_is() -> None:
     assert phases_in("exactly . s, about a few s\n", patterns) == {}
 
 
+def test_a_tag_before_what_is_said_is_no_matter() -> None:
+    """As version 0.32 has it, of a model and its draft."""
+    by = "(EngineCore pid=79) INFO 11-01 07:07:29 [backends.py:399]"
+    text = "\n".join(
+        f"{by} [{tag}] torch.compile took 17.50 s in total" for tag in ("backbone", "eagle_head")
+    )
+    assert cache_of(f"{by} [backbone] Compiling a graph for compile range (1, 8192) takes 9.00 s") == "cold"
+    assert BUILTIN["vllm"].startup(text).phases == {"compile": 35}
+
+
 def test_one_process_within_another_is_the_inner_one() -> None:
     said = "(EngineCore pid=1) (RayWorkerWrapper pid={}, ip=10.0.0.1) INFO 10-08 13:12:31 [x.py:2] took {} s"
     text = "\n".join([said.format(7, 9.0), said.format(8, 10.5), said.format(7, 2.0)])
