@@ -18,11 +18,11 @@ def is_judged_at(metric: MetricKey, key: str, result: TestResult) -> bool:
 
 def may_come(metric: MetricKey, point: PointResult, *, side_by_side: bool) -> bool:
     """Whether the next start may have the value that is missing: it finds the caches that the last one
-    filled, and never empty ones."""
+    filled, and never empty ones. Where the second found them empty too, nothing is kept."""
     if metric != _WARM:
         return False
     sides = [point.runs, point.base_runs] if side_by_side else [point.runs]
-    return all(_values(side, _WARM) or _values(side, _COLD) for side in sides)
+    return all(_values(side, _WARM) or len(_values(side, _COLD)) == 1 for side in sides)
 
 
 def may_add(metric: MetricKey, point: PointResult) -> bool:
@@ -46,10 +46,13 @@ def unjudged(limit: Limit, point: PointResult, result: TestResult) -> str:
             f"{limit.key.name} out, or name an engine to start (--llmperf-engine vllm)"
         )
     if limit.key == _WARM:
+        once = len(_values(point.runs, _COLD)) == 1
         return (
             f"{begun}it is about starts that find their caches warm, and {_told(_COLD, point)} found them "
-            "empty; --llmperf-launches 2 starts again with what is cached by then. Where nothing is kept "
-            "from one start to the next, as in a new container, limit cold_startup_s= instead"
+            "empty; "
+            + ("--llmperf-launches 2 starts again with what is cached by then. Where " if once else "where ")
+            + "nothing is kept from one start to the next, as in a new container, limit cold_startup_s= "
+            "instead"
         )
     return (
         f"{begun}it is about starts that find their caches empty, and by the engine's log "

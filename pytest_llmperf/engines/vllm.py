@@ -139,6 +139,8 @@ def _cache(log: str) -> Literal["cold", "warm"] | None:
         return "cold"  # also where other graphs came from the cache
     if "Directly load the compiled graph" in log or "Directly load AOT compilation" in log:
         return "warm"
+    if "Compiling model again due to a load failure" in log:
+        return None  # what it saves it cannot load (0.32 on a CPU): every start compiles
     # Without a graph of its own that it could name, as on a CPU.
     return "cold" if "saved AOT compiled function to " in log else None
 
