@@ -1,7 +1,7 @@
 """What logs of real engines tell of their starts.
 
-The logs in ``starts`` are what users reported of those versions, cut and shortened, some put together of two
-reports; the wording is the engines' own.
+The logs in ``starts`` are cut and shortened: those of vLLM 0.32.0 from starts of it on a CPU, the others from
+what users reported of those versions, some put together of two reports. The wording is the engines' own.
 """
 
 from __future__ import annotations
