@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.settings import Settings
-from pytest_llmperf.declare.slo import Limit
 from pytest_llmperf.errors import InvalidRun, StoreError
 from pytest_llmperf.judge.change import SESSION_ERROR, Change, Comparison, judge_changes, worst_change
 from pytest_llmperf.judge.objective import Objective, judge_limit
@@ -22,6 +21,7 @@ from pytest_llmperf.keep.prices import why_unknown
 from pytest_llmperf.keep.record import now
 from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
 from pytest_llmperf.measure.metrics import is_supported
+from pytest_llmperf.startups import is_judged_at, may_add, may_come, unjudged, why_missing
 
 RUN_SPREAD = 0.02
 """A server at a URL is one launch, and its SLO is that launch's own: what is unknown is how its runs vary."""
@@ -44,9 +44,10 @@ class Judge:
         matches: list[_Match] = []
         measured = [result for result in results if result.points]
         limits = sum(
-            len(_limits(result, point))
+            _is_judged(limit.key, key, result)
             for result in measured
-            for point in result.points.values()
+            for key, point in result.points.items()
+            for limit in result.slo.with_no_errors().limits
             if not point.is_explored
         )
         self._slo_error = SESSION_ERROR / max(limits, 1)
@@ -91,7 +92,11 @@ class Judge:
             subject=result.subject,
             subject_text=result.subject_text,
             points={
-                key: {metric.name: values for metric in kept if (values := point.values(metric))}
+                key: {
+                    metric.name: values
+                    for metric in kept
+                    if is_judged_at(metric, key, result) and (values := point.values(metric))
+                }
                 for key, point in result.points.items()
             },
             uncertainty={
@@ -134,6 +139,7 @@ class Judge:
     def _begin(self, result: TestResult, base: Baseline | None) -> None:
         """What can be said of a test for itself. Raises :class:`InvalidRun`."""
         result.error, result.wants_decision, result.compared_with = None, False, None
+        result.wants_value = False
         result.undecided_origins = []
         result.decided = set()
         for key, point in result.points.items():
@@ -142,8 +148,8 @@ class Judge:
                 point.course = {m: base.course(key, m.name) for m in self._settings.gate}
         _check(result)
         _check_limits(result)
-        for point in result.points.values():
-            point.objectives = self._objectives(point, result)
+        for key, point in result.points.items():
+            point.objectives = self._objectives(key, point, result)
         if self._settings.against is not None:
             result.compared_with = Base(
                 "side by side", result.base_subject_text, result.base_subject, _base_launches(result)
@@ -176,11 +182,18 @@ class Judge:
             if base is not None and key not in base.points:
                 missing[point.point.label] = None
                 continue
-            for metric in self._gate(point):
+            for metric in self._gate(key, result):
                 if not _is_known(metric, point):
                     unknown[f"{metric.label} at {point.point.label}"] = None
-                elif not _have_logarithms(_base_values(base, key, point, metric), point.values(metric)):
-                    missing[f"{metric.label} at {point.point.label}"] = None
+                    continue
+                values = _base_values(base, key, point, metric)
+                if not _have_logarithms(values, point.values(metric)):
+                    where = f"at {point.point.label}"
+                    lacks_start = base is None or (values and not point.values(metric))
+                    if metric.metric.per == "launch" and lacks_start:
+                        where = f"({why_missing(metric, result)})"
+                        result.wants_value |= self._may_come(metric, point, result)
+                    missing[f"{metric.label} {where}"] = None
         if missing:
             result.baseline += f"; not compared: {', '.join(missing)}"
         if unknown:
@@ -189,10 +202,24 @@ class Judge:
             result.baseline += f"; {base.weakness}"
         result.is_compared = not missing
 
-    def _objectives(self, point: PointResult, result: TestResult) -> list[Objective]:
+    def _gate(self, key: str, result: TestResult) -> list[MetricKey]:
+        """The metrics that are compared at a load point."""
+        return [metric for metric in self._settings.gate if _is_judged(metric, key, result)]
+
+    def _may_come(self, metric: MetricKey, point: PointResult, result: TestResult) -> bool:
+        """Whether a value that is missing may be there after another launch, and there may be one."""
+        against = self._settings.against
+        if result.runs_already or result.is_last_look or (against is not None and against.url is not None):
+            return False
+        is_left = result.rounds - result.replaced < self._settings.launches.most
+        return is_left and may_come(metric, point, side_by_side=against is not None)
+
+    def _objectives(self, key: str, point: PointResult, result: TestResult) -> list[Objective]:
         """Raises :class:`InvalidRun` for a limit on something that was not measured."""
         objectives = []
-        for limit in _limits(result, point):
+        for limit in result.slo.with_no_errors().limits:
+            if not _is_judged(limit.key, key, result):
+                continue
             if values := point.values(limit.key):
                 prior, sampling = self._known(result, limit.key, point.uncertainty(limit.key))
                 if result.runs_already:
@@ -202,6 +229,10 @@ class Judge:
                 looks = 1 if result.runs_already or launches.are_fixed else launches.most
                 error = self._slo_error / looks
                 objectives.append(judge_limit(limit, values, prior, sampling, requests, error))
+            elif self._may_come(limit.key, point, result):
+                result.wants_value = True
+            elif limit.key.metric.per == "launch":
+                raise InvalidRun(unjudged(limit, point, result))
             elif any(run.measurement.values.get("error_rate", 1.0) < 1 for run in point.runs):
                 name = limit.key.metric_name
                 way_out = "; ask for more output tokens" if name in ("tpot", "itl") else ""
@@ -217,7 +248,7 @@ class Judge:
     def _matches(self, result: TestResult, base: Baseline | None) -> Iterator[_Match]:
         """The comparisons of a test, with its base and with what that base grew from."""
         for key, point in result.points.items():
-            for metric in self._gate(point):
+            for metric in self._gate(key, result):
                 values = _base_values(base, key, point, metric)
                 if not _is_known(metric, point) or not _have_logarithms(values, point.values(metric)):
                     continue
@@ -232,10 +263,6 @@ class Judge:
                     creep = Creep(origin.accepted, origin.subject_text, origin.steps)
                     yield _Match(result, key, metric, since, creep)
 
-    def _gate(self, point: PointResult) -> list[MetricKey]:
-        """The metrics that are compared at a load point."""
-        return [metric for metric in self._settings.gate if point.point.concerns(metric.metric)]
-
     def _comparison(
         self,
         result: TestResult,
@@ -245,7 +272,9 @@ class Judge:
         known: Sequence[float],
         group: str = "",
     ) -> Comparison:
-        least, most = self._looks(result)
+        lacking, base_lacking = point.lacking(metric)
+        # Launches without a value are no looks.
+        least, most = (max(1, looks - lacking) for looks in self._looks(result))
         prior, sampling = self._known(result, metric, [*known, *point.uncertainty(metric)])
         return Comparison(
             group=f"{group}{metric.name}",
@@ -258,7 +287,7 @@ class Judge:
             least=least,
             most=most,
             is_paired=self._settings.against is not None and self._settings.against.url is None,
-            is_gapless=not result.replaced,
+            is_gapless=not (result.replaced or lacking or base_lacking),
         )
 
     def _known(
@@ -281,7 +310,7 @@ class Judge:
         return (min(least, now), now) if result.is_last_look else (least, launches.most)
 
     def _verdict(self, result: TestResult) -> Verdict:
-        limits = {objective.verdict for objective in _binding(result)}
+        limits = {objective.verdict for _, objective in _binding(result)}
         changes = {change.verdict for point in result.points.values() for change in point.changes.values()}
         if any(point.creep for point in result.points.values()):
             changes.add(Verdict.REGRESSED)
@@ -308,7 +337,10 @@ class Judge:
             return False
         if result.verdict in (Verdict.SLO_BROKEN, Verdict.REGRESSED):
             return False
-        if any(objective.verdict is Verdict.INCONCLUSIVE for objective in _binding(result)):
+        if result.wants_value or any(
+            objective.verdict is Verdict.INCONCLUSIVE and may_add(objective.limit.key, point)
+            for point, objective in _binding(result)
+        ):
             return True
         return result.wants_decision and not self._settings.update
 
@@ -326,7 +358,7 @@ class _Match:
     def keep(self, change: Change) -> None:
         """Put it where it belongs. A change from the origin counts only where the last step is none."""
         point = self.result.points[self.key]
-        self.result.wants_decision |= change.wants_launch
+        self.result.wants_decision |= change.wants_launch and may_add(self.metric, point)
         if change.verdict in (Verdict.REGRESSED, Verdict.IMPROVED):
             self.result.decided.add((self.key, self.metric))
         if self.origin is None:
@@ -403,20 +435,21 @@ def _not_compared(others: Sequence[Sequence[str]], name: str | None) -> str:
     return f"not compared: all {len(others)} baselines are from other environments (the closest: {closest})"
 
 
-def _limits(result: TestResult, point: PointResult) -> list[Limit]:
-    """Those that are judged at a load point."""
-    return [limit for limit in result.slo.with_no_errors().limits if point.point.concerns(limit.key.metric)]
+def _is_judged(metric: MetricKey, key: str, result: TestResult) -> bool:
+    return result.points[key].point.concerns(metric.metric) and is_judged_at(metric, key, result)
 
 
-def _binding(result: TestResult) -> Iterator[Objective]:
+def _binding(result: TestResult) -> Iterator[tuple[PointResult, Objective]]:
     """The limits that break something where they are missed."""
     for point in result.points.values():
-        yield from () if point.is_explored else point.objectives
+        yield from () if point.is_explored else ((point, objective) for objective in point.objectives)
 
 
 def _base_values(base: Baseline | None, key: str, point: PointResult, metric: MetricKey) -> Sequence[float]:
     if base is None:
         return point.base_values(metric)
+    if metric.metric.per == "launch":  # kept at one load point, which may not be the first any more
+        return next((values[metric.name] for values in base.points.values() if metric.name in values), ())
     return base.points.get(key, {}).get(metric.name, ())
 
 

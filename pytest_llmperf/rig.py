@@ -113,7 +113,8 @@ class Rig:
         if timeline.errors:
             self.launch.check_answering()
         startup = self.launch.startup_s
-        values = summarise(timeline, slo, startup["first_answer"] if startup else None)
+        is_cold = self.launch.startup.cache == "cold"
+        values = summarise(timeline, slo, startup["first_answer"] if startup else None, is_cold=is_cold)
         reckoned = reckon(self.launch, self.settings.model, self.prices, driven.traces, values)
         measurement = Measurement(
             workload=workload,

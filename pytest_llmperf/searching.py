@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmperf.declare.load import USUAL_BUDGET_S, LoadPoint, Sweep
+from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.judge.capacity import Capacity, CapacitySearch, Probe
@@ -38,7 +39,7 @@ class Found:
             workload=workload,
             point=point,
             requests=sum(run.measurement.requests for run in self.runs),
-            values={"capacity_per_s": found.rate},
+            values={**_of_the_launch(last.measurement.values), "capacity_per_s": found.rate},
             uncertainty={"capacity_per_s": found.deviation},
             errors={},
         )
@@ -88,6 +89,11 @@ def seek(
     nothing = Capacity(bounds.lowest, bounds.lowest, bounds.highest, 1.0, "found", is_settled=False)
     capacity = search.capacity() if any(run.is_valid for run in runs) else nothing
     return Found(capacity, tuple(runs), tuple(probes))
+
+
+def _of_the_launch(values: Mapping[str, float]) -> dict[str, float]:
+    """What is not the run's own."""
+    return {name: value for name, value in values.items() if parse_metric(name).metric.per == "launch"}
 
 
 def _summed(counters: Sequence[Mapping[str, float]]) -> dict[str, float]:

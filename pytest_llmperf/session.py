@@ -179,6 +179,8 @@ class PerformanceSession:
             "subject": subject_fields(launch.subject, launch.description),
             "text": str(launch.subject),
             "startup_s": launch.startup_s,
+            "startup_cache": launch.startup.cache,
+            "startup_phases": dict(launch.startup.phases),
             "log": str(launch.log) if launch.startup_s else None,
             "hardware": {},
         }

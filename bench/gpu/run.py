@@ -13,8 +13,8 @@ more. The model is Llama-3.1-8B's shape with dummy weights, so nothing is downlo
 ``sweep`` drives rates up to beyond what one H100 serves and judges an SLO; with an interpreter that has vLLM,
 ``vllm bench serve`` measures the same launch in turn with us. ``curve`` finds the rates by itself, up to
 saturation, then the capacity under an SLO, then measures a batch. ``upgrade`` accepts a baseline of the one
-and judges the other against it. ``against`` measures the two side by side. ``kill`` kills the test run while it
-measures and waits for the GPU to be free.
+and judges the other against it. ``against`` measures the two side by side. ``kill`` kills the test run while
+it measures and waits for the GPU to be free.
 Records and tables go to ``--out``.
 """
 

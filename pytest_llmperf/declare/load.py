@@ -68,9 +68,11 @@ class LoadPoint:
     def concerns(self, metric: Metric) -> bool:
         """Whether the metric says something about the engine at such a point: of a search what it finds, and
         of a batch, in which everybody waits for all others, what the whole run did."""
-        if metric.name == "capacity":
-            return self.seeks is not None
-        return self.seeks is None and (self.batch is None or metric.per in ("run", "launch"))
+        if metric.per == "launch":
+            return True
+        if self.seeks is not None or metric.per == "search":
+            return self.seeks is not None and metric.per == "search"
+        return self.batch is None or metric.per == "run"
 
     @property
     def mean_rate(self) -> float | None:

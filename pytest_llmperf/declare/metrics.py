@@ -23,14 +23,15 @@ class Metric:
     """One measured quantity.
 
     ``per`` says what one observation is: a distribution over requests or tokens, which needs a
-    statistic to become a number, or one number per run or per launch. ``spread`` is the standard deviation
-    of its logarithm between launches of one build, as long as nothing better is known.
+    statistic to become a number, or one number per run, per launch or per search, which takes many runs.
+    ``spread`` is the standard deviation of its logarithm between launches of one build, as long as nothing
+    better is known.
     """
 
     name: str
     unit: str
     better: Literal["lower", "higher"]
-    per: Literal["request", "token", "run", "launch"]
+    per: Literal["request", "token", "run", "launch", "search"]
     formula: str
     spread: float
     share: bool = False
@@ -137,14 +138,24 @@ METRICS = {
             "s",
             "lower",
             "launch",
-            "From spawning the engine process to the end of its first generated answer.",
+            "From spawning the engine process to the end of its first generated answer; of a start that "
+            "found its caches warm, or of an engine that has none or does not tell.",
+            spread=0.1,
+        ),
+        Metric(
+            "cold_startup",
+            "s",
+            "lower",
+            "launch",
+            "The same of a start that found its caches empty, by the engine's log: it compiled what later "
+            "starts load.",
             spread=0.1,
         ),
         Metric(
             "capacity",
             "per_s",
             "higher",
-            "launch",
+            "search",
             "The highest rate of an open loop, in requests/s, at which the engine meets every limit of the "
             "SLO.",
             spread=0.03,
@@ -202,6 +213,7 @@ _LABELS = {
     "good_requests": "good requests",
     "error_rate": "error rate",
     "startup": "start-up",
+    "cold_startup": "cold start-up",
 }
 
 

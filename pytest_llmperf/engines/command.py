@@ -17,9 +17,10 @@ from pathlib import Path
 import httpx
 
 from pytest_llmperf.declare.subject import Subject
-from pytest_llmperf.engines import flags, models
+from pytest_llmperf.engines import flags, models, sglang, vllm
 from pytest_llmperf.engines.openai import answers_200, served_models
 from pytest_llmperf.engines.protocol import Command, Description, Runtime
+from pytest_llmperf.engines.startup import Startup
 from pytest_llmperf.engines.url import OpenAiServer
 from pytest_llmperf.errors import EngineError
 
@@ -78,6 +79,11 @@ class AnyCommand(OpenAiServer):
 
     def is_ready(self, client: httpx.Client, subject: Subject) -> bool:
         return answers_200(client, _ready(_halves(subject)[0]) or "/v1/models")
+
+    def startup(self, log: str) -> Startup:
+        """Whatever it runs: SGLang's log has lines that only it has, and others that it took from vLLM."""
+        found = sglang.startup(log)
+        return found if found.phases else vllm.startup(log)
 
     def describe(self, client: httpx.Client, model: str) -> Description:
         """Under what name the command serves its model is the command's own business."""

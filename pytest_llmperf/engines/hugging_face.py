@@ -10,10 +10,12 @@ from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines import models
 from pytest_llmperf.engines.openai import commit_in, served_models, version_of
 from pytest_llmperf.engines.protocol import Description
+from pytest_llmperf.engines.startup import Startup
 
 
 class HuggingFaceEngine:
-    """A part of an :class:`~pytest_llmperf.engines.protocol.Engine`: its models, and exact lengths."""
+    """A part of an :class:`~pytest_llmperf.engines.protocol.Engine`: its models, exact lengths, and a
+    log that tells nothing of its start."""
 
     name: str
 
@@ -22,6 +24,9 @@ class HuggingFaceEngine:
 
     def model_identity(self, subject: Subject, model: str) -> str:
         return models.identity(subject, model)
+
+    def startup(self, log: str) -> Startup:
+        return Startup()
 
     def exact_length(self, output_tokens: int) -> Mapping[str, object]:
         return {"max_tokens": output_tokens, "min_tokens": output_tokens, "ignore_eos": True}

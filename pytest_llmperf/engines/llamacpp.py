@@ -24,6 +24,7 @@ from pytest_llmperf.engines.openai import (
     served_models,
 )
 from pytest_llmperf.engines.protocol import Command, Description, Runtime
+from pytest_llmperf.engines.startup import Startup
 from pytest_llmperf.engines.tiny_gguf import TinyModel
 from pytest_llmperf.errors import EngineError
 
@@ -99,6 +100,9 @@ class LlamaCpp:
             settings={name: str(value) for name, value in settings.items() if value is not None},
             token_ids=ordinary_ids(vocabulary),
         )
+
+    def startup(self, log: str) -> Startup:
+        return Startup()
 
     def exact_length(self, output_tokens: int) -> Mapping[str, object]:
         return {"max_tokens": output_tokens, "ignore_eos": True}

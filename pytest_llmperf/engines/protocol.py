@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_llmperf.declare.subject import Subject, redact_args
+from pytest_llmperf.engines.startup import Startup
 
 if TYPE_CHECKING:
     import httpx
@@ -123,6 +124,10 @@ class Engine(Protocol):
 
         Raises :class:`~pytest_llmperf.errors.EngineError` if it does not answer as this engine does.
         """
+        ...
+
+    def startup(self, log: str) -> Startup:
+        """What the log of a start, up to its first answer, tells of it; without anything if it does not."""
         ...
 
     def exact_length(self, output_tokens: int) -> Mapping[str, object]:

@@ -6,6 +6,8 @@ generates a token, which takes a second and up to 20; ``/health`` is either of t
 by version. ``/server_info`` was ``/get_server_info``, and both warn of each other. Counters need
 ``--enable-metrics``, which is set here. ``/flush_cache`` answers 400 while requests run. A SIGTERM lets
 requests end first, without a bound; sent to the children as well, the parent would report a crash.
+Graphs are compiled and captured at every start. Kernels (DeepGEMM, FlashInfer, Triton) are kept on disk, but
+the log is the same whether they were found there: it announces a compilation either way.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pytest_llmperf.engines.openai import (
 )
 from pytest_llmperf.engines.protocol import Command, Description, Runtime
 from pytest_llmperf.engines.resolved import flat
+from pytest_llmperf.engines.startup import Startup, phases_in
 from pytest_llmperf.errors import EngineError
 
 # Acceptance of drafts is told as a mean length only, which is no total.
@@ -38,6 +41,11 @@ COUNTERS = {
     "sglang:num_retracted_requests_total": "preemptions",
     "sglang:queue_time_seconds_sum": "queue_s",
     "sglang:queue_time_seconds_count": "timed_requests",
+}
+PHASES = {
+    "weights": (r"Load weight end\. elapsed=SECONDS s",),  # not told by versions before some 0.5
+    # Until 0.5.10 "Time elapsed: 22.74 s", then "elapsed=16.40 s"; one line for each kind of graph.
+    "graph_capture": (r"Capture .*(?:cuda|CUDA) graph end\. (?:Time elapsed: |elapsed=)SECONDS s",),
 }
 _NO_SETTINGS = r"^(startup|kv_events|decode_log|log_|show_time|crash_dump|watchdog|version$|frontend$)"
 
@@ -99,6 +107,9 @@ class Sglang(HuggingFaceEngine):
             token_ids=models.token_ids(model),
         )
 
+    def startup(self, log: str) -> Startup:
+        return startup(log)
+
     def counters(self, client: httpx.Client) -> Mapping[str, float]:
         return aliased_counters(client, COUNTERS)
 
@@ -107,3 +118,8 @@ class Sglang(HuggingFaceEngine):
             return ask(client, "POST", "/flush_cache").status_code == 200
         except httpx.HTTPError:
             return False
+
+
+def startup(log: str) -> Startup:
+    """See :meth:`~pytest_llmperf.engines.protocol.Engine.startup`; of a log that is SGLang's."""
+    return Startup(None, phases_in(log, PHASES))

@@ -13,6 +13,7 @@ from pytest_llmperf.engines import llamacpp, sglang, vllm
 from pytest_llmperf.engines.flags import sendable
 from pytest_llmperf.engines.openai import aliased_counters, ask, ordinary_ids, served_models, version_of
 from pytest_llmperf.engines.protocol import Command, Description, Runtime
+from pytest_llmperf.engines.startup import Startup
 from pytest_llmperf.errors import EngineError
 
 # Whatever it is, it counts under names of its own.
@@ -70,6 +71,9 @@ class OpenAiServer:
             },
             token_ids=ordinary_ids(vocabulary),
         )
+
+    def startup(self, log: str) -> Startup:
+        return Startup()
 
     def exact_length(self, output_tokens: int) -> Mapping[str, object]:
         return {"max_tokens": output_tokens, "min_tokens": output_tokens, "ignore_eos": True}

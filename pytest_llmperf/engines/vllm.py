@@ -4,7 +4,8 @@ Facts: the server listens only when its engine is loaded, so ``/health`` means t
 ``/server_info`` and ``/reset_prefix_cache`` are there with ``VLLM_SERVER_DEV_MODE=1``, which is set where
 only this machine can reach the server: whoever can, may use them. Whether a reset worked is told by versions
 after 0.24 only; the configuration is JSON in versions after 0.10 only. A SIGTERM to the server ends its
-workers too, which have 5 s.
+workers too, which have 5 s. Whether compiled graphs came from its cache only the log tells; CUDA graphs are
+captured at every start.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
+from typing import Literal
 
 import httpx
 
@@ -27,6 +29,7 @@ from pytest_llmperf.engines.openai import (
 )
 from pytest_llmperf.engines.protocol import Command, Description, Runtime
 from pytest_llmperf.engines.resolved import flat, info_labels
+from pytest_llmperf.engines.startup import Startup, phases_in
 
 COUNTERS = {
     "vllm:num_requests_running": "running",
@@ -45,6 +48,18 @@ COUNTERS = {
     "vllm:request_queue_time_seconds_count": "timed_requests",
     "vllm:iteration_tokens_total_count": "steps",
     "vllm:iteration_tokens_total_sum": "step_tokens",
+}
+PHASES = {
+    "weights": (r"Model loading took .* SECONDS seconds", r"Loading weights took SECONDS seconds"),
+    "compile": (
+        r"torch\.compile took SECONDS s in total",
+        r"torch\.compile takes SECONDS s in total",  # until 0.16
+        # Where it is not compiled ahead of time: timed together with the first run of the model.
+        r"torch\.compile and initial profiling.* took SECONDS s in total",
+    ),
+    "profile": (r"Initial profiling/warmup run took SECONDS s",),
+    "graph_capture": (r"Graph capturing finished in SECONDS secs",),
+    "init_engine": (r"init engine \(.*?\) took SECONDS s",),  # all of these but the weights
 }
 _DEV_MODE = "VLLM_SERVER_DEV_MODE"
 _NO_SETTINGS = r"^(observability|logging|profiler|structured_outputs|kv_events|aux_output|reasoning)\."
@@ -93,6 +108,9 @@ class Vllm(HuggingFaceEngine):
     def describe(self, client: httpx.Client, model: str) -> Description:
         return description_of(client, model, _settings)
 
+    def startup(self, log: str) -> Startup:
+        return startup(log)
+
     def counters(self, client: httpx.Client) -> Mapping[str, float]:
         return aliased_counters(client, COUNTERS)
 
@@ -107,6 +125,24 @@ class Vllm(HuggingFaceEngine):
         if answer.status_code != 200 or not isinstance(told, dict):
             return False
         return told.get("success")  # versions until 0.24 do not say
+
+
+def startup(log: str) -> Startup:
+    """See :meth:`~pytest_llmperf.engines.protocol.Engine.startup`; of a log that is vLLM's."""
+    return Startup(_cache(log), phases_in(log, PHASES))
+
+
+def _cache(log: str) -> Literal["cold", "warm"] | None:
+    if "torch.compile cache is disabled" in log:
+        return None  # every start compiles
+    if "Compiling a graph for " in log:
+        return "cold"  # also where other graphs came from the cache
+    if "Directly load the compiled graph" in log or "Directly load AOT compilation" in log:
+        return "warm"
+    if "Compiling model again due to a load failure" in log:
+        return None  # what it saves it cannot load (0.32 on a CPU): every start compiles
+    # Without a graph of its own that it could name, as on a CPU.
+    return "cold" if "saved AOT compiled function to " in log else None
 
 
 def _settings(client: httpx.Client) -> dict[str, str]:

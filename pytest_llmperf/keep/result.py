@@ -126,6 +126,10 @@ class PointResult:
         """The same of the base."""
         return _uncertainty(self.base_runs, key)
 
+    def lacking(self, key: MetricKey) -> tuple[int, int]:
+        """How many launches of the candidate and of the base have no value, of those with a valid run."""
+        return _lacking(self.runs, key), _lacking(self.base_runs, key)
+
     @property
     def problems(self) -> list[str]:
         """What makes runs of this point say nothing about the engine."""
@@ -162,8 +166,9 @@ class TestResult:
     ``is_last_look`` says that there will be no more launches. ``decided`` are the load points (by key) and
     metrics that were found to have changed, from the baseline or from what it grew from. ``sweeps`` are what
     is known of those that found their own rates, by workload.
-    ``wants_decision``: whether another launch may decide a change; ``wants_launch``: whether it is to have
-    one. Of a test that ``is_over`` nothing is judged again.
+    ``wants_decision``: whether another launch may decide a change, ``wants_value`` whether one may have a
+    value that is missing; ``wants_launch``: whether it is to have one. Of a test that ``is_over`` nothing is
+    judged again.
     """
 
     __test__ = False
@@ -189,6 +194,7 @@ class TestResult:
     left_out: list[str] = field(default_factory=list)
     undecided_origins: list[str] = field(default_factory=list)
     wants_decision: bool = False
+    wants_value: bool = False
     is_last_look: bool = False
     sweeps: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     wants_launch: bool = True
@@ -280,6 +286,12 @@ def _uncertainty(runs: Iterable[Run], key: MetricKey) -> list[float]:
             known = run.measurement.uncertainty.get(key.name, 0.0)
             by_launch.setdefault(run.launch, []).append(known)
     return [math.hypot(*known) / len(known) for known in by_launch.values()]
+
+
+def _lacking(runs: Iterable[Run], key: MetricKey) -> int:
+    valid = [run for run in runs if run.is_valid]
+    having = {run.launch for run in valid if key.name in run.measurement.values}
+    return len({run.launch for run in valid} - having)
 
 
 def _load_json(point: LoadPoint) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.log_line import what_it_says
 from pytest_llmperf.engines.openai import ask
 from pytest_llmperf.engines.protocol import Description, Engine, Runtime
+from pytest_llmperf.engines.startup import Startup
 from pytest_llmperf.errors import EngineDied, EngineError, NotReadyYet
 from pytest_llmperf.load.client import Client
 from pytest_llmperf.load.decode import Trace
@@ -29,6 +30,7 @@ _PORT_TRIES = 3
 _SILENCE_S = 20.0
 _LONG = 80
 _PATIENCE_WITH_A_URL_S = 10.0
+_MOST_OF_A_LOG = 4 * 1024 * 1024
 
 
 class Launch:
@@ -36,7 +38,8 @@ class Launch:
 
     ``startup_s`` maps phases to seconds since its start: ``spawned`` (there is a process), ``port`` (it takes
     connections), ``healthy``, ``first_token``, ``first_answer``; None where the server ran already. The time
-    between ``healthy`` and the first request, in which it is asked about itself, is left out.
+    between ``healthy`` and the first request, in which it is asked about itself, is left out. ``startup`` is
+    what the engine's log tells of it.
     """
 
     def __init__(
@@ -92,11 +95,13 @@ class Launch:
             asked = time.monotonic()
             first = self._first_answer(chat)
             self.startup_s: dict[str, float] | None = None
+            self.startup = Startup()
             if subject.url is None:
                 phases = self._phases
                 phases["first_token"] = phases["healthy"] + first.token_ns[0] / 1e9 - asked
                 phases["first_answer"] = phases["healthy"] + first.token_ns[-1] / 1e9 - asked
                 self.startup_s = phases
+                self.startup = engine.startup(_beginning(self.log))
             self._is_up = True
         except EngineDied:
             raise
@@ -261,6 +266,15 @@ class Launch:
                     raise
                 self._waiting(elapsed_s, f"{self._phase()} · {what_it_says(str(error).splitlines()[-1])}")
                 time.sleep(_RETRY_S)
+
+
+def _beginning(log: Path) -> str:
+    """What an engine has logged, or the first 4 MiB of it; nothing if that cannot be read."""
+    try:
+        with log.open("rb") as file:
+            return file.read(_MOST_OF_A_LOG).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 class _Logged:

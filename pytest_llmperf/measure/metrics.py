@@ -29,10 +29,13 @@ def observations(timeline: Timeline) -> dict[str, Values]:
     }
 
 
-def summarise(timeline: Timeline, slo: Slo, startup_s: float | None) -> dict[str, float]:
+def summarise(
+    timeline: Timeline, slo: Slo, startup_s: float | None, *, is_cold: bool = False
+) -> dict[str, float]:
     """Every metric that has a value, by its canonical name.
 
-    Percentiles interpolate linearly between order statistics (Hyndman & Fan 1996, definition 7).
+    Percentiles interpolate linearly between order statistics (Hyndman & Fan 1996, definition 7). A start
+    counts as one of two metrics, by whether it ``is_cold``.
     """
     observed = observations(timeline)
     values: dict[str, float] = {}
@@ -51,7 +54,7 @@ def summarise(timeline: Timeline, slo: Slo, startup_s: float | None) -> dict[str
         values[MetricKey("requests").name] = float(succeeded / timeline.window_s)
         values[MetricKey("good_requests").name] = float(good / timeline.window_s)
     if startup_s is not None:
-        values[MetricKey("startup").name] = startup_s
+        values[MetricKey("cold_startup" if is_cold else "startup").name] = startup_s
     return values
 
 

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.declare.subject import REDACTED, Subject, parse_subject
 from pytest_llmperf.errors import DeclarationError
 from pytest_llmperf.judge.change import Change, launches_to_decide
@@ -143,7 +144,7 @@ def _worst_load(entry: Mapping[str, Any]) -> dict[str, str]:
         (abs(math.log1p(change["estimate"])), number, point)
         for number, point in enumerate(entry["points"])
         for change in (*point["changes"], *point["creep"])
-        if change["verdict"] == "regressed"
+        if change["verdict"] == "regressed" and not _is_of_launch(change)
     ]
     if not worse or len({point["load"] for point in entry["points"]}) < 2:
         return {}
@@ -232,10 +233,16 @@ def _accepting(entry: Mapping[str, Any]) -> str:
 def _of_broken(entry: Mapping[str, Any]) -> list[str]:
     if _all_failed(entry):
         return ["read what the engine says: the examples above, and its log"]
+    if all(_is_of_launch(objective) for _, objective in limits(entry, SLO_BROKEN)):
+        return ["see what the start spends its time on: its phases below, and the engine's log"]
     return [
         "find the load that still meets the SLO: the table below, or less in --llmperf-rates or "
         "--llmperf-concurrency"
     ]
+
+
+def _is_of_launch(judged: Mapping[str, Any]) -> bool:
+    return parse_metric(judged["metric"]).metric.per == "launch"
 
 
 def _all_failed(entry: Mapping[str, Any]) -> bool:

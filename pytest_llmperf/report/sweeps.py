@@ -15,11 +15,9 @@ _ENDED = {"budget": "the budget ended it"}
 
 def sweep_lines(entry: Mapping[str, Any]) -> list[str]:
     """A line for each sweep and each capacity of an entry."""
-    several = len({point["workload"] for point in entry["points"]}) > 1
-    return [
-        *(_sweep(sweep, several) for sweep in entry.get("sweeps", ())),
-        *(_capacity(point, several) for point in capacities(entry["points"])),
-    ]
+    sweeps, found = entry.get("sweeps", ()), list(capacities(entry["points"]))
+    several = bool(sweeps or found) and len({point["workload"] for point in entry["points"]}) > 1
+    return [*(_sweep(sweep, several) for sweep in sweeps), *(_capacity(point, several) for point in found)]
 
 
 def capacities(points: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -44,6 +44,7 @@ def test_a_name_without_a_statistic_gets_the_default_one_if_it_needs_one(name: s
         ("goodput", MetricKey("goodput")),
         ("startup_s", MetricKey("startup")),
         ("cost_usd_per_mtok", MetricKey("cost")),
+        ("cold_startup_s", MetricKey("cold_startup")),
     ],
 )
 def test_names_are_read_as_documented(name: str, key: MetricKey) -> None:
@@ -132,6 +133,7 @@ def test_no_value_is_shown_in_scientific_notation(key: MetricKey, value: float) 
         (MetricKey("error_rate"), "error rate"),
         (MetricKey("goodput"), "goodput"),
         (MetricKey("startup"), "start-up"),
+        (MetricKey("cold_startup"), "cold start-up"),
     ],
 )
 def test_labels_are_what_a_person_reads(key: MetricKey, label: str) -> None:

@@ -34,7 +34,9 @@ def test_the_closer_limit_replaces_only_the_same_metric_and_statistic() -> None:
     assert as_dict(merged) == {"ttft_p95_ms": 200, "ttft_p99_ms": 900, "tpot_p95_ms": 40, "e2e_p95_ms": 5000}
 
 
-@pytest.mark.parametrize("name", ["ttft_ms", "output_tokens_per_s", "error_rate", "goodput", "startup_s"])
+@pytest.mark.parametrize(
+    "name", ["ttft_ms", "output_tokens_per_s", "error_rate", "goodput", "startup_s", "cold_startup_s"]
+)
 @pytest.mark.parametrize(
     "value", [math.nan, math.inf, -math.inf, True, False, "300", None, [300], 10**400, 3j], ids=repr
 )

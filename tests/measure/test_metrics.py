@@ -64,14 +64,25 @@ def test_every_metric_is_what_one_gets_by_hand(name: str, value: float) -> None:
 
 def test_no_metric_is_declared_and_never_computed_nor_the_other_way_round() -> None:
     values = summarise(timeline(ORDINARY, scheduled_s=4.0), Slo(), startup_s=12.5)
+    cold = summarise(timeline(ORDINARY, scheduled_s=4.0), Slo(), startup_s=12.5, is_cold=True)
     declared = {
         MetricKey(metric.name, statistic).name
         for metric in METRICS.values()
         for statistic in (STATISTICS if metric.is_distribution else (None,))
         if metric.name != "capacity"  # found by many runs, and not in one
     }
-    assert set(values) | {"cost_usd_per_mtok"} == declared  # which takes a price, too: see reckoning
+    # The one takes a price, too: see reckoning.
+    assert set(values) | set(cold) | {"cost_usd_per_mtok"} == declared
     assert all(math.isfinite(value) for value in values.values())
+
+
+def test_a_start_is_a_cold_one_or_not() -> None:
+    told = {
+        is_cold: summarise(timeline(ORDINARY), Slo(), startup_s=12.5, is_cold=is_cold)
+        for is_cold in (False, True)
+    }
+    assert (told[True].pop("cold_startup_s"), told[False].pop("startup_s")) == (12.5, 12.5)
+    assert told[True] == told[False]
 
 
 def test_a_server_that_was_not_started_from_here_has_no_start_up_time() -> None:

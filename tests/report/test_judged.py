@@ -61,6 +61,12 @@ def change(name: str, base: Sequence[float], candidate: Sequence[float]) -> dict
         ),
         ("goodput", 0.99, (0.95,), "goodput at 6/s is 95% (1 launch), limit 99%"),
         ("error_rate", 0, (0.1, 0), "error rate at 6/s is 5% (missed in 1 of 2 launches), limit 0%"),
+        (
+            "startup_s",
+            60,
+            (66, 66, 66, 66),
+            "start-up is 66 s (95% interval 64.7 to 67.3; 4 launches), limit 60 s, 10% over",
+        ),
     ],
 )
 def test_a_limit_comes_with_the_value_its_interval_and_the_margin(
@@ -84,6 +90,12 @@ def test_the_short_line_says_how_far_the_limit_is(
     name: str, bound: float, values: tuple[float, ...], line: str
 ) -> None:
     assert short_limit_line(POINT, limit(name, bound, *values)) == line
+
+
+def test_a_change_of_the_start_names_no_load() -> None:
+    slower = change("cold_startup_s", [100] * 3, [130] * 3)
+    assert change_line(POINT, slower).startswith("cold start-up: 100 s → 130 s, +30% (95% interval ")
+    assert short_change_line(POINT, slower).startswith("cold start-up +30% (")
 
 
 def test_a_change_comes_with_its_interval_the_evidence_and_the_tolerance() -> None:

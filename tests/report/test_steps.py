@@ -244,6 +244,34 @@ def test_when_everything_failed_the_engine_has_the_word_and_no_lower_load_is_adv
     assert list(steps(writer)) == ["see whether it repeats", "read what the engine says"]
 
 
+@pytest.mark.parametrize(
+    ("limits", "startup_s", "of_load"),
+    [({"startup_s": 60}, 90.0, False), ({"startup_s": 60, "ttft_ms": 10}, 90.0, True)],
+)
+def test_no_lower_load_is_advised_against_a_slow_start(
+    limits: Mapping[str, float], startup_s: float, of_load: bool
+) -> None:
+    writer = Writer(TEST, **limits)
+    writer.launch(1, values=latencies() | {"startup_s": startup_s})
+    writer.judge()
+    told = next_steps(writer.entry())
+    assert [step for step in told if "that still meets the SLO" in step] == told[1:] * of_load
+    assert [step for step in told if "see what the start spends its time on" in step] == (
+        [] if of_load else told[1:]
+    )
+
+
+def test_a_start_that_got_slower_is_measured_again_at_all_loads() -> None:
+    writer = Writer(TEST)
+    for launch in (1, 2, 3):
+        for point in (SLOW, FAST):
+            writer.launch(launch, point, values=latencies() | {"startup_s": 90.0})
+    writer.judge(startup_s=[60] * 3)
+    writer.result.subject_text = "vllm==0.24.0"
+    command = steps(writer)["look closer, side by side with vllm==0.23.0"]
+    assert command == [*AGAIN, "--llmperf-against", "vllm==0.23.0"]
+
+
 def test_a_load_at_which_some_succeeded_is_worth_a_search_for_a_lower_one() -> None:
     writer = Writer()
     writer.launch(1, SLOW, requests=50, values=latencies())
