@@ -159,6 +159,4 @@ def _serve(
                 due.append(now)
                 first.append(0.0)
                 last.append(0.0)
-    return Served(
-        np.array(due), np.array(first), np.array(last), np.array(answers[: len(due)], dtype=float)
-    )
+    return Served(np.array(due), np.array(first), np.array(last), np.array(answers[: len(due)], dtype=float))
