@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from bench.search.engine import Engine, Served, closed_loop, open_loop
 from pytest_llmperf.judge.capacity import Capacity, CapacitySearch, Probe
+from pytest_llmperf.judge.curve import AdaptiveSweep, linear_rates
 from pytest_llmperf.load.backlog import Backlog
+from pytest_llmperf.measure.saturation import is_saturated
 
 Array = npt.NDArray[np.float64]
 ALONE_S, CROWD_S = 15.0, 40.0
@@ -108,3 +110,88 @@ def _probe(case: Case, rate: float, duration_s: float, seed: int) -> tuple[Probe
         return Probe(rate, math.inf, 0.0, stop_s), stop_s
     margin = case.margin(run)
     return Probe(rate, margin, case.error(run), duration_s), max(duration_s, float(run.last.max()))
+
+
+def linear(case: Case, known: Bounds, seed: int, duration_s: float, points: int = 10) -> dict[str, Outcome]:
+    """An evenly spaced sweep between the bounds, and the capacity read off it in two ways: along straight
+    lines between log rates and log latencies, and along a monotone cubic through them."""
+    rates = linear_rates(known.lowest, known.highest, points)
+    runs = [open_loop(case.engine, rate, duration_s, seed + 10 + i) for i, rate in enumerate(rates)]
+    took_s = known.took_s + sum(max(duration_s, float(run.last.max())) for run in runs)
+    logs, margins = np.log(rates), np.array([case.margin(run) for run in runs])
+    return {
+        name: Outcome(math.exp(_crossing(logs, margins, bent)), took_s, points)
+        for name, bent in (("linear, straight", False), ("linear, cubic", True))
+    }
+
+
+def bisection(case: Case, known: Bounds, seed: int, budget_s: float, runs: int = 7) -> Outcome:
+    """Halve what is left by the verdict of a single run, in so many runs that take ``budget_s`` together."""
+    low, high, took_s = known.lowest, known.highest, known.took_s
+    duration_s = (budget_s - known.took_s) / runs
+    for number in range(runs):
+        middle = (low + high) / 2
+        run = open_loop(case.engine, middle, duration_s, seed + 10 + number)
+        low, high = (middle, high) if case.margin(run) <= 0 else (low, middle)
+        took_s += max(duration_s, float(run.last.max()))
+    return Outcome((low + high) / 2, took_s, runs)
+
+
+def swept(case: Case, known: Bounds, seed: int, points: int) -> list[tuple[float, float, float]]:
+    """Rate, p50 and p95 (s) of the points that an adaptive sweep asks for and the engine keeps up with."""
+    sweep = AdaptiveSweep(known.lowest, known.highest, most=points)
+    found = []
+    number = 0
+    while (rate := sweep.next()) is not None:
+        run = open_loop(case.engine, rate, case.full_s, seed + 10 + number)
+        p50, p95 = (float(one) for one in np.quantile(case.values(run), (0.5, 0.95)))
+        is_lost = is_saturated(run.timeline(case.full_s))
+        sweep.add(rate, {"p50": p50, "p95": p95}, case.margin(run), is_saturated=is_lost)
+        found += [] if is_lost else [(rate, p50, p95)]
+        number += 1
+    return sorted(found)
+
+
+def on_a_grid(case: Case, known: Bounds, seed: int, points: int) -> list[tuple[float, float, float]]:
+    """The same of evenly spaced rates."""
+    found = []
+    for number, rate in enumerate(linear_rates(known.lowest, known.highest, points)):
+        run = open_loop(case.engine, rate, case.full_s, seed + 10 + number)
+        p50, p95 = (float(one) for one in np.quantile(case.values(run), (0.5, 0.95)))
+        found += [] if is_saturated(run.timeline(case.full_s)) else [(rate, p50, p95)]
+    return found
+
+
+def _crossing(logs: Array, margins: Array, bent: bool) -> float:
+    """Where margins, made monotone first (pool adjacent violators: Barlow et al. 1972), cross zero."""
+    rising = _monotone(margins) + 1e-9 * np.arange(margins.size)
+    if rising[0] > 0 or rising[-1] < 0:
+        return float(logs[0] if rising[0] > 0 else logs[-1])
+    fine = np.linspace(logs[0], logs[-1], 4001)
+    values = _cubic(logs, rising, fine) if bent else np.interp(fine, logs, rising)
+    return float(fine[int(np.argmax(values >= 0))])
+
+
+def _monotone(values: Array) -> Array:
+    blocks: list[tuple[float, int]] = []
+    for value in values:
+        blocks.append((float(value), 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, n), (b, m) = blocks[-2:]
+            blocks[-2:] = [((a * n + b * m) / (n + m), n + m)]
+    return np.concatenate([np.full(count, value) for value, count in blocks])
+
+
+def _cubic(x: Array, y: Array, at: Array) -> Array:
+    """The monotone cubic of Fritsch and Butland (1984)."""
+    step, rise = np.diff(x), np.diff(y) / np.diff(x)
+    w1, w2 = 2 * step[1:] + step[:-1], step[1:] + 2 * step[:-1]
+    slopes = np.concatenate([[rise[0]], (w1 + w2) / (w1 / rise[:-1] + w2 / rise[1:]), [rise[-1]]])
+    i = np.clip(np.searchsorted(x, at, "right") - 1, 0, step.size - 1)
+    t, h = (at - x[i]) / step[i], step[i]
+    return np.asarray(
+        (1 + 2 * t) * (1 - t) ** 2 * y[i]
+        + t * (1 - t) ** 2 * h * slopes[i]
+        + t * t * (3 - 2 * t) * y[i + 1]
+        + t * t * (t - 1) * h * slopes[i + 1]
+    )

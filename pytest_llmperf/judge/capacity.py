@@ -18,7 +18,8 @@ _TAILS = (0.025, 0.5, 0.975)
 _TWO_SIDED = 1.96
 _SHORT, _HALF = 0.35, 0.12
 _LEAST_SPREAD, _MOST_SPREAD = 0.01, 0.04
-_MIN_FULL = 3
+_MIN_FULL, _MIN_MISSED = 3, 2
+_AT_END = 0.3
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class CapacitySearch:
         self._precision, self._most = precision, most
         self._edge = Edge(math.log(self._lowest), math.log(highest * HIGHEST_SHARE))
         self._probes: list[Probe] = []
-        self._full = 0
+        self._full = self._missed_at_lowest = 0
 
     def next(self) -> Trial | None:
         """The run to make now; None where the search is over. Asking again gives the same answer."""
@@ -92,6 +93,8 @@ class CapacitySearch:
             return None
         low, median, high = self._interval()
         half = (high - low) / 2
+        if median < math.log(self._lowest) + _AT_END:
+            return Trial(self._lowest, 1.0)
         share = 0.25 if half > _SHORT else 0.5 if half > _HALF else 1.0
         offset = 0.0 if half > _HALF else self._side(median) * min(max(half / 2, _LEAST_SPREAD), _MOST_SPREAD)
         return Trial(self._rounded(math.exp(median + offset)), share)
@@ -107,6 +110,7 @@ class CapacitySearch:
         share = trial.share if trial else 1.0
         self._probes.append(probe)
         self._full += share == 1.0
+        self._missed_at_lowest += share == 1.0 and probe.margin > 0 and probe.rate <= self._lowest
         self._edge.add(Sight(math.log(probe.rate), probe.margin, probe.error, share))
 
     def capacity(self) -> Capacity:
@@ -125,6 +129,8 @@ class CapacitySearch:
         )
 
     def _kind(self, rate: float) -> Literal["found", "below", "above"]:
+        if self._missed_at_lowest >= _MIN_MISSED:
+            return "below"
         step = math.exp(self._precision)
         if (
             self._probes
@@ -137,6 +143,8 @@ class CapacitySearch:
         return "found"
 
     def _is_settled(self) -> bool:
+        if self._missed_at_lowest >= _MIN_MISSED:
+            return True
         low, _, high = self._interval()
         return self._full >= _MIN_FULL and (high - low) / 2 <= self._precision
 

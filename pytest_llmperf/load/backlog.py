@@ -2,83 +2,97 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 
-MIN_LOSS = 0.05
-"""An engine that answers all but so small a share of what is sent may well be one that keeps up."""
-SURE = 2.7
-"""So many standard deviations, of a Poisson count, the answers have to fall short of the schedule."""
-LATENCIES = 2.5
-"""A run has to have lasted so many times the time that its oldest request has waited."""
-_SKIP, _LOOKS, _MIN_WAITING = 0.4, 5, 10
+import numpy as np
+import numpy.typing as npt
+
+Column = npt.NDArray[np.float64]
+BATCHES, SKIPPED = 10, 2
+MIN_ENDED, MIN_S = 100, 6.0
+"""Before so many requests ended, and before so much time, nothing is said."""
+MIN_LATENCIES = 8.0
+"""The schedule has to have gone on for so many times the latency of its first requests."""
+MIN_GROWTH = 0.12
+"""Seconds of latency for each second of the schedule: an engine that is sent 12 % more than it can answer."""
+SURE = 8.0
+"""Student's t of the growth. Because it is looked for every 0.2 s, it has to be surer than a single look."""
+STILL_RISES = 0.7
+"""The least share of its growth in the first half that the second half still has to show."""
+_LOOKS = 6
+_FIRST = 0.05
 
 
 class Backlog:
     """Watches what was sent and what has ended in an open loop that sends ``rate`` requests/s.
 
-    A queue that grows without bound is one whose engine answers less than is sent, at a pace that does not
-    rise any more. So, leaving out the first 40 % of the time, in both halves of the rest:
+    If requests end in the order in which they were sent, the one that ends now was sent when as many had been
+    sent as have ended now; since then it waited. Under a load of ρ times what the engine can answer this
+    latency grows by ρ − 1 seconds with each second of the schedule. The means of it over ten stretches of the
+    schedule, without the first two (batch means: Law, Simulation Modeling and Analysis, ch. 9.5.3), have to
+    rise along a straight line, and the second half as the first, at six looks in a row.
 
-    * fewer requests ended than the schedule has, by more than a Poisson count would be short of it by chance
-      (and those that were really sent piled up as well: a burst is no saturation, because while it lasts a
-      stable engine answers *more* than the rate);
-    * the second half was no better than the first: while batches still grow, answers come ever faster.
-
-    Nothing is said before the run has lasted some times as long as its oldest request has waited: the first
-    answers of an engine with seconds of latency leave ``rate`` × latency requests under way, and that is no
-    queue. Five looks have to agree.
+    The requests under way before the first answers come back are no queue, and a burst rises no straight
+    line. A batch that grows makes everything slower, and looks just like a queue until it has grown: that
+    takes some times the latency of a request, and nothing is said before.
     """
 
     def __init__(self, rate: float) -> None:
         if not (math.isfinite(rate) and rate > 0):
             raise ValueError(f"a rate of {rate:g} requests/s is not above zero")
         self._rate = rate
-        self._at_s: list[float] = [0.0]
-        self._sent: list[int] = [0]
-        self._ended: list[int] = [0]
+        self._seen: list[tuple[float, int, int]] = [(0.0, 0, 0)]
         self._agreed = 0
         self._is_growing = False
 
     def see(self, at_s: float, sent: int, ended: int) -> bool:
         """Take in that ``at_s`` seconds after the start so many were sent, and so many of these had ended;
         return whether the queue grows without bound, which once said is not taken back."""
-        if self._is_growing or at_s <= self._at_s[-1]:
+        if self._is_growing or at_s <= self._seen[-1][0]:
             return self._is_growing
-        self._at_s.append(at_s)
-        self._sent.append(sent)
-        self._ended.append(ended)
-        self._agreed = self._agreed + 1 if self._seems_to_grow() else 0
+        self._seen.append((at_s, sent, ended))
+        # Half of what the growth that is looked for would have left under way: not worth a look.
+        is_few = sent - ended <= MIN_GROWTH / 2 * self._rate * at_s
+        is_early = ended < MIN_ENDED or at_s < MIN_S
+        self._agreed = 0 if is_few or is_early or not self._grows() else self._agreed + 1
         self._is_growing = self._agreed >= _LOOKS
         return self._is_growing
 
-    def _seems_to_grow(self) -> bool:
-        at_s = self._at_s[-1]
-        waiting = self._sent[-1] - self._ended[-1]
-        if waiting < _MIN_WAITING or not self._ended[-1] or at_s < LATENCIES * self._oldest_s():
+    def _grows(self) -> bool:
+        at_s, sent, ended = np.array(self._seen, dtype=np.float64).T
+        due_s, latency_s = _in_order(at_s, sent, ended)
+        first = latency_s[: int(np.searchsorted(due_s, _FIRST * due_s[-1])) + 1].mean()
+        if due_s[-1] < MIN_LATENCIES * first:
             return False
-        begin, middle, end = self._look(_SKIP * at_s), self._look((1 + _SKIP) / 2 * at_s), len(self._at_s) - 1
-        if not begin < middle < end:
+        edges = np.searchsorted(due_s, np.linspace(0, due_s[-1], BATCHES + 1)[1:-1])
+        parts = [part for part in np.split(np.arange(due_s.size), edges)[SKIPPED:] if part.size]
+        if len(parts) < BATCHES - SKIPPED:
             return False
-        first, first_sd = self._loss(begin, middle)
-        second, second_sd = self._loss(middle, end)
-        both, both_sd = self._loss(begin, end)
-        return (
-            both > MIN_LOSS + SURE * both_sd
-            and min(first, second) > MIN_LOSS
-            and second > first - math.hypot(first_sd, second_sd)
-        )
+        x, y = (np.array([column[part].mean() for part in parts]) for column in (due_s, latency_s))
+        slope, sd = line(x, y)
+        return slope > MIN_GROWTH and slope > SURE * sd and still_rises(y, STILL_RISES)
 
-    def _look(self, at_s: float) -> int:
-        return bisect.bisect_left(self._at_s, at_s)
 
-    def _loss(self, begin: int, end: int) -> tuple[float, float]:
-        """The share of what was to be sent between two looks that piled up, and its standard deviation."""
-        due = self._rate * (self._at_s[end] - self._at_s[begin])
-        ended = self._ended[end] - self._ended[begin]
-        sent = self._sent[end] - self._sent[begin]
-        return (min(due, sent) - ended) / due, math.sqrt(max(ended, 1)) / due
+def line(x: Column, y: Column) -> tuple[float, float]:
+    """The slope of the least-squares line through points, and its standard deviation."""
+    away = x - x.mean()
+    square = float(away @ away)
+    if not square:
+        return 0.0, 0.0
+    slope = float(away @ y) / square
+    rest = y - y.mean() - slope * away
+    return slope, math.sqrt(float(rest @ rest) / (x.size - 2) / square)
 
-    def _oldest_s(self) -> float:
-        """How long the oldest request under way has waited, if they end in the order in which they came."""
-        return self._at_s[-1] - self._at_s[max(0, bisect.bisect_right(self._sent, self._ended[-1]) - 1)]
+
+def still_rises(y: Column, share: float) -> bool:
+    """Whether the second half rises by more than ``share`` of what the first does."""
+    half = y.size // 2
+    begin, middle, end = (float(y[at : at + 2].mean()) for at in (0, half - 1, y.size - 2))
+    return end - middle > share * (middle - begin)
+
+
+def _in_order(at_s: Column, sent: Column, ended: Column) -> tuple[Column, Column]:
+    """When those were sent that ended at each look, and how long they took, if requests end in order."""
+    news = np.flatnonzero(np.diff(ended, prepend=0.0) > 0)
+    due_s = np.interp(ended[news], sent, at_s)
+    return due_s, at_s[news] - due_s

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_llmperf.judge.capacity import HIGHEST_SHARE, LOWEST_SHARE, Capacity, CapacitySearch, Probe, Trial
+
+LOW, HIGH = 1.0, 40.0
+Margin = Callable[[float, float], float]
+MARGINS = st.floats(-3, 3) | st.just(math.inf) | st.just(-math.inf)
+
+
+def search(
+    margin: Margin, *, low: float = LOW, high: float = HIGH, most: int = 14, error: float = 0.03
+) -> tuple[Capacity, list[Trial]]:
+    """Search with the answers of ``margin``, by rate and share of a full run."""
+    searching = CapacitySearch(low, high, most=most)
+    trials: list[Trial] = []
+    while (trial := searching.next()) is not None:
+        assert len(trials) < most
+        trials.append(trial)
+        searching.add(Probe(trial.rate, margin(trial.rate, trial.share), error, 60 * trial.share))
+    return searching.capacity(), trials
+
+
+def straight(capacity: float, slope: float) -> Margin:
+    return lambda rate, _: slope * math.log(rate / capacity)
+
+
+def noisy(capacity: float, slope: float, deviation: float, seed: int) -> Margin:
+    """Straight to the edge, steeper beyond; what a run's requests tell is half of the true deviation."""
+    rng = np.random.default_rng(seed)
+
+    def margin(rate: float, share: float) -> float:
+        distance = math.log(rate / capacity)
+        bent = slope * distance * (1.5 if distance > 0 else 0.7)
+        return bent + rng.standard_t(5) * deviation / math.sqrt(share)
+
+    return margin
+
+
+@given(st.floats(0.05, 0.95), st.floats(1, 15))
+@settings(max_examples=25, deadline=None)
+def test_without_noise_the_edge_is_found(share: float, slope: float) -> None:
+    capacity, trials = search(straight(share * HIGH, slope))
+    assert capacity.kind == "found"
+    assert abs(math.log(capacity.rate / (share * HIGH))) < 0.04
+    assert trials[-1].share == 1.0
+
+
+@given(
+    st.lists(MARGINS, min_size=14, max_size=14), st.integers(1, 14), st.floats(0.01, 100), st.floats(1, 300)
+)
+@settings(max_examples=40, deadline=None)
+def test_whatever_the_answers_are_a_search_ends_within_its_bounds(
+    margins: list[float], most: int, low: float, ratio: float
+) -> None:
+    answers = iter(margins)
+    capacity, trials = search(lambda *_: next(answers), low=low, high=low * ratio, most=most)
+    assert len(trials) <= most
+    for trial in trials:
+        assert LOWEST_SHARE * low * (1 - 1e-9) <= trial.rate <= HIGHEST_SHARE * low * ratio * (1 + 1e-9)
+        assert 0 < trial.share <= 1
+    assert 0 < capacity.low <= capacity.rate <= capacity.high < math.inf
+    assert 0 < capacity.deviation < math.inf
+
+
+@given(st.integers(-3, 3), st.floats(0.1, 0.9), st.integers(0, 1000))
+@settings(max_examples=15, deadline=None)
+def test_other_units_of_rate_change_nothing(power: int, share: float, seed: int) -> None:
+    scale = 10.0**power
+    one, trials = search(noisy(share * HIGH, 4, 0.1, seed))
+    other, scaled = search(noisy(share * HIGH * scale, 4, 0.1, seed), low=LOW * scale, high=HIGH * scale)
+    assert [trial.rate * scale for trial in trials] == pytest.approx([trial.rate for trial in scaled])
+    assert other.rate == pytest.approx(one.rate * scale)
+    assert (other.kind, other.is_settled) == (one.kind, one.is_settled)
+
+
+def test_rates_are_read_easily_and_far_from_the_edge_runs_are_short() -> None:
+    _, trials = search(straight(12.34, 4))
+    assert [trial.rate for trial in trials] == [float(f"{trial.rate:.3g}") for trial in trials]
+    shares = [trial.share for trial in trials]
+    assert shares[0] == 0.25
+    assert shares == sorted(shares)
+
+
+def test_the_interval_is_as_wide_as_the_errors_are() -> None:
+    """Counted over 100 searches with fixed seeds: 95 % of the intervals shall hold what is true."""
+    found = [search(noisy(17.0, 5, 0.08, seed))[0] for seed in range(100)]
+    assert sum(one.low <= 17.0 <= one.high for one in found) >= 92
+    assert sum(abs(math.log(one.rate / 17.0)) <= 0.03 for one in found) >= 95
+    assert sum(one.is_settled for one in found) >= 85
+
+
+def test_noisier_runs_take_more_of_them_and_are_known_less_well() -> None:
+    quiet, few = search(noisy(17.0, 5, 0.02, 1), error=0.02)
+    loud, many = search(noisy(17.0, 5, 0.6, 1), error=0.4)
+    assert len(few) < len(many) == 14
+    assert quiet.is_settled
+    assert not loud.is_settled
+    assert loud.deviation > 2 * quiet.deviation
+
+
+def test_runs_that_were_given_up_tell_their_side() -> None:
+    capacity, _ = search(lambda rate, _: math.inf if rate > 20 else -0.5 - 0.1 * math.log(20 / rate))
+    assert capacity.rate == pytest.approx(20, rel=0.05)
+
+
+def test_one_run_that_lies_moves_the_edge_little() -> None:
+    lies = iter([False] * 6 + [True] + [False] * 20)
+    capacity, _ = search(lambda rate, _: 4 * math.log(rate / 17) + (2.0 if next(lies) else 0.0))
+    assert capacity.rate == pytest.approx(17, rel=0.03)
+
+
+def test_what_is_met_wherever_the_engine_keeps_up_is_above() -> None:
+    capacity, _ = search(lambda *_: -1.0)
+    assert (capacity.kind, capacity.rate, capacity.is_settled) == ("above", HIGH, True)
+    assert capacity.low <= HIGH <= capacity.high
+    given_up, _ = search(lambda rate, _: math.inf if rate > HIGH else -1.0)
+    assert (given_up.kind, given_up.rate) == ("above", HIGH)
+
+
+def test_what_is_missed_even_by_a_trickle_is_below() -> None:
+    capacity, _ = search(lambda *_: 1.0)
+    assert (capacity.kind, capacity.rate, capacity.is_settled) == ("below", LOW * LOWEST_SHARE, True)
+
+
+def test_asking_again_gives_the_same_answer_and_nothing_is_known_before_a_run() -> None:
+    searching = CapacitySearch(LOW, HIGH)
+    assert searching.next() == searching.next()
+    assert (searching.capacity().kind, searching.capacity().is_settled) == ("found", False)
+
+
+def test_a_search_of_one_run_ends_after_it() -> None:
+    capacity, trials = search(straight(17, 4), most=1)
+    assert len(trials) == 1
+    assert not capacity.is_settled
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "precision", "most"),
+    [
+        (0.0, 1.0, 0.03, 14),
+        (2.0, 1.0, 0.03, 14),
+        (1.0, math.inf, 0.03, 14),
+        (math.nan, 1.0, 0.03, 14),
+        (1.0, 2.0, 0.0, 14),
+        (1.0, 2.0, 1.0, 14),
+        (1.0, 2.0, 0.03, 0),
+    ],
+)
+def test_a_search_without_bounds_is_refused(low: float, high: float, precision: float, most: int) -> None:
+    with pytest.raises(ValueError, match=r"rates|precision|search"):
+        CapacitySearch(low, high, precision=precision, most=most)
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        Probe(0.0, 0.0, 0.1, 60),
+        Probe(math.inf, 0.0, 0.1, 60),
+        Probe(1.0, math.nan, 0.1, 60),
+        Probe(1.0, 0.0, -0.1, 60),
+        Probe(1.0, 0.0, math.nan, 60),
+        Probe(1.0, 0.0, 0.1, 0),
+    ],
+)
+def test_a_run_that_is_none_is_refused(probe: Probe) -> None:
+    with pytest.raises(ValueError, match=r"is none|says nothing"):
+        CapacitySearch(LOW, HIGH).add(probe)
