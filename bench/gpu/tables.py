@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmperf.report.light import light_lines
 from pytest_llmperf.report.sweeps import sweep_lines
+from pytest_llmperf.report.table import is_search
 
 COLUMNS = {
     "ttft_p50_ms": "TTFT p50 ms",
@@ -31,6 +32,7 @@ def record_tables(record: Mapping[str, Any]) -> str:
         rows = [
             [point["load"], str(run["launch"]), *(_figure(run["values"].get(name)) for name in COLUMNS)]
             for point in test["points"]
+            if not is_search(point)
             for run in point["runs"]
         ]
         changes = [

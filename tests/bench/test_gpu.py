@@ -45,7 +45,7 @@ def test_a_record_becomes_a_table_with_its_changes() -> None:
     assert "### vllm --flag: pass" in table
     assert "2026-11-22; version 0.24.0; accelerators: NVIDIA H100" in table
     assert "Start: healthy 61.0 s, first_token 61.5 s" in table
-    assert "| 14/s | 1 | 61.12 | – | – | – | – | – | 1 |" in table
+    assert "| 14/s | 1 | 61.12 | – | – | – | – | – | – | – | 1 | – |" in table
     assert "* TPOT p50 at 14/s: improved, 12 → 10.2, -15.0 % (95 % interval -20.0 % to -10.0 %)" in table
 
 
