@@ -6,6 +6,7 @@ import pytest
 
 from tests.acceptance.conftest import CHAT, Project
 
+pytestmark = pytest.mark.beside_others
 HEAD = "import pytest\nfrom pytest_llmperf import Workload, slo, sweep\n"
 
 
