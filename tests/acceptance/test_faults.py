@@ -406,6 +406,7 @@ def test_a_guardian_that_is_stopped_does_its_work_in_the_end(faults: Faults) -> 
 # --- what is shown meanwhile -----------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_the_log_and_how_far_it_came_are_shown_while_it_starts(faults: Faults) -> None:
     from tests.acceptance.test_terminal import on_a_terminal
 

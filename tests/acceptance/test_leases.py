@@ -50,16 +50,13 @@ def measuring(project: Project, *options: str) -> Iterator[subprocess.Popen[str]
 
 @pytest.mark.beside_others
 def test_a_second_run_waits_until_the_first_has_ended(project: Project) -> None:
-    project.write(test_it=CHAT)
-    first = project.start("--llmperf")
-    until(first, "warming up")
-    second = project.start("--llmperf")
-    waiting = until(second, "waiting for")[-1]
-    assert (
-        f"waiting for the machine's CPU: it is leased by pytest (pid {first.pid}, llamacpp, for " in waiting
-    )
-    output, _ = first.communicate(timeout=60)
-    assert "record: " in output
+    with measuring(project) as first:
+        second = project.start("--llmperf")
+        waiting = until(second, "waiting for")[-1]
+        assert (
+            f"waiting for the machine's CPU: it is leased by pytest (pid {first.pid}, llamacpp, for "
+            in waiting
+        )
     until(second, "starting llamacpp")
     output, _ = second.communicate(timeout=60)
     assert "record: " in output
