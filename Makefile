@@ -9,8 +9,8 @@ demo: $(VENV)/.ready  ## a real engine, an SLO, a baseline, and a build that fai
 	@$(BIN)/python examples/demo.py
 
 test: check  ## lint, types, tests; those that measure have the machine to themselves
-	$(BIN)/python -m pytest -n 2 tests --ignore-glob='tests/acceptance/test_[!d]*'
-	$(BIN)/python -m pytest tests/acceptance --ignore=tests/acceptance/test_declaring.py
+	$(BIN)/python -m pytest -n 2 tests -m 'not alone'
+	$(BIN)/python -m pytest tests/acceptance -m alone
 
 test-vllm: $(VENV)/.ready  ## the same with real vLLM on the CPU; the first time it installs two of them (docs/engines.md)
 	$(BIN)/python -m pytest tests/vllm

@@ -25,6 +25,20 @@ def test_chat(llmperf):
 """
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What measures has the machine to itself, but for those that hold whatever the measurement is worth."""
+    if item.get_closest_marker("beside_others") is None:
+        item.add_marker("alone")
+
+
+def was_measured(result: pytest.RunResult, tests: int = 1) -> bool:
+    """Whether all tests were measured; on a busy machine what was measured may be called invalid."""
+    outcomes = result.parseoutcomes()
+    errors = outcomes.get("errors", outcomes.get("error", 0))
+    invalid = result.stdout.str().count("\nthe measurement is invalid:")
+    return invalid == errors and outcomes.get("passed", 0) + errors == tests
+
+
 class Project:
     """A directory with tests, and pytest in it."""
 

@@ -57,11 +57,16 @@ def test_git_bisect_finds_the_commit_that_left_one_slot(project: Project, git: G
     assert "git bisect: bad (exit code 1)" in found
 
 
+@pytest.mark.parametrize(("body", "code"), [(TEST, 0), ("@slo(ttft_ms=0.001)\n" + TEST, 1)])
+def test_a_measured_commit_is_good_or_bad(project: Project, body: str, code: int) -> None:
+    project.write(test_it=SHORT + body)
+    assert project.run(*BISECT).ret == code
+
+
+@pytest.mark.beside_others
 @pytest.mark.parametrize(
     ("body", "options", "code"),
     [
-        (TEST, (), 0),
-        ("@slo(ttft_ms=0.001)\n" + TEST, (), 1),
         (FAILING, (), 1),
         (FAILING, ("-x",), 1),
         (TEST, ("-k", "nothing"), 125),
@@ -81,6 +86,7 @@ def test_the_exit_code_says_what_git_is_to_think_of_the_commit(
     assert project.run(*BISECT, *options).ret == code
 
 
+@pytest.mark.beside_others
 def test_the_codes_are_the_same_under_xdist(project: Project) -> None:
     pytest.importorskip("xdist")
     project.write(test_it=FAILING, test_plain="def test_plain():\n    pass\n")
@@ -93,6 +99,7 @@ def test_the_codes_are_the_same_under_xdist(project: Project) -> None:
     assert project.run(*BISECT, "-n", "2", "test_plain.py", "test_broken.py").ret == 125
 
 
+@pytest.mark.beside_others
 def test_ctrl_c_stops_the_bisection(project: Project) -> None:
     project.write(test_it=SHORT + "def test_it(llmperf):\n    llmperf(WORKLOAD, rate=4, duration=60)\n")
     process = project.start(*BISECT)
@@ -104,12 +111,14 @@ def test_ctrl_c_stops_the_bisection(project: Project) -> None:
     assert process.returncode == 130, output
 
 
+@pytest.mark.beside_others
 def test_codes_that_are_not_asked_for_are_those_of_pytest(project: Project) -> None:
     project.write(test_it=SHORT + TEST)
     assert project.run("--llmperf", "-k", "nothing").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     assert project.run("--llmperf", "no_such_file.py").ret == pytest.ExitCode.USAGE_ERROR
 
 
+@pytest.mark.beside_others
 def test_without_llmperf_a_commit_is_not_called_good(project: Project) -> None:
     project.write(test_it=SHORT + TEST)
     result = project.run("--llmperf-exit-codes", "bisect")

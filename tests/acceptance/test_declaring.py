@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.conftest import CHAT, Project
+from tests.acceptance.conftest import CHAT, Project, was_measured
 
+pytestmark = pytest.mark.beside_others
 HEAD = "import pytest\nfrom pytest_llmperf import Workload, slo, sweep\n"
 
 
@@ -68,6 +69,7 @@ def test_chat(llmperf, n):
         result.stdout.fnmatch_lines(["test_it.py::test_chat[[]2]: @slo(nope=1): unknown metric 'nope'*"])
 
 
+@pytest.mark.alone
 def test_a_test_is_judged_by_its_own_tolerances(project: Project) -> None:
     marker = "@pytest.mark.tolerance('7%', tpot_p50_ms='20%')\n"
     project.write(test_it=CHAT.replace("@slo", f"{marker}@slo").replace("\nfrom", "\nimport pytest\nfrom", 1))
@@ -173,8 +175,7 @@ def test_variables_and_configuration_are_named_when_they_are_wrong(
 def test_the_command_line_outranks_the_marker_and_the_marker_the_configuration(project: Project) -> None:
     project.write(test_it=CHAT.replace("rates=[4], duration=1", "rates=[4]"))
     project.pytester.makeini("[pytest]\nllmperf_rates = 9\nllmperf_duration = 0.5\n")
-    result = project.run("--llmperf", "--llmperf-slo", "ttft_ms=3000")
-    result.assert_outcomes(passed=1)
+    assert was_measured(project.run("--llmperf", "--llmperf-slo", "ttft_ms=3000"))
     (test,) = project.records()[0]["tests"]
     assert [point["key"] for point in test["points"]] == ["64 in / 16 out, poisson 4/s for 0.5 s"]
     assert test["slo"] == ["TTFT p95 ≤ 3000 ms", "TPOT p95 ≤ 500 ms"]
@@ -226,7 +227,7 @@ def test_lists_and_numbers_of_toml_are_understood(project: Project) -> None:
         "[tool.pytest.ini_options]\nllmperf_rates = [4, 5]\n"
         "llmperf_duration = 1\nllmperf_slo = ['ttft_ms=2000']\n"
     )
-    project.run("--llmperf").assert_outcomes(passed=1)
+    assert was_measured(project.run("--llmperf"))
     (test,) = project.records()[0]["tests"]
     assert [point["load"] for point in test["points"]] == ["4/s", "5/s"]
 

@@ -28,6 +28,7 @@ def pytest_llmperf_engines():
 DIES_LATER = "wrapped 'signal.alarm(3)'"
 
 
+@pytest.mark.beside_others
 def test_an_engine_with_a_bad_flag_is_an_error_with_its_last_words(project: Project) -> None:
     project.write(test_it=CHAT + "\ndef test_other(llmperf):\n    pass\n")
     result = project.run("--llmperf", "--llmperf-engine", "llamacpp --paralell 3 --api-key hunter2")
@@ -50,6 +51,7 @@ def test_an_engine_with_a_bad_flag_is_an_error_with_its_last_words(project: Proj
     assert project.starts() == 1
 
 
+@pytest.mark.beside_others
 def test_a_version_that_is_not_installed_says_how_to_get_it(project: Project) -> None:
     project.write(test_it=CHAT)
     result = project.run("--llmperf", "--llmperf-engine", "llamacpp==2020.1.1")
@@ -59,6 +61,7 @@ def test_a_version_that_is_not_installed_says_how_to_get_it(project: Project) ->
     )
 
 
+@pytest.mark.beside_others
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "*: no such file; llamacpp needs a GGUF file"), (b"PK\3\4", "*: not a GGUF file")],
@@ -93,6 +96,7 @@ def test_an_engine_that_dies_mid_run_is_an_error_and_the_next_test_gets_a_new_on
     assert second["verdict"] == "pass"
 
 
+@pytest.mark.beside_others
 def test_an_engine_that_is_never_ready_is_given_up(project: Project) -> None:
     project.write(conftest=WRAPPED, test_it=CHAT)
     result = project.run(
@@ -115,6 +119,7 @@ def test_an_engine_that_leaves_children_in_other_sessions_leaves_nothing(project
     assert project.nothing_is_left()
 
 
+@pytest.mark.beside_others
 def test_a_program_that_does_not_exist(project: Project) -> None:
     project.write(
         conftest=WRAPPED.replace("(sys.executable, ", '("/no/such/program", '),
@@ -130,6 +135,7 @@ def test_a_program_that_does_not_exist(project: Project) -> None:
     )
 
 
+@pytest.mark.beside_others
 def test_nobody_at_the_url(project: Project) -> None:
     project.write(test_it=CHAT)
     url = "http://127.0.0.1:9"
@@ -138,14 +144,14 @@ def test_nobody_at_the_url(project: Project) -> None:
     result.stdout.fnmatch_lines([f"{url}: nothing answers HTTP there; tried for 0.5 s (ConnectError: *)"])
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"llmperf_baseline": 99}', '{"llmperf_baseline": 1}', "\0\1"])
-def test_a_damaged_baseline_is_an_error_and_stays_as_it_is(project: Project, damage: str) -> None:
+def test_a_damaged_baseline_is_an_error_and_stays_as_it_is(project: Project) -> None:
     project.write(test_it=CHAT)
-    project.run("--llmperf", "--llmperf-update").assert_outcomes(passed=1)
+    once = ("--llmperf", "--llmperf-launches", "1")
+    project.run(*once, "--llmperf-update").assert_outcomes(passed=1)
     (baseline,) = project.baselines()
-    baseline.write_text(damage)
-    for options in ([], ["--llmperf-update"]):
-        result = project.run("--llmperf", *options)
+    for options, damage in (((), "{"), (("--llmperf-update",), '{"llmperf_baseline": 1}')):
+        baseline.write_text(damage)
+        result = project.run(*once, *options)
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines([f"*{baseline.name}*"])
         assert baseline.read_text() == damage
@@ -192,6 +198,7 @@ def test_a_hook_that_spoils_the_record_costs_only_what_it_did(project: Project, 
     )
 
 
+@pytest.mark.beside_others
 def test_flags_that_are_not_a_subjects_to_choose(project: Project) -> None:
     project.write(test_it=CHAT)
     result = project.run("--llmperf", "--llmperf-engine", "llamacpp --port 99")

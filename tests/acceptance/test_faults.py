@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Project
+from tests.acceptance.conftest import Project, was_measured
 from tests.acceptance.test_processes import until
 from tests.leftovers import MARK, gone, marked
 
+pytestmark = pytest.mark.beside_others
 LOGS = Path(__file__).parent.parent / "engines" / "logs"
 SCRIPT = Path(__file__).with_name("faulty_engine.py")
 ENGINE = f"""
@@ -197,7 +198,7 @@ def test_a_log_directory_that_cannot_be_had(faults: Faults) -> None:
     (faults.project.path / ".llmperf").mkdir()
     (faults.project.path / ".llmperf" / "logs").write_text("a file")
     faults.project.write(test_it=QUICK)
-    faults.run("sound").assert_outcomes(passed=1)
+    assert was_measured(faults.run("sound"))
     (kept,) = faults.scratch.iterdir()  # where logs go that have no other place
     assert list(kept.rglob("*.log"))
     shutil.rmtree(kept)
@@ -225,7 +226,7 @@ def test_a_first_token_that_never_comes_is_given_up(faults: Faults) -> None:
 
 def test_an_engine_that_is_ready_too_early_is_waited_for(faults: Faults) -> None:
     faults.project.write(test_it=QUICK)
-    faults.run("ready-too-early 1.5").assert_outcomes(passed=1)
+    assert was_measured(faults.run("ready-too-early 1.5"))
     startup_s = faults.project.records()[0]["launches"][0]["startup_s"]
     assert startup_s["healthy"] < startup_s["first_token"]
 
@@ -254,20 +255,21 @@ def test_an_engine_that_dies_at_its_first_request_is_told_once(faults: Faults) -
     assert sum(line.startswith("command: ") for line in lines) == 1
 
 
-def test_an_engine_that_hangs_under_load_is_given_up_soon(faults: Faults) -> None:
-    lines = error_of(faults.run("hangs-under-load 30", "--llmperf-request-timeout", "1"))
-    assert lines[0].startswith("faulty hangs-under-load 30: it stopped answering while it was measured")
-    assert lines[2].endswith("still runs")
-
-
-def test_a_test_after_a_hang_gets_an_engine_of_its_own(faults: Faults) -> None:
-    faults.project.write(
-        test_it=TEST.replace("1000", "40"),
-        test_later=QUICK.replace("test_it", "test_later").replace("20", "4"),
-    )
+def test_an_engine_that_hangs_under_load_is_given_up_soon_and_the_next_test_gets_its_own(
+    faults: Faults,
+) -> None:
+    faults.project.write(test_later=QUICK.replace("test_it", "test_later").replace("20", "4"))
     result = faults.run("hangs-under-load 30", "--llmperf-request-timeout", "1")
-    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "faulty hangs-under-load 30: it stopped answering while it was measured*",
+            "process: * still runs",
+        ]
+    )
     assert faults.project.starts() == 2
+    hung, later = faults.project.records()[0]["tests"]
+    assert hung["verdict"] == "error"
+    assert later["points"][0]["runs"]
 
 
 # --- what it leaves ----------------------------------------------------------------------------------
@@ -276,15 +278,16 @@ def test_a_test_after_a_hang_gets_an_engine_of_its_own(faults: Faults) -> None:
 @pytest.mark.parametrize("fault", ["has-children", "ignores-sigterm", "leaves-files"])
 def test_what_an_engine_leaves_is_swept(faults: Faults, fault: str) -> None:
     faults.project.write(test_it=QUICK)
-    faults.run(fault).assert_outcomes(passed=1)
+    assert was_measured(faults.run(fault))
     assert faults.is_clean()
 
 
 def test_an_engine_that_deletes_its_log_and_goes_elsewhere_is_measured(faults: Faults) -> None:
     faults.project.write(test_it=QUICK)
-    faults.run("wanders").assert_outcomes(passed=1)
+    assert was_measured(faults.run("wanders"))
 
 
+@pytest.mark.alone  # it is one for everybody
 def test_a_flood_does_not_fill_the_disk(faults: Faults) -> None:
     faults.project.write(
         conftest=ENGINE + "\nfrom pytest_llmperf.places import process\nprocess.LOG_LIMIT = 1_000_000\n",
@@ -396,13 +399,14 @@ def test_a_guardian_that_is_stopped_does_its_work_in_the_end(faults: Faults) -> 
     (guardian,) = faults.processes("guardian.py")
     os.kill(guardian, signal.SIGSTOP)
     output, _ = process.communicate(timeout=60)
-    assert "1 passed" in output
+    assert "1 passed" in output or "\nthe measurement is invalid:" in output
     assert faults.is_clean()
 
 
 # --- what is shown meanwhile -----------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_the_log_and_how_far_it_came_are_shown_while_it_starts(faults: Faults) -> None:
     from tests.acceptance.test_terminal import on_a_terminal
 

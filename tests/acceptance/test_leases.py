@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.acceptance.conftest import CHAT, Project
+from tests.acceptance.conftest import CHAT, Project, was_measured
 from tests.acceptance.test_processes import until
 from tests.places import smi
 
@@ -48,30 +48,21 @@ def measuring(project: Project, *options: str) -> Iterator[subprocess.Popen[str]
         process.communicate(timeout=60)
 
 
-def was_measured(result: pytest.RunResult, tests: int = 1) -> bool:
-    """Whether all tests were measured; on a busy machine what was measured may be called invalid."""
-    outcomes = result.parseoutcomes()
-    errors = outcomes.get("errors", outcomes.get("error", 0))
-    invalid = result.stdout.str().count("\nthe measurement is invalid:")
-    return invalid == errors and outcomes.get("passed", 0) + errors == tests
-
-
+@pytest.mark.beside_others
 def test_a_second_run_waits_until_the_first_has_ended(project: Project) -> None:
-    project.write(test_it=CHAT)
-    first = project.start("--llmperf")
-    until(first, "warming up")
-    second = project.start("--llmperf")
-    waiting = until(second, "waiting for")[-1]
-    assert (
-        f"waiting for the machine's CPU: it is leased by pytest (pid {first.pid}, llamacpp, for " in waiting
-    )
-    output, _ = first.communicate(timeout=60)
-    assert "record: " in output
+    with measuring(project) as first:
+        second = project.start("--llmperf")
+        waiting = until(second, "waiting for")[-1]
+        assert (
+            f"waiting for the machine's CPU: it is leased by pytest (pid {first.pid}, llamacpp, for "
+            in waiting
+        )
     until(second, "starting llamacpp")
     output, _ = second.communicate(timeout=60)
     assert "record: " in output
 
 
+@pytest.mark.beside_others
 def test_a_run_that_is_killed_keeps_nobody_waiting(project: Project) -> None:
     project.write(test_it=CHAT.replace("duration=1", "duration=60"))
     first = project.start("--llmperf")
@@ -82,6 +73,7 @@ def test_a_run_that_is_killed_keeps_nobody_waiting(project: Project) -> None:
     assert was_measured(project.run("--llmperf"))
 
 
+@pytest.mark.beside_others
 def test_the_wait_has_an_end_that_says_who_was_waited_for(project: Project) -> None:
     with measuring(project) as first:
         result = project.run("--llmperf", "--llmperf-lease-timeout", "1")
@@ -94,6 +86,7 @@ def test_the_wait_has_an_end_that_says_who_was_waited_for(project: Project) -> N
     )
 
 
+@pytest.mark.beside_others
 def test_workers_of_xdist_take_one_lease(project: Project) -> None:
     pytest.importorskip("xdist")
     project.write(test_a=CHAT, test_b=CHAT, test_c=CHAT)
@@ -119,6 +112,7 @@ def test_a_run_inside_a_run_does_not_wait_for_ever(project: Project) -> None:
     project.run("--llmperf", "test_outer.py").assert_outcomes(passed=1)
 
 
+@pytest.mark.beside_others
 def test_runs_on_different_gpus_do_not_wait(two: smi.Gpus, project: Project) -> None:
     options = ("--llmperf-engine", "ongpus")
     with measuring(project, *options) as first:
@@ -130,6 +124,7 @@ def test_runs_on_different_gpus_do_not_wait(two: smi.Gpus, project: Project) -> 
     assert [launch["hardware"]["gpus"][0]["index"] for launch in project.records()[-1]["launches"]] == [1]
 
 
+@pytest.mark.beside_others
 def test_a_disturbed_measurement_is_recorded_and_told_as_such(two: smi.Gpus, project: Project) -> None:
     two.say(1, {"memory.used": "2000", "power.limit": "350.00"})
     project.write(
@@ -166,7 +161,7 @@ def heat():
 
 
 def test_another_gpu_or_driver_is_not_compared_and_named(two: smi.Gpus, project: Project) -> None:
-    options = ("--llmperf", "--llmperf-engine", "ongpus")
+    options = ("--llmperf", "--llmperf-engine", "ongpus", "--llmperf-launches", "1")
     project.run(*options, "--llmperf-update").assert_outcomes(passed=1)
     two.say(0, {"name": "NVIDIA A10", "driver_version": "580.1"})
     project.run(*options, "--llmperf-update").assert_outcomes(passed=1)
@@ -180,6 +175,7 @@ def test_another_gpu_or_driver_is_not_compared_and_named(two: smi.Gpus, project:
     assert len(project.baselines()) == 2
 
 
+@pytest.mark.beside_others
 def test_more_gpus_than_there_are(two: smi.Gpus, project: Project) -> None:
     result = project.run("--llmperf", "--llmperf-engine", "HOW_MANY=3 ongpus")
     result.assert_outcomes(errors=1)

@@ -221,7 +221,7 @@ def test_a_gate_that_must_decide_fails_where_nothing_was_compared(project: Proje
         *("--llmperf", "--llmperf-inconclusive", "fail"),
         *("--llmperf-tolerance", "90%", "--llmperf-gate", "tpot_p50_ms"),
     )
-    result = project.run(*strict)
+    result = project.run(*strict, "--llmperf-requests", "4")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         ["*test_chat was not compared with a baseline in everything*", "*no baseline yet*"]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,7 @@ def test_a_sweep_is_measured_in_a_sandbox_from_there_or_from_here(
     assert key not in result.stdout.str() + result.stderr.str() + everything_kept(project)
 
 
+@pytest.mark.beside_others
 def test_secrets_stay_where_they_are(project: Project, cloud: Cloud) -> None:
     cloud.plane.secrets["hf-token"] = {"HF_TOKEN": "hf_of-the-workspace"}
     project.write(test_it=CHAT)
@@ -72,6 +76,7 @@ def test_secrets_stay_where_they_are(project: Project, cloud: Cloud) -> None:
         assert secret not in kept
 
 
+@pytest.mark.beside_others
 def test_an_image_that_cannot_be_built_is_one_clear_error(project: Project, cloud: Cloud) -> None:
     project.write(test_it=CHAT)
     result = run(project, "modal image=example.com/unbuildable:1")
@@ -80,6 +85,7 @@ def test_an_image_that_cannot_be_built_is_one_clear_error(project: Project, clou
     assert cloud.containers == []
 
 
+@pytest.mark.beside_others
 def test_without_credentials_the_error_says_how_to_get_some(
     project: Project, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +96,7 @@ def test_without_credentials_the_error_says_how_to_get_some(
     result.stdout.fnmatch_lines(["*run `modal token new`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET*"])
 
 
+@pytest.mark.beside_others
 def test_without_modal_the_error_says_what_to_install(project: Project) -> None:
     project.write(test_it=CHAT, conftest="import sys; sys.modules['modal'] = None")
     result = run(project, PLACE)
@@ -97,6 +104,7 @@ def test_without_modal_the_error_says_what_to_install(project: Project) -> None:
     result.stdout.fnmatch_lines(["*pip install 'modal>=1.6,<1.7'*"])
 
 
+@pytest.mark.beside_others
 def test_an_engine_that_dies_at_its_start_is_told_with_its_last_words(project: Project, cloud: Cloud) -> None:
     project.write(test_it=CHAT)
     result = run(project, PLACE, engine=f"{ENGINE} --no-such-flag")
@@ -104,38 +112,50 @@ def test_an_engine_that_dies_at_its_start_is_told_with_its_last_words(project: P
     result.stdout.fnmatch_lines(["*exited with code 2*", "*unrecognized arguments: --no-such-flag*"])
 
 
+@pytest.mark.beside_others
 def test_a_sandbox_that_runs_into_its_time_out_names_the_word_to_raise(
     project: Project, cloud: Cloud
 ) -> None:
-    cloud.plane.lifetime_s = 8.0
-    project.write(test_it=CHAT.replace("duration=1", "duration=60"))
-    result = run(project, f"{PLACE} timeout=600")
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["*was ended by Modal after 600 s, its time-out: say timeout=1200*"])
+    with measuring(project, cloud, f"{PLACE} timeout=600") as started:
+        cloud.end_all(timed_out=True)
+        output, _ = started.communicate(timeout=PATIENCE_S)
+    assert started.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "was ended by Modal after 600 s, its time-out: say timeout=1200" in output
 
 
+@pytest.mark.beside_others
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 @pytest.mark.parametrize("phase", ["creating", "measuring"])
 def test_however_the_test_run_ends_the_sandbox_is_terminated(
     project: Project, cloud: Cloud, number: signal.Signals, phase: str
 ) -> None:
     cloud.plane.delay_s = 60.0 if phase == "creating" else 0.0
+    with measuring(project, cloud, PLACE, phase) as started:
+        os.kill(started.pid, number)
+        started.communicate(timeout=PATIENCE_S)
+    deadline = time.monotonic() + PATIENCE_S
+    while cloud.running():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(cloud.containers) == 1
+
+
+@contextmanager
+def measuring(
+    project: Project, cloud: Cloud, place: str, phase: str = "measuring"
+) -> Iterator[subprocess.Popen[str]]:
+    """A test run that has come to a phase and would go on for a minute; killed if it still runs then."""
     project.write(test_it=CHAT.replace("duration=1", "duration=60"))
-    started = project.start("--llmperf", "--llmperf-place", PLACE, "--llmperf-engine", ENGINE)
+    started = project.start("--llmperf", "--llmperf-place", place, "--llmperf-engine", ENGINE)
     try:
         deadline = time.monotonic() + PATIENCE_S
         while not has_come_to(phase, cloud):
             assert started.poll() is None, started.communicate()[0]
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        os.kill(started.pid, number)
-        started.communicate(timeout=PATIENCE_S)
+        yield started
     finally:
         started.kill()
-    while cloud.running():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert len(cloud.containers) == 1
 
 
 def has_come_to(phase: str, cloud: Cloud) -> bool:

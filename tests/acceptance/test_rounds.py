@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.conftest import CHAT, Project
+from tests.servers import TruthServer
 
 SHORT = """
 from pytest_llmperf import Workload, slo
@@ -12,6 +13,7 @@ WORKLOAD = Workload(input_tokens=8, output_tokens=4)
 """
 
 
+@pytest.mark.beside_others
 def test_launches_need_no_performance_test(project: Project) -> None:
     project.write(test_it=CHAT, test_plain="def test_plain():\n    pass\n")
     project.run("--llmperf", "--llmperf-launches", "3", "test_plain.py").assert_outcomes(passed=1)
@@ -130,15 +132,19 @@ def test_each_round_has_its_own_time_out(project: Project) -> None:
     project.write(
         test_it=SHORT
         + """
+import time
 def test_one(llmperf):
-    llmperf(WORKLOAD, rate=4, duration=2.5)
-
-def test_two(llmperf):
-    llmperf(WORKLOAD, rate=4, duration=2.5)
+    time.sleep(1)
+    llmperf(WORKLOAD, requests=2)
 """
     )
-    result = project.run("--llmperf", "--llmperf-launches", "3", "--timeout", "12")
-    result.assert_outcomes(passed=2)
+    # A server that runs already, so that a round is its second of sleep and little else.
+    with TruthServer() as server:
+        options = ("--llmperf-engine", server.url, "--llmperf-launches", "5", "--timeout", "4.5")
+        result = project.run("--llmperf", *options)
+    result.assert_outcomes(passed=1)
+    (test,) = project.records()[0]["tests"]
+    assert len(test["points"][0]["runs"]) == 5
 
 
 def test_a_crash_with_several_launches_is_blamed_on_the_test_that_crashed(project: Project) -> None:

@@ -14,6 +14,7 @@ def against(url: str, *options: str) -> tuple[str, ...]:
     return ("--llmperf", "--llmperf-engine", url, *options)
 
 
+@pytest.mark.beside_others
 @pytest.mark.parametrize(
     ("script", "cause"),
     [
@@ -66,6 +67,7 @@ def test_a_server_that_breaks_under_load_fails_the_test_with_the_kinds_of_its_er
     assert sum(error["count"] for error in run["errors"].values()) == run["requests"] == 4
 
 
+@pytest.mark.beside_others
 @pytest.mark.parametrize(
     "script", ["flood", "hang_after_head", "close_without_answer", "not_http", "server_error"]
 )

@@ -81,6 +81,7 @@ def test_crowd(llmperf):
     assert project.baselines() == []
 
 
+@pytest.mark.beside_others
 def test_a_base_that_does_not_start_is_named_and_nothing_else_is_started(project: Project) -> None:
     project.write(test_it=SHORT + "\ndef test_other(llmperf):\n    pass\n")
     result = project.run("--llmperf", "--llmperf-against", "llamacpp --paralell 3")
@@ -94,6 +95,7 @@ def test_a_base_that_does_not_start_is_named_and_nothing_else_is_started(project
     assert project.starts() == 1
 
 
+@pytest.mark.beside_others
 def test_a_base_that_dies_is_named(project: Project) -> None:
     project.write(
         test_it=HEAD

@@ -28,7 +28,8 @@ def versions(
 
 def test_two_versions_in_one_session_and_an_upgrade_that_says_what_differs(versions: Project) -> None:
     versions.write(test_it="import pytest\n" + TWO)
-    result = versions.run("--llmperf", "--llmperf-update")
+    once = ("--llmperf", "--llmperf-launches", "1")
+    result = versions.run(*once, "--llmperf-update")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines([f"*building the environment of llamacpp=={OLD}*"])
     (record,) = versions.records()
@@ -38,11 +39,12 @@ def test_two_versions_in_one_session_and_an_upgrade_that_says_what_differs(versi
     assert f"xllamacpp=={OLD}" in lock.read_text()
 
     versions.write(test_it="import pytest\n" + TWO.replace(f"=={OLD}", ""))
-    result = versions.run("--llmperf", "-k", "old", "--llmperf-tolerance", "0.5%")
+    result = versions.run(*once, "-k", "old", "--llmperf-tolerance", "0.5%")
     (entry,) = versions.records()[-1]["tests"]
     assert f"version: {OLD} → {NEW}" in entry["subject_differences"]
 
 
+@pytest.mark.beside_others
 def test_a_version_that_cannot_be_had_is_an_error_with_its_neighbours_and_leaves_nothing(
     versions: Project,
 ) -> None:
@@ -59,6 +61,7 @@ def test_a_version_that_cannot_be_had_is_an_error_with_its_neighbours_and_leaves
     assert not list(versions.path.glob(".llmperf/locks/*"))
 
 
+@pytest.mark.beside_others
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_session_that_ends_while_it_builds_leaves_nothing_that_counts(
     how: signal.Signals, project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -75,6 +78,7 @@ def test_a_session_that_ends_while_it_builds_leaves_nothing_that_counts(
     assert how is signal.SIGKILL or not list(tmp_path.rglob("pyvenv.cfg"))
 
 
+@pytest.mark.beside_others
 def test_a_wheel_of_another_package_is_refused_before_anything_is_built(
     versions: Project, tmp_path: Path
 ) -> None:

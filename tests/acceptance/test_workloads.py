@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.acceptance.conftest import Project
 from tests.servers import TruthServer
 
 HEAD = "from pytest_llmperf import LogNormal, Normal, Uniform, Workload, sweep\n"
 
 
+@pytest.mark.beside_others
 def test_prompts_of_every_length_share_what_they_were_told_to_share(project: Project) -> None:
     project.write(
         test_it=HEAD
@@ -65,6 +68,7 @@ def test_lengths_of_the_trace(llmperf):
     assert lengths["points"][0]["key"].startswith("azure.csv (")
 
 
+@pytest.mark.beside_others
 def test_a_data_set_is_sent_as_it_is(project: Project) -> None:
     prompts = [{"prompt": f"Number {n} is {n * 7919} or {n * 104729}, is it not?"} for n in range(200)]
     (project.path / "p.jsonl").write_text("\n".join(map(json.dumps, prompts)))
@@ -81,6 +85,7 @@ def test_dataset(llmperf):
     assert run["health"]["cached_prompt_share"] == 0
 
 
+@pytest.mark.beside_others
 def test_a_replay_without_a_trace_and_a_file_that_is_not_there_are_named(project: Project) -> None:
     project.write(
         test_it=HEAD
@@ -101,6 +106,7 @@ def test_replay(llmperf):
     )
 
 
+@pytest.mark.beside_others
 def test_conversations_go_on_with_the_answers_of_the_engine(project: Project) -> None:
     project.write(
         test_it=HEAD
@@ -127,6 +133,7 @@ def test_talk_in_a_closed_loop(llmperf):
     assert (run["requests"], run["errors"]) == (6, {})
 
 
+@pytest.mark.beside_others
 def test_a_load_that_one_process_can_drive_is_driven_by_one(project: Project) -> None:
     project.write(
         test_it=HEAD + "def test_it(llmperf):\n    llmperf(Workload(input_tokens=16, output_tokens=4), "

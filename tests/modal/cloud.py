@@ -52,10 +52,15 @@ class Cloud:
     def running(self) -> list[Container]:
         return [container for container in self.containers if container.result() is None]
 
-    def end_all(self) -> None:
+    def end_all(self, *, timed_out: bool = False) -> None:
         """End what runs, as Modal itself may."""
+        result = api_pb2.GenericResult
         for container in self.containers:
-            self._do(container.stop(api_pb2.GenericResult.GENERIC_STATUS_TERMINATED))
+            self._do(
+                container.stop(
+                    result.GENERIC_STATUS_TIMEOUT if timed_out else result.GENERIC_STATUS_TERMINATED
+                )
+            )
 
     def __enter__(self) -> Self:
         self._thread.start()

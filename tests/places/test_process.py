@@ -301,10 +301,9 @@ def test_only_an_end_of_its_own_has_an_exit_code_that_tells_something(
 def test_an_orphan_in_another_session_does_not_outlive_a_killed_guardian(start: Start, mark: str) -> None:
     process = start(
         "if not os.fork():\n    os.setsid()\n    if os.fork():\n        os._exit(0)\n    time.sleep(60)\n"
-        f"{READY}time.sleep(60)"
+        f"os.wait()\n{READY}time.sleep(60)"
     )
-    while len(marked(mark)) < 2:
-        time.sleep(0.01)
+    assert len(marked(mark)) >= 2
     os.kill(process._guardian.pid, signal.SIGKILL)
     process.stop()
     assert gone(mark, within_s=5)
