@@ -68,7 +68,7 @@ def seek(
 ) -> Found:
     """Measure rates, each chosen by what those before it said, until the capacity is known well enough or the
     sweep's budget is spent. Ends at a run that says nothing about the engine."""
-    search = CapacitySearch(bounds.lowest, bounds.highest)
+    search = CapacitySearch(1 / bounds.latency_s, bounds.highest)
     deadline = clock() + (sweep.budget_s or USUAL_BUDGET_S)
     runs: list[Run] = []
     probes: list[Mapping[str, Any]] = []
@@ -86,7 +86,7 @@ def seek(
         if not run.is_valid:
             break
         search.add(Probe(trial.rate, over, error, point.scheduled_s))
-    nothing = Capacity(bounds.lowest, bounds.lowest, bounds.highest, 1.0, "found", is_settled=False)
+    nothing = Capacity(bounds.throughput, bounds.lowest, bounds.highest, 1.0, "found", is_settled=False)
     capacity = search.capacity() if any(run.is_valid for run in runs) else nothing
     return Found(capacity, tuple(runs), tuple(probes))
 

@@ -18,6 +18,7 @@ from pytest_llmperf.load.bounds import Bounds
 
 _FEWEST = 3
 _MOST = 50
+_BATCH = 16
 _LATENCIES = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "e2e_p50_ms")
 _ALONE_SHARE = 3
 _ALONE_REQUESTS = 3
@@ -66,7 +67,7 @@ def explore(
     """
     found = Exploration()
     deadline = clock() + (sweep.budget_s or USUAL_BUDGET_S)
-    for point in (single(sweep), LoadPoint.of_batch(2 * bounds.at_once)):
+    for point in (single(sweep), LoadPoint.of_batch(max(_BATCH, 2 * bounds.at_once))):
         found.keep(point, measure(point))
     highest = max(
         bounds.highest, *(run.measurement.values.get("requests_per_s", 0.0) for run in found.runs.values())

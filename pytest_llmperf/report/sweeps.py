@@ -64,7 +64,7 @@ def _capacity(point: Mapping[str, Any], several: bool) -> str:
     if any(one["kind"] == "above" for one in found):
         known += "; met wherever the engine keeps up"
     if not all(one["settled"] for one in found):
-        known += "; the budget ended the search"
+        known += "; a longer budget or duration would tell more"
     marks = "".join(SLO_MARKS[o["verdict"]] for o in point["objectives"] if o["metric"] == CAPACITY)
     changed = "".join(
         f"  {percent(change['estimate'])}{CHANGE_MARKS[change['verdict']]}"

@@ -43,10 +43,10 @@ WORKLOAD = Workload(input_tokens=8, output_tokens={TOKENS})
 
 @slo(ttft_ms={LIMIT_MS}, capacity_per_s=10)
 def test_capacity(llmperf):
-    assert llmperf.capacity(WORKLOAD, duration=6, budget="60s").value("capacity_per_s") > 10
+    assert llmperf.capacity(WORKLOAD, duration=4, budget="28s").value("capacity_per_s") > 10
 
 @slo(ttft_ms={LIMIT_MS})
-@sweep(duration=3, budget="30s")
+@sweep(duration=1.5, budget="14s")
 def test_curve(llmperf):
     points = llmperf(WORKLOAD)
     assert points[0].point.concurrency == 1
@@ -67,7 +67,7 @@ def test_the_capacity_of_a_queue_is_found_and_its_curve_ends_where_it_is_saturat
     (point,) = capacity["points"]
     (run,) = point["runs"]
     # A server with an event loop of its own needs some time for a request beyond what it waits.
-    assert run["values"]["capacity_per_s"] == pytest.approx(true_capacity(), rel=0.15)
+    assert run["values"]["capacity_per_s"] == pytest.approx(true_capacity(), rel=0.2)
     assert run["capacity"]["kind"] == "found"
     assert len(run["probes"]) >= 3
     ran.stdout.fnmatch_lines(["*capacity under TTFT p95 ≤ 100 ms, error rate ≤ 0%: *✓ (95% interval*runs*"])
@@ -86,7 +86,7 @@ def test_the_rates_of_a_baseline_are_kept_to(project: Project) -> None:
         test_it="""
 from pytest_llmperf import Workload, sweep
 
-@sweep(duration=1, budget="12s")
+@sweep(duration=0.6, budget="6s")
 def test_curve(llmperf):
     llmperf(Workload(input_tokens=8, output_tokens=4))
 """
@@ -109,7 +109,7 @@ def test_what_no_rate_meets_fails_and_says_so(project: Project) -> None:
 from pytest_llmperf import Workload
 
 def test_capacity(llmperf):
-    llmperf.capacity(Workload(input_tokens=8, output_tokens=4), ttft_ms=1, duration=1, budget="8s")
+    llmperf.capacity(Workload(input_tokens=8, output_tokens=4), ttft_ms=1, duration=0.6, budget="5s")
 
 def test_without_limits(llmperf):
     llmperf.capacity(Workload(input_tokens=8, output_tokens=4))

@@ -56,7 +56,9 @@ def test_several_launches_tell_how_far_they_are_apart() -> None:
 
 def test_what_a_search_could_not_say_is_said() -> None:
     (line,) = sweep_lines(entry(25.0, kind="above", is_settled=False))
-    assert line.endswith("8 runs; met wherever the engine keeps up; the budget ended the search)")
+    assert line.endswith(
+        "8 runs; met wherever the engine keeps up; a longer budget or duration would tell more)"
+    )
 
 
 def test_a_sweep_is_told_from_end_to_end() -> None:
