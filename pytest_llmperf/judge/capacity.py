@@ -17,9 +17,9 @@ COMMON = 0.006
 _TAILS = (0.025, 0.5, 0.975)
 _TWO_SIDED = 1.96
 _SHORT, _HALF = 0.35, 0.12
-_LEAST_SPREAD, _MOST_SPREAD = 0.01, 0.04
+_LEAST_SPREAD, _MOST_SPREAD = 0.01, 0.03
 _MIN_FULL, _MIN_MISSED = 3, 2
-_AT_END = 0.3
+_AT_END, _NEAR = 0.3, 0.08
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class CapacitySearch:
     def _side(self, median: float) -> float:
         """Below (-1) or above (1): where fewer runs were, by how far from the edge they were."""
         distances = [math.log(probe.rate) - median for probe in self._probes]
-        near = [one for one in distances if abs(one) <= 2 * _MOST_SPREAD]
+        near = [one for one in distances if abs(one) <= _NEAR]
         return -1.0 if sum(near) >= 0 else 1.0
 
     def _rounded(self, rate: float) -> float:

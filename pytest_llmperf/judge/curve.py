@@ -14,7 +14,7 @@ ENOUGH = 0.01
 """No point is asked for where the logarithm of no latency can be off by more than this."""
 CROSSING = 3.0
 """So many times as much an interval counts in which a limit is crossed."""
-_NEAREST = 0.015
+_NEAREST = 0.03
 _INNER = (0.3, 0.7)
 
 
@@ -97,7 +97,8 @@ class AdaptiveSweep:
         room = self._bound - points[-1].rate
         steepest = max(self._slope(name, len(points) - 2) for name in self._names()) if points[1:] else 0.0
         found.append((max(steepest, 1 / self._bound) * room / 2, points[-1].rate + room / 2))
-        return [(gap, rate) for gap, rate in found if self._is_apart(rate)]
+        # Rounded, so that of equal gaps the same is taken in any unit of rate.
+        return [(float(f"{gap:.9g}"), rate) for gap, rate in found if self._is_apart(rate)]
 
     def _gap(self, name: str, index: int) -> tuple[float, float]:
         """The height of the triangle over one interval, and the rate at its top."""
@@ -120,7 +121,7 @@ class AdaptiveSweep:
         return sorted({name for point in self._points for name in point.logs}) or [""]
 
     def _is_apart(self, rate: float) -> bool:
-        near = _NEAREST * self._highest
+        near = _NEAREST * self._highest * (1 - 1e-9)  # so that rounding does not decide
         ends = [self._bound] if self._is_bound_saturated else []
         return all(abs(rate - one) >= near for one in [*(point.rate for point in self._points), *ends])
 

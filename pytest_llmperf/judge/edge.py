@@ -12,7 +12,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 DEGREES = 4.0
 """Of Student's t, which the noise of a margin has: a run that went wrong shall not move the edge far."""
-BEND = 0.4
+BEND = 0.3
 """So badly a straight line knows a margin far from the edge, as a share of what it says there."""
 SHORT_BIAS = 0.015
 """What a run of half the time may be off in log rate because it began with an empty engine; three times
@@ -41,7 +41,7 @@ class Edge:
     """The posterior of log capacity, the slope of the margin there and how far errors are too small.
 
     margin = slope · (log rate − log capacity) + noise, the noise from Student's t with four degrees of
-    freedom (Lange, Little and Taylor 1989) and the variance (factor · error)² + (slope · 0.4 · distance)²
+    freedom (Lange, Little and Taylor 1989) and the variance (factor · error)² + (slope · 0.3 · distance)²
     + (slope · bias of a short run)². The factor is learnt, because a bootstrap takes requests for
     independent, which under load they are not. Because of the second term runs far from the edge tell hardly
     more than their side of it, and no curve has to be known. A run with an infinite margin tells its side
