@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.search.cases import CASES
-from bench.search.engine import Engine, Served, open_loop
+from bench.search.engine import Array, Engine, Served, open_loop
 from bench.search.searches import Case
 from bench.search.truth import stored
 from pytest_llmperf.measure.saturation import MIN_REQUESTS, is_saturated
@@ -21,8 +21,8 @@ def saturated(engine: Engine, share: float, runs: int) -> int:
     return sum(is_saturated(open_loop(engine, rate, RUN_S, seed).timeline(RUN_S)) for seed in range(runs))
 
 
-def served(latency_s: np.ndarray, every_s: float = 0.1) -> bool:
-    due = every_s * np.arange(latency_s.size)
+def served(latency_s: Array, every_s: float = 0.1) -> bool:
+    due = every_s * np.arange(latency_s.size, dtype=np.float64)
     return is_saturated(Served(due, due + 0.01, due + latency_s, np.full(due.size, 8.0)).timeline(0.0))
 
 
