@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-Column = npt.NDArray[np.float64]
+from pytest_llmperf.load.trend import Column, line, still_rises
+
 BATCHES, SKIPPED = 10, 2
 MIN_ENDED, MIN_S = 100, 6.0
 """Before so many requests ended, and before so much time, nothing is said."""
@@ -74,24 +74,6 @@ class Backlog:
         x, y = (np.array([column[part].mean() for part in parts]) for column in (due_s, latency_s))
         slope, sd = line(x, y)
         return slope > MIN_GROWTH and slope > SURE * sd and still_rises(y, STILL_RISES)
-
-
-def line(x: Column, y: Column) -> tuple[float, float]:
-    """The slope of the least-squares line through points, and its standard deviation."""
-    away = x - x.mean()
-    square = float(away @ away)
-    if not square:
-        return 0.0, 0.0
-    slope = float(away @ y) / square
-    rest = y - y.mean() - slope * away
-    return slope, math.sqrt(float(rest @ rest) / (x.size - 2) / square)
-
-
-def still_rises(y: Column, share: float) -> bool:
-    """Whether the second half rises by more than ``share`` of what the first does."""
-    half = y.size // 2
-    begin, middle, end = (float(y[at : at + 2].mean()) for at in (0, half - 1, y.size - 2))
-    return end - middle > share * (middle - begin)
 
 
 def _in_order(at_s: Column, sent: Column, ended: Column) -> tuple[Column, Column]:

@@ -40,7 +40,7 @@ def test_an_engine_that_does_not_keep_up_is_saturated(case: Case) -> None:
 @given(st.floats(0.1, 2), st.floats(0.01, 5), st.floats(0.01, 10))
 @settings(max_examples=30, deadline=None)
 def test_latency_that_rises_along_a_line_is_a_queue(growth: float, base: float, every_s: float) -> None:
-    assert served(base + growth * every_s * np.arange(400), every_s)
+    assert served(base + growth * every_s * np.arange(400.0), every_s)
 
 
 @given(st.integers(0, 10**6), st.floats(0.01, 5))
@@ -51,7 +51,7 @@ def test_latency_that_falls_is_none(seed: int, base: float) -> None:
 
 
 def test_latency_that_rises_to_a_new_plateau_is_none() -> None:
-    assert not served(1 + 5 * (1 - np.exp(-np.arange(600) / 60)))
+    assert not served(1 + 5 * (1 - np.exp(-np.arange(600.0) / 60)))
 
 
 def test_a_single_burst_is_none() -> None:
