@@ -12,7 +12,7 @@ LOWEST_SHARE = 0.1
 """The lowest rate that is asked for, as a share of what requests one after another reach."""
 HIGHEST_SHARE = 1.05
 """The highest, as a share of the rate of a throughput run."""
-COMMON = 0.006
+COMMON = 0.007
 """What all runs of a search may be off together, in log rate: each begins with an empty engine."""
 _TAILS = (0.025, 0.5, 0.975)
 _TWO_SIDED = 1.96
