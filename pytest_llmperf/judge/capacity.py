@@ -81,7 +81,8 @@ class CapacitySearch:
             raise ValueError(f"precision {precision:g} is not between 0 and 1")
         if most < 1:
             raise ValueError(f"a search takes one run at least, not {most}")
-        self._lowest, self._highest = lowest * LOWEST_SHARE, highest
+        self._highest = highest
+        self._lowest, self._most_asked = _within(lowest * LOWEST_SHARE, highest * HIGHEST_SHARE)
         self._precision, self._most = precision, most
         self._edge = Edge(math.log(self._lowest), math.log(highest * HIGHEST_SHARE))
         self._probes: list[Probe] = []
@@ -161,7 +162,12 @@ class CapacitySearch:
         return -1.0 if sum(near) >= 0 else 1.0
 
     def _rounded(self, rate: float) -> float:
-        """To three digits, but within what may be asked for."""
-        low, high = self._lowest, self._highest * HIGHEST_SHARE
-        short = float(f"{rate:.3g}")
-        return short if low <= short <= high else min(max(rate, low), high)
+        """To three digits, within what may be asked for."""
+        return min(max(float(f"{rate:.3g}"), self._lowest), self._most_asked)
+
+
+def _within(low: float, high: float) -> tuple[float, float]:
+    """The lowest and the highest number of three digits between two bounds."""
+    first, last = float(f"{low:.3g}"), float(f"{high:.3g}")
+    first = first if first >= low else float(f"{low * 1.005:.3g}")
+    return first, last if last <= high else float(f"{high / 1.005:.3g}")

@@ -66,6 +66,7 @@ def test_whatever_the_answers_are_a_search_ends_within_its_bounds(
     for trial in trials:
         assert LOWEST_SHARE * low * (1 - 1e-9) <= trial.rate <= HIGHEST_SHARE * low * ratio * (1 + 1e-9)
         assert 0 < trial.share <= 1
+        assert trial.rate == float(f"{trial.rate:.3g}")
     assert 0 < capacity.low <= capacity.rate <= capacity.high < math.inf
     assert 0 < capacity.deviation < math.inf
 
