@@ -11,6 +11,7 @@ tables.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import time
@@ -62,6 +63,7 @@ def gather(searches: int, processes: int) -> Figures:
     few = max(1, searches // PEER_SHARE)
     counts = {
         "ours": searches,
+        "kinds": max(1, few // 2),
         "linear": few,
         "bisection": few,
         "sweeps": max(1, few // 2),
@@ -99,6 +101,24 @@ def _ours(case: Case, truth: Truth, seed: int) -> list[Figure]:
             "settled": capacity.is_settled,
         }
     ]
+
+
+def _kinds(case: Case, truth: Truth, seed: int) -> list[Figure]:
+    """Limits that no engine meets, and that are met as long as the engine keeps up."""
+    known = bounds(case, seed)
+    entries: list[Figure] = []
+    for wanted, limit_s in (("below", 1e-3), ("above", 60.0)):
+        found = ours(dataclasses.replace(case, limit_s=limit_s), known, seed)
+        assert found.capacity is not None
+        entries.append(
+            {
+                "wanted": wanted,
+                "right": found.capacity.kind == wanted,
+                "runs": found.runs,
+                "took_s": found.took_s,
+            }
+        )
+    return entries
 
 
 def _linear(case: Case, truth: Truth, seed: int) -> list[Figure]:
@@ -162,6 +182,7 @@ def _loads(case: Case, truth: Truth, seed: int) -> list[Figure]:
 
 MEASURES: dict[str, Callable[[Case, Truth, int], list[Figure]]] = {
     "ours": _ours,
+    "kinds": _kinds,
     "linear": _linear,
     "bisection": _bisection,
     "sweeps": _sweeps,

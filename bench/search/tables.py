@@ -95,6 +95,17 @@ def _cell(figures: Sequence[Figure]) -> str:
     return f"{_in_percent(error95(figures))} in {column(figures, 'took_s').mean():.0f} s"
 
 
+def kinds_table(figures: Figures) -> str:
+    """Where there is no capacity to be found between the bounds."""
+    rows = []
+    for wanted in values_of(figures["kinds"], "wanted"):
+        own = chosen(figures["kinds"], wanted=wanted)
+        right = percent(int(column(own, "right").sum()), len(own))
+        took = [f"{column(own, 'runs').mean():.1f}", f"{column(own, 'took_s').mean():.0f} s"]
+        rows.append([str(wanted), right, *took])
+    return as_markdown(("all engines together", "kind is right", "runs", "time"), rows)
+
+
 def _in_percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
@@ -143,6 +154,7 @@ def report(figures: Figures, heading: str) -> str:
     """All tables as one document."""
     parts = (
         ("Capacity", found_table(figures)),
+        ("A limit that is never met, and one that always is", kinds_table(figures)),
         ("Beside others: 95 % of the searches are within", peers_table(figures)),
         ("The curve: log latency at worst off by", sweeps_table(figures)),
         ("Runs of 30 s", loads_table(figures)),
