@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-vllm check bench bench-clients bench-judge clean
+.PHONY: demo test test-vllm check bench bench-clients bench-judge bench-search clean
 
 demo: $(VENV)/.ready  ## a real engine, an SLO, a baseline, and a build that fails for a real reason
 	@$(BIN)/python examples/demo.py
@@ -29,6 +29,9 @@ bench-clients: $(VENV)/.ready  ## how far load-generating clients distort what t
 bench-judge: $(VENV)/.ready  ## how often judges of performance are wrong, ours and others (docs/judging.md)
 	$(BIN)/python -m bench.judge.run --out .bench-judge
 
+bench-search: $(VENV)/.ready  ## how right the search for a capacity is, beside a linear sweep (docs/sweeps.md)
+	$(BIN)/python -m bench.search.run --out .bench-search
+
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
@@ -36,4 +39,4 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .demo .bench-judge
+	rm -rf $(VENV) .demo .bench-judge .bench-search

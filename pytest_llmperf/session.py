@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +28,7 @@ from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import Run, TestResult
 from pytest_llmperf.keep.subject import subject_fields
+from pytest_llmperf.load.bounds import Bounds
 from pytest_llmperf.load.launch import Launch
 from pytest_llmperf.measure.measurement import Measurement, Measurements
 from pytest_llmperf.places.protocol import Place
@@ -73,6 +76,7 @@ class PerformanceSession:
         self._launch_is: tuple[int, Side, Subject] | None = None
         self._now: tuple[int, Side] = 0, "candidate"
         self._launched: list[dict[str, Any]] = []
+        self._bounds: dict[tuple[int, str], Bounds] = {}
         self._schedules: dict[tuple[str, str, str], list[LoadPoint]] = {}
         self._broken: dict[tuple[int, Side, Subject], EngineError] = {}
         self._baselines = baselines or Baselines(self.store.baselines)
@@ -269,7 +273,7 @@ class PerformanceSession:
     ) -> tuple[Measurement, Capacity]:
         """Search for the highest rate that meets the limits in the current launch."""
         rig, sweep = self._rig(nodeid, plan), plan.sweep(call)
-        bounds = rig.bounds(workload, sweep.budget_s or USUAL_BUDGET_S)
+        bounds, sweep = self._bounded(rig, workload, sweep)
         found = seek(sweep, slo, bounds, lambda point, n: rig.probe(workload, point, n, slo))
         point = sought(sweep, slo)
         return self._keep(rig, workload, point, found.as_run(workload, point)), found.capacity
@@ -297,6 +301,16 @@ class PerformanceSession:
         self.write_record("running")
         return run.measurement
 
+    def _bounded(self, rig: Rig, workload: Workload, sweep: Sweep) -> tuple[Bounds, Sweep]:
+        """What the engine can do at most, looked for once in a launch, and the sweep with what that leaves of
+        its budget."""
+        begun, budget_s = time.monotonic(), sweep.budget_s or USUAL_BUDGET_S
+        key = len(self._launched), str(workload)
+        if key not in self._bounds:
+            self._bounds[key] = rig.bounds(workload, budget_s)
+        left_s = max(1.0, budget_s - (time.monotonic() - begun))
+        return self._bounds[key], dataclasses.replace(sweep, budget_s=left_s)
+
     def _explore(self, rig: Rig, plan: Plan, workload: Workload, sweep: Sweep) -> Measurements:
         """A sweep that finds its own rates: in the first launch that it is measured in, unless a baseline has
         a schedule of it; all other launches, of either side, keep to that."""
@@ -320,8 +334,8 @@ class PerformanceSession:
             return run
 
         if is_first:
-            bounds = rig.bounds(workload, sweep.budget_s or USUAL_BUDGET_S)
-            found = explore(sweep, plan.slo, bounds, measure)
+            bounds, left = self._bounded(rig, workload, sweep)
+            found = explore(left, plan.slo, bounds, measure)
             self._schedules[key] = found.points
             result.sweeps[str(workload)] = told(str(workload), sweep, plan.slo, bounds, found)
         for point in () if is_first else self._schedules[key]:

@@ -169,3 +169,19 @@ def test_the_prices_of_the_package_and_the_example_of_a_file_are_documented(tmp_
     (tmp_path / "prices.toml").write_text(example)
     price = Prices.read(tmp_path / "prices.toml").of({"accelerators": "2 × NVIDIA H100 PCIe"})
     assert price == Price(3.2, "our contract", "2026-10-01")
+
+
+def test_the_numbers_of_a_search_are_those_of_the_code() -> None:
+    from pytest_llmperf.judge import capacity, curve, edge
+    from pytest_llmperf.load import backlog
+    from pytest_llmperf.measure import saturation
+
+    sweeps = (ROOT / "docs/sweeps.md").read_text()
+    assert f"(s · {edge.BEND:g} · (log r − c))² + (s · {edge.SHORT_BIAS:g} · (1/share − 1))²" in sweeps
+    assert f"to {capacity.HIGHEST_SHARE:g} times the latter's" in sweeps
+    assert f"empty engine ({capacity.COMMON:.1%})".replace("%", " %") in sweeps
+    assert f"at {curve.FIRST[0]:.0%} and at {curve.FIRST[1]:.0%}".replace("%", " %") in sweeps
+    assert f"{saturation.MIN_GROWTH:g} s/s, t > {saturation.SURE:g}," in sweeps
+    said = f"{backlog.MIN_GROWTH:g} s/s, t > {backlog.SURE:g}, {backlog.STILL_RISES:.0%}"
+    assert said.replace("%", " %") in sweeps
+    assert f"{backlog.MIN_ENDED} answers and {backlog.MIN_S:g} s" in sweeps

@@ -11,6 +11,7 @@ tables.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import time
@@ -31,6 +32,8 @@ DURATIONS_S = (60.0, 120.0, 240.0, 480.0, 960.0)
 LOADS = (0.5, 0.8, 0.9, 0.95, 1.1, 1.3, 2.0)
 WATCHED_S = 30.0
 SWEEP_POINTS = 10
+GRADED_TO = 0.9
+"""Up to this share of saturation curves are compared: beyond, a run's own noise is all there is."""
 PEER_SHARE = 4
 """The peers take longer to simulate: they are asked for so much less often."""
 Figure = dict[str, float | str]
@@ -60,6 +63,7 @@ def gather(searches: int, processes: int) -> Figures:
     few = max(1, searches // PEER_SHARE)
     counts = {
         "ours": searches,
+        "kinds": max(1, few // 2),
         "linear": few,
         "bisection": few,
         "sweeps": max(1, few // 2),
@@ -99,6 +103,24 @@ def _ours(case: Case, truth: Truth, seed: int) -> list[Figure]:
     ]
 
 
+def _kinds(case: Case, truth: Truth, seed: int) -> list[Figure]:
+    """Limits that no engine meets, and that are met as long as the engine keeps up."""
+    known = bounds(case, seed)
+    entries: list[Figure] = []
+    for wanted, limit_s in (("below", 1e-3), ("above", 60.0)):
+        found = ours(dataclasses.replace(case, limit_s=limit_s), known, seed)
+        assert found.capacity is not None
+        entries.append(
+            {
+                "wanted": wanted,
+                "right": found.capacity.kind == wanted,
+                "runs": found.runs,
+                "took_s": found.took_s,
+            }
+        )
+    return entries
+
+
 def _linear(case: Case, truth: Truth, seed: int) -> list[Figure]:
     known = bounds(case, seed)
     return [
@@ -122,26 +144,22 @@ def _bisection(case: Case, truth: Truth, seed: int) -> list[Figure]:
 def _sweeps(case: Case, truth: Truth, seed: int) -> list[Figure]:
     known = bounds(case, seed)
     rates = np.array(truth.rates)
+    is_graded = (rates >= max(known.lowest, rates[0])) & (rates <= GRADED_TO * truth.saturation)
     entries: list[Figure] = []
     for way, points in (
         ("adaptive", swept(case, known, seed, SWEEP_POINTS)),
         ("linear", on_a_grid(case, known, seed, SWEEP_POINTS)),
     ):
-        at, p50, p95 = np.array(points).T
-        wanted = rates >= max(known.lowest, rates[0])
-        off = [
-            np.abs(np.interp(rates, at, np.log(values)) - np.log(true))[wanted]
-            for values, true in ((p50, truth.p50), (p95, truth.p95))
-        ]
-        entries.append(
-            {
-                "way": way,
-                "p50_worst": float(off[0].max()),
-                "p95_worst": float(off[1].max()),
-                "p95_mean": float(off[1].mean()),
-                "kept": len(points),
-            }
-        )
+        at = np.array([point[0] for point in points])
+        entry: Figure = {"way": way, "kept": len(points)}
+        for index, (name, true) in enumerate((("p50", truth.p50), ("p95", truth.p95)), 1):
+            measured = np.log([point[index] for point in points])
+            # The same points as if they had been measured for ever: what is left is where they lie.
+            drawn = np.interp(at, rates, np.log(true))
+            for says, x, values in (("drawn", np.minimum(at, rates[-1]), drawn), ("measured", at, measured)):
+                off = np.abs(np.interp(rates, x, values) - np.log(true))
+                entry[f"{name}_{says}"] = float(off[is_graded].max())
+        entries.append(entry)
     return entries
 
 
@@ -164,6 +182,7 @@ def _loads(case: Case, truth: Truth, seed: int) -> list[Figure]:
 
 MEASURES: dict[str, Callable[[Case, Truth, int], list[Figure]]] = {
     "ours": _ours,
+    "kinds": _kinds,
     "linear": _linear,
     "bisection": _bisection,
     "sweeps": _sweeps,

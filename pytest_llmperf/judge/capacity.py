@@ -12,14 +12,14 @@ LOWEST_SHARE = 0.1
 """The lowest rate that is asked for, as a share of what requests one after another reach."""
 HIGHEST_SHARE = 1.05
 """The highest, as a share of the rate of a throughput run."""
-COMMON = 0.006
+COMMON = 0.007
 """What all runs of a search may be off together, in log rate: each begins with an empty engine."""
 _TAILS = (0.025, 0.5, 0.975)
 _TWO_SIDED = 1.96
 _SHORT, _HALF = 0.35, 0.12
-_LEAST_SPREAD, _MOST_SPREAD = 0.01, 0.04
+_LEAST_SPREAD, _MOST_SPREAD = 0.01, 0.03
 _MIN_FULL, _MIN_MISSED = 3, 2
-_AT_END = 0.3
+_AT_END, _NEAR = 0.3, 0.08
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ class CapacitySearch:
             raise ValueError(f"precision {precision:g} is not between 0 and 1")
         if most < 1:
             raise ValueError(f"a search takes one run at least, not {most}")
-        self._lowest, self._highest = lowest * LOWEST_SHARE, highest
+        self._highest = highest
+        self._lowest, self._most_asked = _within(lowest * LOWEST_SHARE, highest * HIGHEST_SHARE)
         self._precision, self._most = precision, most
         self._edge = Edge(math.log(self._lowest), math.log(highest * HIGHEST_SHARE))
         self._probes: list[Probe] = []
@@ -157,11 +158,16 @@ class CapacitySearch:
     def _side(self, median: float) -> float:
         """Below (-1) or above (1): where fewer runs were, by how far from the edge they were."""
         distances = [math.log(probe.rate) - median for probe in self._probes]
-        near = [one for one in distances if abs(one) <= 2 * _MOST_SPREAD]
+        near = [one for one in distances if abs(one) <= _NEAR]
         return -1.0 if sum(near) >= 0 else 1.0
 
     def _rounded(self, rate: float) -> float:
-        """To three digits, but within what may be asked for."""
-        low, high = self._lowest, self._highest * HIGHEST_SHARE
-        short = float(f"{rate:.3g}")
-        return short if low <= short <= high else min(max(rate, low), high)
+        """To three digits, within what may be asked for."""
+        return min(max(float(f"{rate:.3g}"), self._lowest), self._most_asked)
+
+
+def _within(low: float, high: float) -> tuple[float, float]:
+    """The lowest and the highest number of three digits between two bounds."""
+    first, last = float(f"{low:.3g}"), float(f"{high:.3g}")
+    first = first if first >= low else float(f"{low * 1.005:.3g}")
+    return first, last if last <= high else float(f"{high / 1.005:.3g}")

@@ -14,7 +14,7 @@ ENOUGH = 0.01
 """No point is asked for where the logarithm of no latency can be off by more than this."""
 CROSSING = 3.0
 """So many times as much an interval counts in which a limit is crossed."""
-_NEAREST = 0.015
+_NEAREST, _ROOM = 0.03, 0.1
 _INNER = (0.3, 0.7)
 
 
@@ -31,9 +31,9 @@ class AdaptiveSweep:
     Between two points the logarithm of a latency is taken to lie on their chord. A curve that bends one way
     lies between the chord and the chords beside it, extended: the sandwich algorithm (Rote 1992), which puts
     the next point where the triangle between them is highest, that is where these two meet. Below the lowest
-    point curves are taken for flat, beyond the highest for steeper than anything. An interval in which the
-    margin changes its sign counts three times. The highest point that the engine kept up with moves up until
-    saturation is near it.
+    point curves are taken for flat, beyond the highest for twice as steep. An interval in which the margin
+    changes its sign counts three times. The highest point that the engine kept up with moves up until 90 % of
+    what saturates it; closer to that a run's latency is chance.
     """
 
     def __init__(self, lowest: float, highest: float, *, most: int) -> None:
@@ -96,15 +96,17 @@ class AdaptiveSweep:
             found.append((gap, rate))
         room = self._bound - points[-1].rate
         steepest = max(self._slope(name, len(points) - 2) for name in self._names()) if points[1:] else 0.0
-        found.append((max(steepest, 1 / self._bound) * room / 2, points[-1].rate + room / 2))
-        return [(gap, rate) for gap, rate in found if self._is_apart(rate)]
+        if room > _ROOM * self._bound:
+            found.append((max(steepest, 1 / self._bound) * room / 2, points[-1].rate + room / 2))
+        # Rounded, so that of equal gaps the same is taken in any unit of rate.
+        return [(float(f"{gap:.9g}"), rate) for gap, rate in found if self._is_apart(rate)]
 
     def _gap(self, name: str, index: int) -> tuple[float, float]:
         """The height of the triangle over one interval, and the rate at its top."""
         left, right = self._points[index].rate, self._points[index + 1].rate
         own = self._slope(name, index)
         before = abs(own - (self._slope(name, index - 1) if index else 0.0))
-        after = abs(self._slope(name, index + 1) - own) if index + 2 < len(self._points) else 4 * before
+        after = abs(self._slope(name, index + 1) - own) if index + 2 < len(self._points) else 2 * before
         if not before + after:
             return 0.0, (left + right) / 2
         # The two lines meet nearer to the end where the curve bends more.
@@ -120,7 +122,7 @@ class AdaptiveSweep:
         return sorted({name for point in self._points for name in point.logs}) or [""]
 
     def _is_apart(self, rate: float) -> bool:
-        near = _NEAREST * self._highest
+        near = _NEAREST * self._highest * (1 - 1e-9)  # so that rounding does not decide
         ends = [self._bound] if self._is_bound_saturated else []
         return all(abs(rate - one) >= near for one in [*(point.rate for point in self._points), *ends])
 

@@ -12,19 +12,19 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 DEGREES = 4.0
 """Of Student's t, which the noise of a margin has: a run that went wrong shall not move the edge far."""
-BEND = 0.4
+BEND = 0.3
 """So badly a straight line knows a margin far from the edge, as a share of what it says there."""
 SHORT_BIAS = 0.015
 """What a run of half the time may be off in log rate because it began with an empty engine; three times
 that a run of a quarter, and so on."""
-FLOOR, UNKNOWN = 0.02, 0.15
+FLOOR, UNKNOWN = 0.01, 0.15
 """The least standard deviation of a margin, and what is taken for it where the run says nothing."""
 LIES = 0.01
 """How often a run that was given up, or a share that was perfect, lies on the wrong side of the edge."""
 _POINTS = 600
-_SLOPES = np.geomspace(0.5, 40, 14)
+_SLOPES = np.geomspace(1.0, 40, 14)
 _FACTORS = np.array([1.0, 1.4, 2.0, 2.8, 4.0, 5.6])
-_FACTOR_PRIOR = np.array([0.20, 0.27, 0.25, 0.16, 0.08, 0.04])
+_FACTOR_PRIOR = np.array([0.40, 0.30, 0.16, 0.08, 0.04, 0.02])
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class Edge:
     """The posterior of log capacity, the slope of the margin there and how far errors are too small.
 
     margin = slope · (log rate − log capacity) + noise, the noise from Student's t with four degrees of
-    freedom (Lange, Little and Taylor 1989) and the variance (factor · error)² + (slope · 0.4 · distance)²
+    freedom (Lange, Little and Taylor 1989) and the variance (factor · error)² + (slope · 0.3 · distance)²
     + (slope · bias of a short run)². The factor is learnt, because a bootstrap takes requests for
     independent, which under load they are not. Because of the second term runs far from the edge tell hardly
     more than their side of it, and no curve has to be known. A run with an infinite margin tells its side
     only.
 
     Before anything is measured, capacity is taken to be anywhere between the bounds, four fifths of the
-    chance even in rate and the rest even in log rate; slopes are even in their logarithm from 0.5 to 40, and
-    factors lie between 1 and 5.6, most likely around 1.8.
+    chance even in rate and the rest even in log rate; slopes are even in their logarithm from 1 to 40, and
+    factors lie between 1 and 5.6, most likely below 2.
     """
 
     def __init__(self, low: float, high: float) -> None:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-Column = npt.NDArray[np.float64]
+from pytest_llmperf.load.trend import Column, line, still_rises
+
 BATCHES, SKIPPED = 10, 2
 MIN_ENDED, MIN_S = 100, 6.0
 """Before so many requests ended, and before so much time, nothing is said."""
-MIN_LATENCIES = 8.0
+MIN_LATENCIES = 10.0
 """The schedule has to have gone on for so many times the latency of its first requests."""
 MIN_GROWTH = 0.12
 """Seconds of latency for each second of the schedule: an engine that is sent 12 % more than it can answer."""
 SURE = 8.0
-"""Student's t of the growth. Because it is looked for every 0.2 s, it has to be surer than a single look."""
+"""Student's t of the growth. Because it is looked for often, it has to be surer than at a single look."""
 STILL_RISES = 0.7
 """The least share of its growth in the first half that the second half still has to show."""
-_LOOKS = 6
-_FIRST = 0.05
+_LOOKS, _BETWEEN = 6, 0.02
+_FIRST = 0.1
 
 
 class Backlog:
@@ -30,7 +30,8 @@ class Backlog:
     sent as have ended now; since then it waited. Under a load of ρ times what the engine can answer this
     latency grows by ρ − 1 seconds with each second of the schedule. The means of it over ten stretches of the
     schedule, without the first two (batch means: Law, Simulation Modeling and Analysis, ch. 9.5.3), have to
-    rise along a straight line, and the second half as the first, at six looks in a row.
+    rise along a straight line, and the second half as the first, at six looks in a
+    row, each 2 % later than the one before.
 
     The requests under way before the first answers come back are no queue, and a burst rises no straight
     line. A batch that grows makes everything slower, and looks just like a queue until it has grown: that
@@ -42,7 +43,7 @@ class Backlog:
             raise ValueError(f"a rate of {rate:g} requests/s is not above zero")
         self._rate = rate
         self._seen: list[tuple[float, int, int]] = [(0.0, 0, 0)]
-        self._agreed = 0
+        self._agreed, self._next_s = 0, MIN_S
         self._is_growing = False
 
     def see(self, at_s: float, sent: int, ended: int) -> bool:
@@ -51,10 +52,12 @@ class Backlog:
         if self._is_growing or at_s <= self._seen[-1][0]:
             return self._is_growing
         self._seen.append((at_s, sent, ended))
+        if at_s < self._next_s or ended < MIN_ENDED:
+            return False
+        self._next_s = at_s * (1 + _BETWEEN)
         # Half of what the growth that is looked for would have left under way: not worth a look.
         is_few = sent - ended <= MIN_GROWTH / 2 * self._rate * at_s
-        is_early = ended < MIN_ENDED or at_s < MIN_S
-        self._agreed = 0 if is_few or is_early or not self._grows() else self._agreed + 1
+        self._agreed = 0 if is_few or not self._grows() else self._agreed + 1
         self._is_growing = self._agreed >= _LOOKS
         return self._is_growing
 
@@ -71,24 +74,6 @@ class Backlog:
         x, y = (np.array([column[part].mean() for part in parts]) for column in (due_s, latency_s))
         slope, sd = line(x, y)
         return slope > MIN_GROWTH and slope > SURE * sd and still_rises(y, STILL_RISES)
-
-
-def line(x: Column, y: Column) -> tuple[float, float]:
-    """The slope of the least-squares line through points, and its standard deviation."""
-    away = x - x.mean()
-    square = float(away @ away)
-    if not square:
-        return 0.0, 0.0
-    slope = float(away @ y) / square
-    rest = y - y.mean() - slope * away
-    return slope, math.sqrt(float(rest @ rest) / (x.size - 2) / square)
-
-
-def still_rises(y: Column, share: float) -> bool:
-    """Whether the second half rises by more than ``share`` of what the first does."""
-    half = y.size // 2
-    begin, middle, end = (float(y[at : at + 2].mean()) for at in (0, half - 1, y.size - 2))
-    return end - middle > share * (middle - begin)
 
 
 def _in_order(at_s: Column, sent: Column, ended: Column) -> tuple[Column, Column]:

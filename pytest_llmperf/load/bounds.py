@@ -14,7 +14,10 @@ from pytest_llmperf.load.decode import Trace
 _ALONE = 3
 _LONG_S = 5.0
 _AT_ONCE = (4, 16, 64, 256, 1024)
-_GROWTH = 1.1
+_GROWTH = 1.3
+"""Four times as many at once that bring less than this will bring next to nothing four times later."""
+_ROOM = 1.3
+"""A burst begins with an empty engine and ends with one: its throughput is less than that of a long run."""
 _TENTH = 10.0
 
 
@@ -37,12 +40,12 @@ class Bounds:
     @property
     def highest(self) -> float:
         """What no open loop can get beyond, in requests/s, with some room."""
-        return self.throughput * (_GROWTH if self.is_flat else 2.0)
+        return self.throughput * (_ROOM if self.is_flat else 2.0)
 
 
 def find_bounds(client: Client, workload: Workload, patience_s: float) -> Bounds | None:
     """Send a few requests one after the other, then bursts of 4, 16, 64 … at once until the throughput grows
-    by less than a tenth; no further burst after ``patience_s`` or a failure.
+    little; no further burst after a failure, or where it would not end within ``patience_s``.
 
     None if not even a single request was answered. It also warms up every batch size on the way.
     """
@@ -54,15 +57,15 @@ def find_bounds(client: Client, workload: Workload, patience_s: float) -> Bounds
         return None
     latency_s = _latency_s(alone)
     best, at_once = 1 / latency_s, 1
+    expected_s = latency_s
     for count in _AT_ONCE:
-        # A wave takes longer than the one before it, if not four times as long.
-        if time.monotonic() > until:
+        if time.monotonic() + expected_s > until:
             return Bounds(latency_s, best, at_once, is_flat=False)
         traces = client.burst(workload, count=count)
         throughput = _throughput(traces)
         if any(trace.error for trace in traces) or throughput < _GROWTH * best:
             return Bounds(latency_s, max(best, throughput), at_once, is_flat=True)
-        best, at_once = throughput, count
+        best, at_once, expected_s = throughput, count, 4 * count / throughput / _GROWTH
     return Bounds(latency_s, best, at_once, is_flat=True)
 
 

@@ -13,6 +13,7 @@ from pytest_llmperf.load.client import Client
 
 MAX_BURSTS = 6
 MAX_AT_ONCE = 256
+MAX_OF_BATCH = 64
 ENOUGH_S = 10.0
 AGREEMENT = 0.1
 AGREEMENT_MS = 2.0
@@ -44,7 +45,7 @@ def warm_up(client: Client, workload: Workload, point: LoadPoint) -> WarmUp:
     medians: list[float] = []
     until = time.monotonic() + max(ENOUGH_S, point.expected_s or 0.0)
     while len(medians) < MAX_BURSTS and (not medians or time.monotonic() < until):
-        at_once = point.concurrency or min(
+        at_once = _closed(point) or min(
             MAX_AT_ONCE,
             point.requests or MAX_AT_ONCE,
             math.ceil(_rate(workload, point) * (medians[-1] / 1e3 if medians else 1)),
@@ -59,6 +60,11 @@ def warm_up(client: Client, workload: Workload, point: LoadPoint) -> WarmUp:
             if abs(this - last) <= max(AGREEMENT_MS, AGREEMENT * max(last, this)):
                 return WarmUp(tuple(medians), settled=True)
     return WarmUp(tuple(medians), settled=False)
+
+
+def _closed(point: LoadPoint) -> int | None:
+    """How many a closed loop keeps under way; of a batch, which takes as long as itself, a part will do."""
+    return min(point.batch, MAX_OF_BATCH) if point.batch is not None else point.concurrency
 
 
 def _rate(workload: Workload, point: LoadPoint) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pytest_llmperf.load.backlog import line, still_rises
+from pytest_llmperf.load.trend import line, still_rises
 from pytest_llmperf.measure.timeline import Timeline
 
 BATCHES, SKIPPED = 10, 2

@@ -24,7 +24,8 @@ def median(edge: Edge) -> float:
 
 @given(st.floats(-50, 50))
 def test_students_probability_with_four_degrees(t: float) -> None:
-    assert float(_t_below(np.array(t))) == pytest.approx(float(1 - t_tail(t, 4)), abs=1e-9)
+    """As well as the other one is good near 0."""
+    assert float(_t_below(np.array(t))) == pytest.approx(float(1 - t_tail(t, 4)), abs=1e-7)
 
 
 @given(st.floats(-1, 3), st.floats(-3, 3) | st.sampled_from([math.inf, -math.inf]), st.floats(0, 1))
