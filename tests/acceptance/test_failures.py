@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import CHAT, Project
+from tests.acceptance.conftest import CHAT, Project, was_measured
 
 # An engine of the project's own: llama.cpp, but started after a line of Python of its own.
 WRAPPED = """
@@ -112,10 +112,11 @@ def test_an_engine_that_is_never_ready_is_given_up(project: Project) -> None:
     )
 
 
+@pytest.mark.beside_others
 def test_an_engine_that_leaves_children_in_other_sessions_leaves_nothing(project: Project) -> None:
     project.write(conftest=WRAPPED, test_it=CHAT)
     fork = "os.fork() or (os.setsid(), signal.signal(15, signal.SIG_IGN), time.sleep(300))"
-    project.run("--llmperf", "--llmperf-engine", f"wrapped '{fork}'").assert_outcomes(passed=1)
+    assert was_measured(project.run("--llmperf", "--llmperf-engine", f"wrapped '{fork}'"))
     assert project.nothing_is_left()
 
 
@@ -157,11 +158,12 @@ def test_a_damaged_baseline_is_an_error_and_stays_as_it_is(project: Project) -> 
         assert baseline.read_text() == damage
 
 
+@pytest.mark.beside_others
 def test_a_directory_that_cannot_be_written_loses_nothing(project: Project) -> None:
     project.write(test_it=CHAT)
     (project.path / ".llmperf").write_text("a file where a directory should be")
     result = project.run("--llmperf")
-    result.assert_outcomes(passed=1)
+    assert was_measured(result)
     (line,) = [line for line in result.outlines if line.startswith("record: ")]
     assert "cannot be written" in line
     record = Path(line.removeprefix("record: ").partition(" (")[0])
@@ -173,6 +175,7 @@ def test_a_directory_that_cannot_be_written_loses_nothing(project: Project) -> N
     update.stderr.fnmatch_lines(["ERROR: --llmperf-update: *baselines cannot be written"])
 
 
+@pytest.mark.beside_others
 def test_a_hook_may_add_to_the_record(project: Project) -> None:
     project.write(
         conftest="""
@@ -181,15 +184,16 @@ def test_a_hook_may_add_to_the_record(project: Project) -> None:
         """,
         test_it=CHAT,
     )
-    project.run("--llmperf").assert_outcomes(passed=1)
+    assert was_measured(project.run("--llmperf"))
     assert project.records()[0]["commit"] == "abc"
 
 
+@pytest.mark.beside_others
 @pytest.mark.parametrize("body", ["raise RuntimeError('oops')", "record['when'] = object()"])
 def test_a_hook_that_spoils_the_record_costs_only_what_it_did(project: Project, body: str) -> None:
     project.write(conftest=f"def pytest_llmperf_record(record):\n    {body}\n", test_it=CHAT)
     result = project.run("--llmperf", "--llmperf-json", "out.json")
-    result.assert_outcomes(passed=1)
+    assert was_measured(result)
     result.stdout.fnmatch_lines(["pytest_llmperf_record: *; recorded without it"])
     assert (
         project.records()[0]["status"]
