@@ -29,7 +29,10 @@ MEASURES = ("sweep", "capacity", "batch")
 OF_THE_MACHINE = (*("gpus", "lease-timeout", "lease-dir", "startup-timeout", "workers", "dir", "prices"),)
 """Options that say where and with what a cell is measured, and not what: they make no other cell of it."""
 _SAID_BY_KEYS = ("model", "slo", "duration", "rates", "concurrency")
-_SAID_BY_THE_COMMAND = ("engine", "json", "against", "baseline", "update", "exit-codes", "budget", "requests")
+_NOT_OF_A_MATRIX = (
+    *("engine", "json", "exit-codes", "budget", "requests", "replay"),
+    *("against", "baseline", "tolerance", "gate", "inconclusive"),
+)
 _KEYS = {
     "": (*_SAID_BY_KEYS, "batch_requests", "measure", "workloads", "engine", "options"),
     "engine": ("subject", "versions", "flags", "model"),
@@ -222,7 +225,7 @@ def _options(content: Mapping[str, Any]) -> dict[str, str]:
     valid = [
         option.name
         for option in OPTIONS
-        if option.metavar is not None and option.name not in (*_SAID_BY_KEYS, *_SAID_BY_THE_COMMAND)
+        if option.metavar is not None and option.name not in (*_SAID_BY_KEYS, *_NOT_OF_A_MATRIX)
     ]
     found = {}
     for key, value in said.items():

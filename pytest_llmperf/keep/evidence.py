@@ -184,7 +184,7 @@ def _take(
                 is_url = fields["engine"].startswith(("http://", "https://"))
                 launch = () if is_url else (session, side, str(run["launch"]))
                 kept = found.runs.setdefault(launch or (fields["engine"],), [])
-                if not any(_is_one(run, other) for _, other in kept):
+                if not any(at["load"] == point["load"] and _is_one(run, other) for at, other in kept):
                     kept.append(({**point, "slo": entry["slo"]}, run))
 
 
