@@ -33,7 +33,7 @@ _NOT_OF_A_MATRIX = (
     *("engine", "json", "exit-codes", "budget", "requests", "replay"),
     *("against", "baseline", "tolerance", "gate", "inconclusive"),
 )
-_KEYS = {
+KEYS = {
     "": (*_SAID_BY_KEYS, "batch_requests", "measure", "workloads", "engine", "options"),
     "engine": ("subject", "versions", "flags", "model"),
     "workloads": tuple(field.name for field in fields(Workload) if field.init),
@@ -145,9 +145,9 @@ def _cells(content: Mapping[str, Any]) -> Iterator[Cell]:
 
 def _check_keys(table: Mapping[str, Any], kind: str, where: str = "") -> None:
     for key in table:
-        if key not in _KEYS[kind]:
+        if key not in KEYS[kind]:
             at = f"{where}: " if where else ""
-            raise DeclarationError(f"{at}{key}: not a key; valid: {', '.join(_KEYS[kind])}")
+            raise DeclarationError(f"{at}{key}: not a key; valid: {', '.join(KEYS[kind])}")
 
 
 def _measure(value: object) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 A limit's *margin* is the logarithm of the value over the limit: below 0 it is met. It grows with the load, so
 margins that fall are noise, and are put together with their neighbours (isotonic regression, by pooling
-adjacent violators: Barlow et al. 1972). Between the two loads around 0 the rate is interpolated, in logarithms
-of both. The limit that is reached first decides.
+adjacent violators: Barlow et al. 1972). Between the two loads around 0 the rate is interpolated, in
+logarithms of both. The limit that is reached first decides.
 """
 
 from __future__ import annotations

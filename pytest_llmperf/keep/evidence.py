@@ -24,6 +24,7 @@ from pytest_llmperf.keep.values import middle
 
 CAPACITY = "capacity_per_s"
 CLOSED = "closed loop"
+_LONG = 200
 _SAYS_NOTHING = (Verdict.ERROR, Verdict.INVALID)
 
 _Run = Mapping[str, Any]
@@ -132,27 +133,26 @@ def read_evidence(paths: Iterable[Path]) -> Evidence:
 def _read(path: Path, evidence: Evidence) -> None:
     content = read_json(path, KIND, VERSION)
     try:
-        take_record(content, path.name, evidence)
+        take_record(content, evidence)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(
             f"{path} is not a record that can be read ({type(error).__name__}: {error}); leave it out"
         ) from None
 
 
-def take_record(content: Mapping[str, Any], name: str, evidence: Evidence) -> None:
-    """Add what a record, called ``name``, knows."""
+def take_record(content: Mapping[str, Any], evidence: Evidence) -> None:
+    """Add what a record knows."""
     session = str(content["started"])
     commands = {launch["text"]: launch["command"] for launch in content["launches"] if launch.get("command")}
     # The cell of a matrix was not typed, but declared.
     declared = content.get("matrix", {}).get("declared", {}).get("options", {}).get("model", "")
     for entry in content["tests"]:
         model = _typed_model(entry["command"]) or declared
-        _take(name, session, entry, commands, model, evidence)
+        _take(session, entry, commands, model, evidence)
     evidence.records += 1
 
 
 def _take(
-    file: str,
     session: str,
     entry: Mapping[str, Any],
     commands: Mapping[str, str],
@@ -160,8 +160,10 @@ def _take(
     evidence: Evidence,
 ) -> None:
     if entry["verdict"] in _SAYS_NOTHING:
-        why = next(iter(str(entry["error"]).splitlines()), "")
-        evidence.left_out.append(f"{file}: {entry['subject']['text']}: {entry['verdict']}: {why}")
+        why = " ".join(line.strip() for line in str(entry["error"]).splitlines()[:2])
+        text = f"{entry['subject']['text']}, {session}: {entry['verdict']}: {why[:_LONG]}"
+        if text not in evidence.left_out:  # it may be in several records
+            evidence.left_out.append(text)
         return
     subjects = [("runs", entry["subject"]["text"], entry["subject"]["fields"])]
     base = entry.get("compared_with")

@@ -50,7 +50,7 @@ def _row(cell: Cell, record: Mapping[str, Any] | None) -> tuple[str, ...]:
     (entry,) = record["tests"]
     verdict = "measured" if entry["verdict"] == Verdict.NOT_JUDGED else str(entry["verdict"])
     evidence = Evidence()
-    take_record(record, cell.id, evidence)
+    take_record(record, evidence)
     return (*named, verdict, *_figures(evidence.scenes, cell, entry))
 
 

@@ -53,12 +53,15 @@ def cells(project: Project) -> dict[str, dict[str, Any]]:
 
 def test_more_slots_carry_more_and_that_is_what_is_advised(project: Project) -> None:
     (project.path / "grid.toml").write_text(SLOTS)
-    ran = llmperf(project, "matrix", "grid.toml", "--quiet")
-    assert ran.returncode == 1, ran.stderr
+    for _ in range(3):  # a busy machine may be late for the load
+        ran = llmperf(project, "matrix", "grid.toml", "--quiet", "--retry-failed")
+        assert ran.returncode == 1, ran.stderr
+        if "invalid" not in {record["tests"][0]["verdict"] for record in cells(project).values()}:
+            break
     table = [line.split("  ")[0] for line in ran.stdout.splitlines() if line.startswith("llamacpp")]
     assert table == ["llamacpp --parallel 1", "llamacpp --parallel 8", "llamacpp --nonsense 1"]
     assert "    llamacpp --nonsense 1: it does not know the flag --nonsense" in ran.stdout
-    assert {entry["status"] for entry in cells(project).values()} == {"complete"}
+    assert {record["status"] for record in cells(project).values()} == {"complete"}
     again = llmperf(project, "matrix", "grid.toml", "--quiet")
     assert again.stdout.startswith("llmperf: 3 cells, 0 to measure\n")
 

@@ -68,6 +68,7 @@ def test_what_says_nothing_is_left_out_and_said(tmp_path: Path) -> None:
         entry("llamacpp", [], verdict="invalid", error="late"),
     )
     write(tmp_path / "r.json", content)
+    write(tmp_path / "cells" / "r.json", content)
     write(tmp_path / "s.json", {"other": 1})
     (tmp_path / "t.json").write_text("{")
     evidence = read_evidence([tmp_path])
@@ -75,8 +76,8 @@ def test_what_says_nothing_is_left_out_and_said(tmp_path: Path) -> None:
     assert [one.text for one in scene.configurations] == ["vllm"]
     assert list(scene.configurations[0].runs) == [("2026-11-22T02:00:00+00:00", "runs", "2")]
     assert evidence.left_out[:2] == [
-        "r.json: sglang: error: out of memory",
-        "r.json: llamacpp: invalid: late",
+        "sglang, 2026-11-22T02:00:00+00:00: error: out of memory log: x",
+        "llamacpp, 2026-11-22T02:00:00+00:00: invalid: late",
     ]
     assert [why.partition(" ")[0] for why in evidence.left_out[2:]] == [
         str(tmp_path / "s.json"),

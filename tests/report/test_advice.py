@@ -75,10 +75,10 @@ def test_the_answer_says_what_to_run_how_sure_that_is_and_what_it_costs(
         "  sglang==0.5.16\n"
         "    measure it:  pytest --llmperf --llmperf-engine sglang==0.5.16 --llmperf-model org/m "
         "--llmperf-slo ttft_ms=300\n"
-        "    to have it:  50/s need 5 replicas of 12.3/s: $10.00 per hour, $7,300 per month "
+        "    to have it:  50/s need 5 replicas of 12.5/s: $10.00 per hour, $7,300 per month "
         "(our contract, 2026-10-01)"
     ) in text
-    assert lines[-1] == "left out: r.json: tensorrt-llm: error: out of memory"
+    assert lines[-1] == "left out: tensorrt-llm, 2026-11-22T02:00:00+00:00: error: out of memory"
 
 
 def test_an_slo_that_nothing_meets_is_said_with_the_closest(
