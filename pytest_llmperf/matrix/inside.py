@@ -99,7 +99,7 @@ class Keeper:
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (text := getattr(report, "llmperf", None)) is not None:
-            self._keep(report.nodeid, json.loads(text))
+            self._keep(report.nodeid, judged(json.loads(text), report))
         elif report.failed and report.when == "setup":
             self._keep(report.nodeid, self._failure(self._cells[report.nodeid], str(report.longrepr)))
 
@@ -120,3 +120,11 @@ class Keeper:
         failed = TestResult(slug(str(cell.workload)), cell.slo, subject_text=str(cell.subject))
         failed.verdict, failed.error = Verdict.ERROR, why
         return {**failed.as_json(), "workload": str(cell.workload)}
+
+
+def judged(entry: Mapping[str, Any], report: pytest.TestReport) -> Mapping[str, Any]:
+    """The entry of a test that has ended; what its body raised, as nobody else would, is an error."""
+    if not report.failed or entry["verdict"] not in (Verdict.NOT_JUDGED, Verdict.FAILED_BY_ITSELF):
+        return entry
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return {**entry, "verdict": str(Verdict.ERROR), "error": str(crash.message if crash else report.longrepr)}

@@ -70,13 +70,13 @@ class _Errand:
         kept = [(cell, self.records.read(cell)) for cell in self._cells]
         print("\n".join(matrix_table(kept)))
         missing = sum(record is None for _, record in kept)
-        print(f"{len(kept)} cells, {missing} to measure")
+        print(f"{_count(len(kept))}, {missing} to measure")
         return Outcome.DONE
 
     def run(self) -> Outcome:
         """Raises :class:`StoreError` for what cannot be read or written."""
         wanted = [cell for cell in self._cells if self._is_wanted(self.records.read(cell))]
-        say(f"{len(self._cells)} cells, {len(wanted)} to measure")
+        say(f"{_count(len(self._cells))}, {len(wanted)} to measure")
         # As it is now: the file may be changed while it is measured.
         copy = self.records.directory / "grid.toml"
         with replacing(copy) as file:
@@ -92,7 +92,7 @@ class _Errand:
 
     def _measure(self, cells: Sequence[Cell], copy: Path) -> bool:
         """Whether the next subject may follow."""
-        say(f"{cells[0].subject}: {len(cells)} cell{'s' if len(cells) > 1 else ''}")
+        say(f"{cells[0].subject}: {_count(len(cells))}")
         for cell in cells:
             self.records.path(cell).unlink(missing_ok=True)
         with self._log(cells[0]) as log:
@@ -139,6 +139,10 @@ class _Errand:
         limits = " ".join(f"{limit.key.name}={limit.value:g}" for limit in self._cells[0].slo.limits)
         say(f"what to run: llmperf advise --slo '{limits or 'ttft_ms=300 tpot_ms=40'}' {self._order.out}")
         return Outcome.FAILED if failed else Outcome.DONE
+
+
+def _count(cells: int) -> str:
+    return f"{cells} cell{'' if cells == 1 else 's'}"
 
 
 def say(text: str) -> None:

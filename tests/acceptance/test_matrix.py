@@ -16,7 +16,7 @@ from tests.leftovers import gone
 
 SLOTS = """
 slo = "ttft_p50_ms=150"
-duration = 1.5
+duration = 1
 measure = ["sweep"]
 concurrency = [1, 8]
 workloads = ["32/128"]
@@ -74,6 +74,7 @@ def test_more_slots_carry_more_and_that_is_what_is_advised(project: Project) -> 
         "pytest --llmperf --llmperf-engine 'llamacpp --parallel 8' --llmperf-slo ttft_p50_ms=150"
         in advised.stdout
     )
+    assert "--host 0.0.0.0 --port 8000 --parallel 8\n" in advised.stdout
     (answer,) = json.loads((project.path / "advice.json").read_text())["answers"]
     best, other = answer["rankings"]["throughput"]
     assert best["configuration"].startswith("llamacpp --parallel 8")
