@@ -170,7 +170,7 @@ def _take(
     if base and base["kind"] == "side by side":
         subjects.append(("base_runs", base["text"], base["fields"]))
     for point in entry["points"]:
-        kind = _kind(point["declared"]["load"])
+        kind = _kind(point)
         if kind is None:
             continue
         for side, text, fields in subjects:
@@ -196,11 +196,15 @@ def _typed_model(command: Sequence[str]) -> str:
     return command[command.index(flag) + 1] if flag in command[:-1] else ""
 
 
-def _kind(load: Mapping[str, Any]) -> str | None:
-    """What loads can be compared by; None for one that is no single load, as a ramp or a replay."""
-    if "replay" in load or isinstance(load.get("rate"), str):
-        return None
-    return CLOSED if "concurrency" in load else str(load.get("arrivals", "poisson"))
+def _kind(point: Mapping[str, Any]) -> str | None:
+    """What loads can be compared by; None for what is no single load, as a ramp, a replay or a batch."""
+    load = point["declared"]["load"]
+    if "concurrency" in load:
+        return CLOSED
+    is_search = any(CAPACITY in run["values"] for run in point["runs"])
+    if is_search or isinstance(load.get("rate"), int | float):
+        return str(load.get("arrivals", "poisson"))
+    return None
 
 
 def _is_one(run: _Run, other: _Run) -> bool:

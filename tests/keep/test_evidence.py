@@ -52,11 +52,13 @@ def test_unlike_machines_workloads_and_kinds_of_load_are_never_put_together(tmp_
     assert [scene.load for scene in scenes] == ["poisson", CLOSED, "poisson", "poisson"]
 
 
-def test_ramps_and_replays_are_no_load_to_compare_at(tmp_path: Path) -> None:
+def test_ramps_replays_and_batches_are_no_load_to_compare_at(tmp_path: Path) -> None:
     ramp, replay = point(2, [run(1, values(50))]), point(2, [run(1, values(50))])
     ramp["declared"]["load"]["rate"] = "1..10"
     replay["declared"]["load"] = {"replay": 1.0}
-    write(tmp_path / "r.json", record(entry("vllm", [ramp, replay])))
+    batch = point(2, [run(1, values(50))])
+    batch["declared"]["load"] = {"requests": 100}
+    write(tmp_path / "r.json", record(entry("vllm", [ramp, replay, batch])))
     assert read_evidence([tmp_path]).scenes == []
 
 
@@ -113,7 +115,9 @@ def test_the_other_side_of_a_comparison_is_evidence_as_well(tmp_path: Path) -> N
 def test_a_capacity_counts_under_the_slo_that_it_was_searched_for(tmp_path: Path) -> None:
     found = run(1, {CAPACITY: 7.5, "output_tokens_per_s": 900.0})
     found["uncertainty"][CAPACITY] = 0.02
-    write(tmp_path / "r.json", record(entry("vllm", [point(2, [found])])))
+    search = point(2, [found])
+    search["declared"]["load"] = {"duration_s": 30.0}
+    write(tmp_path / "r.json", record(entry("vllm", [search])))
     (scene,) = read_evidence([tmp_path]).scenes
     ((same),) = scene.configurations[0].launches(SLO)
     ((other),) = scene.configurations[0].launches(parse_slo("ttft_ms=200"))
