@@ -22,6 +22,7 @@ LATENCIES = ("ttft_p50_ms", "e2e_p50_ms")
 CAPACITY_SPREAD = 0.05
 """The standard deviation of a capacity's logarithm between launches of one build: that of the latencies that
 limit it, as long as nothing better is known."""
+_NEAR = math.log(1.15)
 _ORDER = {"below": 0, "found": 1, "above": 2}
 
 
@@ -183,12 +184,15 @@ def _swept(candidate: Candidate, slo: Slo, *, is_closed: bool) -> list[Fit]:
         return [one for one in fits if one.rate == edges[one.kind](loads[one.kind])]
     carried = statistics.median(one.rate for one in found)
     slope = statistics.median(one.slope for one in found)
-    telling = [
-        one if one.kind == "found" else moved(one, slope)
-        for one in fits
-        if one.kind == "found" or (one.rate <= carried if one.kind == "below" else one.rate >= carried)
-    ]
+    telling = [one if one.kind == "found" else moved(one, slope) for one in fits if _tells(one, carried)]
     return telling or found
+
+
+def _tells(one: Fit, carried: float) -> bool:
+    """Whether a fit says something of launches that carry ``carried``: close to it, both sides do."""
+    is_near = min(one.rate, carried) > 0 and abs(math.log(one.rate / carried)) < _NEAR
+    beyond = one.rate <= carried if one.kind == "below" else one.rate >= carried
+    return one.kind == "found" or is_near or beyond
 
 
 def _searched(launch: Launch) -> list[Fit]:

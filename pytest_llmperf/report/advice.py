@@ -29,10 +29,19 @@ def advice_lines(
             lines.append(f"  {_aim(name, answer, scene)}: {_why_none(name)}")
     lines += [f"  left out: {why}" for why in answer.left_out]
     configurations = dict(zip(scene.names(), scene.configurations, strict=True))
-    best = dict.fromkeys(standings[0].entrant.name for standings in answer.rankings.values() if standings)
-    for name in best:
+    for name in _chosen(answer):
         lines += _how(name, configurations[name], answer.capacities[name], question, slo, price)
     return lines
+
+
+def _chosen(answer: Advice) -> list[str]:
+    """As few as are among the best of every ranking, more or less."""
+    chosen: list[str] = []
+    for standings in answer.rankings.values():
+        among = [one.entrant.name for one in standings if one.is_tie]
+        if among and not set(among) & set(chosen):
+            chosen.append(among[0])
+    return chosen
 
 
 def _title(scene: Scene) -> Iterator[str]:

@@ -79,6 +79,14 @@ def test_a_launch_that_was_driven_at_one_load_only_is_taken_along_the_slope_of_t
     assert list(found.rates) == pytest.approx([8, 7.5])
 
 
+def test_close_to_what_others_carry_a_launch_on_either_side_counts() -> None:
+    """Or those that happen to be slower would count, and those that are faster not."""
+    slower, faster = Launch((at(8, 102),)), Launch((at(8, 98),))
+    found = capacity(Candidate("a", (launch(8.001), slower, faster)), SLO)
+    assert found is not None
+    assert list(found.rates) == pytest.approx([8.001, 8 / 1.02, 8 / 0.98], rel=1e-3)
+
+
 def test_to_miss_the_slo_beyond_what_others_carry_is_no_news() -> None:
     far = Launch((at(16, 150),))
     near = Launch((at(2, 20),))
@@ -106,7 +114,7 @@ def test_a_third_more_is_better_and_the_same_is_a_tie() -> None:
 def test_truth_is_found_counted_over_fixed_sessions() -> None:
     """Launches vary by 4 %; one candidate carries a third more than the other, or as much."""
     rng = np.random.default_rng(3)
-    found = ties = 0
+    found = ties = covered = 0
     for _ in range(100):
         a, b, c = (
             candidate(name, *(truth * math.exp(e) for e in rng.normal(0, 0.04, 3)))
@@ -114,8 +122,11 @@ def test_truth_is_found_counted_over_fixed_sessions() -> None:
         )
         found += best(asked(a, b), "throughput") == ["b"]
         ties += len(best(asked(a, c), "throughput")) == 2
+        told = capacity(a, SLO)
+        covered += told is not None and told.low <= 9.0 <= told.high
     assert found >= 98
     assert ties >= 95
+    assert covered >= 95
 
 
 def test_an_slo_that_is_missed_everywhere_is_missed_by_so_much() -> None:

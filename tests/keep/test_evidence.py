@@ -6,6 +6,7 @@ import pytest
 
 from pytest_llmperf.declare.slo import parse_slo
 from pytest_llmperf.errors import StoreError
+from pytest_llmperf.judge.advice import Candidate, capacity
 from pytest_llmperf.keep.evidence import CAPACITY, CLOSED, read_evidence
 from tests.recorded import MACHINE, entry, point, record, run, write
 
@@ -137,9 +138,17 @@ def test_configurations_that_are_written_alike_are_told_apart(tmp_path: Path) ->
 def test_what_an_h100_gave_is_evidence() -> None:
     """Records of real sessions, two of them side by side with another."""
     (scene,) = read_evidence(sorted(H100.glob("*-*.json"))).scenes
-    launches = {
-        f"{one.fields['engine']} {one.fields['version']}": len(one.runs) for one in scene.configurations
+    slo = parse_slo("ttft_ms=100 tpot_ms=12")
+    carried = {}
+    for name, one in zip(scene.names(), scene.configurations, strict=True):
+        found = capacity(Candidate(name, tuple(one.launches(slo))), slo)
+        assert found is not None
+        flag = one.fields.get("flag --max-num-batched-tokens", "")
+        called = f"{one.fields['engine']} {one.fields['version']} {flag}".strip()
+        carried[called] = (found.kind, len(found.rates), round(found.rate, 1))
+    assert carried == {
+        "vllm 0.24.0": ("found", 5, 13.8),
+        "vllm 0.24.0 512": ("below", 0, 0.0),
+        "vllm 0.22.1": ("above", 2, 14.0),
+        "sglang 0.5.16": ("found", 1, 3.9),
     }
-    assert launches["sglang 0.5.16"] == 1
-    assert launches["vllm 0.22.1"] == 2
-    assert len(scene.configurations) == 4

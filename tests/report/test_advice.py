@@ -78,6 +78,8 @@ def test_the_answer_says_what_to_run_how_sure_that_is_and_what_it_costs(
         "    to have it:  50/s need 5 replicas of 12.5/s: $10.00 per hour, $7,300 per month "
         "(our contract, 2026-10-01)"
     ) in text
+    # Nothing else is shown to run: of equal latency, and cheapest, is the same one.
+    assert text.count("measure it:") == 1
     assert lines[-1] == "left out: tensorrt-llm, 2026-11-22T02:00:00+00:00: error: out of memory"
 
 
