@@ -120,7 +120,7 @@ def _cells(content: Mapping[str, Any]) -> Iterator[Cell]:
     if not isinstance(engines, list) or not engines:
         raise DeclarationError('names no engine: add [[engine]] with subject = "vllm"')
     measure = _measure(content.get("measure", ["sweep", "capacity"]))
-    batch_requests = content.get("batch_requests", 256)
+    batch_requests = content.get("batch_requests", 1000)
     if type(batch_requests) is not int or batch_requests < 1:
         raise DeclarationError(f"batch_requests = {batch_requests!r}: a whole number, at least 1")
     workloads = _workloads(content.get("workloads"))
@@ -243,10 +243,8 @@ def _options(content: Mapping[str, Any]) -> dict[str, str]:
 
 def _settings(options: Mapping[str, str]) -> Settings:
     """What the options come to. Raises :class:`DeclarationError` in the words of this file."""
-    # Which rates an adaptive sweep has is found out as it goes.
-    known = {name: value for name, value in options.items() if (name, value) != ("rates", "adaptive")}
     try:
-        return Settings.resolve(known, {}, {})
+        return Settings.resolve(options, {}, {})
     except DeclarationError as error:
         raise DeclarationError(str(error).replace("--llmperf-", "")) from None
 

@@ -27,12 +27,13 @@ _FARTHEST = math.log(1.5)
 class Point:
     """One launch at one load: ``load`` is requests/s offered, or in a closed loop requests at once, ``label``
     how a person calls it. ``values`` by the names of the metrics, ``uncertainty`` the standard deviations of
-    their logarithms."""
+    their logarithms. ``is_saturated``: the queue grew as long as it was driven, which meets no SLO."""
 
     load: float
     label: str
     values: Mapping[str, float]
     uncertainty: Mapping[str, float] = field(default_factory=dict)
+    is_saturated: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,10 @@ def moved(one: Fit, slope: float) -> Fit:
 
 def _of_limit(points: Sequence[Point], limit: Limit, *, is_closed: bool) -> Fit:
     name = limit.key.name
-    raw = [min(max(margin(limit, point.values[name]), -_FAR), _FAR) for point in points]
+    raw = [
+        _FAR if point.is_saturated else min(max(margin(limit, point.values[name]), -_FAR), _FAR)
+        for point in points
+    ]
     margins = _rising(raw)
     rates = [point.values.get("requests_per_s", 0.0) if is_closed else point.load for point in points]
     first = next((i for i, one in enumerate(margins) if one > 0), None)

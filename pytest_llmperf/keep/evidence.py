@@ -53,13 +53,14 @@ class Configuration:
             values["output_tokens_per_s"] / values["requests_per_s"]
             for runs in self.runs.values()
             for _, run in runs
-            if (values := run["values"]).get("requests_per_s") and "output_tokens_per_s" in values
+            for values in (run["values"], *(probe["values"] for probe in run.get("probes", ())))
+            if values.get("requests_per_s") and "output_tokens_per_s" in values
         ]
         return middle(counted) if counted and min(counted) > 0 else None
 
     def launches(self, slo: Slo) -> list[Launch]:
         """What the launches came to; a capacity counts if it was searched for under ``slo``."""
-        asked = {str(limit) for limit in slo.limits}
+        asked = {str(limit) for limit in slo.of_load().with_no_errors().limits}
         return [Launch(tuple(_points(runs)), tuple(_searches(runs, asked))) for runs in self.runs.values()]
 
 
@@ -187,7 +188,7 @@ def _take(
                 launch = () if is_url else (session, side, str(run["launch"]))
                 kept = found.runs.setdefault(launch or (fields["engine"],), [])
                 if not any(at["load"] == point["load"] and _is_one(run, other) for at, other in kept):
-                    kept.append(({**point, "slo": entry["slo"]}, run))
+                    kept.append((point, run))
 
 
 def _typed_model(command: Sequence[str]) -> str:
@@ -199,12 +200,12 @@ def _typed_model(command: Sequence[str]) -> str:
 def _kind(point: Mapping[str, Any]) -> str | None:
     """What loads can be compared by; None for what is no single load, as a ramp, a replay or a batch."""
     load = point["declared"]["load"]
+    if "batch" in load:
+        return None
     if "concurrency" in load:
         return CLOSED
-    is_search = any(CAPACITY in run["values"] for run in point["runs"])
-    if is_search or isinstance(load.get("rate"), int | float):
-        return str(load.get("arrivals", "poisson"))
-    return None
+    is_single = "seeks" in load or isinstance(load.get("rate"), int | float)
+    return str(load.get("arrivals", "poisson")) if is_single else None
 
 
 def _is_one(run: _Run, other: _Run) -> bool:
@@ -227,16 +228,16 @@ def _points(runs: Sequence[tuple[Mapping[str, Any], _Run]]) -> Iterator[Point]:
             label,
             {name: middle([one[name] for one in values if name in one]) for name in values[0]},
             {name: max(one.get(name, 0.0) for one in known) for name in known[0]},
+            is_saturated=any(run.get("saturated") for _, run in some),
         )
 
 
 def _searches(runs: Sequence[tuple[Mapping[str, Any], _Run]], asked: set[str]) -> Iterator[Fit]:
     for point, run in runs:
-        if CAPACITY in run["values"] and set(point["slo"]) == asked:
-            kind = (run.get("capacity") or point.get("capacity") or {}).get("kind", "found")
-            yield Fit(
-                float(run["values"][CAPACITY]), kind, float(run.get("uncertainty", {}).get(CAPACITY, 0.0))
-            )
+        sought = point["declared"]["load"].get("seeks", "")
+        if CAPACITY in run["values"] and set(sought.split(", ")) == asked:
+            known = float(run["uncertainty"].get(CAPACITY, 0.0))
+            yield Fit(float(run["values"][CAPACITY]), run["capacity"]["kind"], known)
 
 
 def _name(configuration: Configuration) -> str:

@@ -86,6 +86,13 @@ def test_a_failed_request_is_beyond_every_slo() -> None:
     assert (found.limit.key.name, found.between) == ("error_rate", ("1/s", "2/s"))
 
 
+def test_a_queue_that_grows_is_beyond_every_slo() -> None:
+    saturated = Point(2, "2/s", {"ttft_p95_ms": 90.0, "error_rate": 0.0}, is_saturated=True)
+    found = fitted([at(1, 50), saturated])
+    assert found.between == ("1/s", "2/s")
+    assert 1 < found.rate < 1.5
+
+
 def test_a_closed_loop_is_told_in_requests_that_were_answered() -> None:
     points = [at(1, 50, requests_per_s=10), at(8, 200, requests_per_s=40)]
     assert fitted(points, is_closed=True).rate == pytest.approx(20)

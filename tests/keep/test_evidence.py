@@ -58,7 +58,7 @@ def test_ramps_replays_and_batches_are_no_load_to_compare_at(tmp_path: Path) -> 
     ramp["declared"]["load"]["rate"] = "1..10"
     replay["declared"]["load"] = {"replay": 1.0}
     batch = point(2, [run(1, values(50))])
-    batch["declared"]["load"] = {"requests": 100}
+    batch["declared"]["load"] = {"concurrency": 100, "requests": 100, "batch": 100}
     write(tmp_path / "r.json", record(entry("vllm", [ramp, replay, batch])))
     assert read_evidence([tmp_path]).scenes == []
 
@@ -114,16 +114,18 @@ def test_the_other_side_of_a_comparison_is_evidence_as_well(tmp_path: Path) -> N
 
 
 def test_a_capacity_counts_under_the_slo_that_it_was_searched_for(tmp_path: Path) -> None:
-    found = run(1, {CAPACITY: 7.5, "output_tokens_per_s": 900.0})
+    probe = {"values": {"output_tokens_per_s": 900.0, "requests_per_s": 9.0}}
+    found = {**run(1, {CAPACITY: 7.5}), "capacity": {"kind": "found"}, "probes": [probe]}
     found["uncertainty"][CAPACITY] = 0.02
     search = point(2, [found])
-    search["declared"]["load"] = {"duration_s": 30.0}
+    search["declared"]["load"] = {"duration_s": 30.0, "seeks": "TTFT p95 ≤ 300 ms, error rate ≤ 0%"}
     write(tmp_path / "r.json", record(entry("vllm", [search])))
     (scene,) = read_evidence([tmp_path]).scenes
     ((same),) = scene.configurations[0].launches(SLO)
     ((other),) = scene.configurations[0].launches(parse_slo("ttft_ms=200"))
     assert [(one.rate, one.deviation) for one in same.searched] == [(7.5, 0.02)]
     assert (same.points, other.searched) == ((), ())
+    assert scene.configurations[0].tokens_per_request == pytest.approx(100)
 
 
 def test_configurations_that_are_written_alike_are_told_apart(tmp_path: Path) -> None:
