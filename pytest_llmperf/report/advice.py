@@ -95,7 +95,8 @@ def _ranking(name: str, standings: Sequence[Standing], answer: Advice, scene: Sc
         figure, why = _figure(name, one, answer)
         yield f"    {role:<5}  {figure}  {one.entrant.name}"
         yield f"           {why}{_versus(one)}"
-    if ties and min(len(one.entrant.values) for one in (best, *ties)) < 3:
+    can_launch = [one for one in (best, *ties) if not one.entrant.name.startswith(("http://", "https://"))]
+    if ties and min((len(one.entrant.values) for one in can_launch), default=3) < 3:
         yield "    more launches may tell them apart: --llmperf-launches 3, or launches = 3 in a matrix"
 
 
