@@ -6,10 +6,13 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Never, TypeVar
+from typing import Any, Never
 
+from pytest_llmperf.cli_advise import add_advise
+from pytest_llmperf.cli_matrix import add_matrix
+from pytest_llmperf.cli_typed import typed
 from pytest_llmperf.declare.lengths import parse_lengths
 from pytest_llmperf.declare.load import LoadPoint, Sweep, read_rate
 from pytest_llmperf.declare.number import read_number, read_seconds, read_whole
@@ -18,8 +21,6 @@ from pytest_llmperf.declare.settings import parse_workers
 from pytest_llmperf.declare.subject import Subject, parse_subject
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.errors import DeclarationError
-
-T = TypeVar("T")
 
 _EPILOG = """\
 exit codes:
@@ -38,10 +39,10 @@ a bearer token. What is measured, and how: docs/command.md and docs/measuring.md
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
     try:
-        order = _order(parser(), arguments)
-        from pytest_llmperf.driving import drive  # takes its time, and --help does not need it
-
-        return drive(order)
+        said, odd = parser().parse_known_args(arguments)
+        if odd:
+            said.parser.error(f"unrecognized arguments: {' '.join(odd)}")
+        return int(said.run(said))
     except BrokenPipeError:  # whoever read the table has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.MEASURED
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"llmperf: {error}", file=sys.stderr)
         return Exit.USAGE
     except KeyboardInterrupt:
-        print("\nllmperf: interrupted; this run is not kept", file=sys.stderr)
+        print("\nllmperf: interrupted", file=sys.stderr)
         return Exit.INTERRUPTED
     except Exception:
         traceback.print_exc()
@@ -60,13 +61,25 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong on one line."""
 
     def error(self, message: str) -> Never:
-        self.exit(Exit.USAGE, f"llmperf: {message} (see llmperf load --help)\n")
+        self.exit(Exit.USAGE, f"llmperf: {message} (see {self.prog} --help)\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = _Parser(prog="llmperf", description="Measure how fast an LLM server answers.", allow_abbrev=False)
-    load = top.add_subparsers(metavar="COMMAND", required=True).add_parser(
+    top = _Parser(
+        prog="llmperf",
+        description="Measure how fast LLM servers answer, and say which to run.",
+        allow_abbrev=False,
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _add_load_command(commands)
+    add_matrix(commands)
+    add_advise(commands)
+    return top
+
+
+def _add_load_command(commands: argparse._SubParsersAction[Any]) -> None:
+    load = commands.add_parser(
         "load",
         help="drive load against a server that runs already, and print what it did",
         description="Drive load against an OpenAI-compatible server that runs already; print what it did.",
@@ -74,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    load.add_argument("server", metavar="URL", type=_typed(_url), help="as in http://127.0.0.1:8000")
+    load.add_argument("server", metavar="URL", type=typed(_url), help="as in http://127.0.0.1:8000")
     _add_load(load.add_argument_group("load"))
     _add_requests(load.add_argument_group("requests"))
     kept = load.add_argument_group("what is kept")
@@ -85,7 +98,17 @@ def parser() -> argparse.ArgumentParser:
         help="the time of every token of every request, as JSON lines",
     )
     kept.add_argument("--json", metavar="FILE", type=Path, help="all numbers of the run, as JSON")
-    return top
+    load.set_defaults(parser=load, run=lambda said: _drive(_order(load, said)))
+
+
+def _drive(order: Order) -> int:
+    from pytest_llmperf.driving import drive  # takes its time, and --help does not need it
+
+    try:
+        return drive(order)
+    except KeyboardInterrupt:
+        print("\nllmperf: interrupted; this run is not kept", file=sys.stderr)
+        return Exit.INTERRUPTED
 
 
 def _add_load(group: argparse._ArgumentGroup) -> None:
@@ -93,28 +116,26 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
     how_many.add_argument(
         "--rate",
         metavar="R",
-        type=_typed(_rate),
+        type=typed(_rate),
         help="open loop: R requests/s, sent when due, come what may; 1..10 for a ramp",
     )
     how_many.add_argument(
         "--concurrency",
         metavar="N",
-        type=_typed(read_whole),
+        type=typed(read_whole),
         help="closed loop: N requests at once, each sent when one has ended (default: 1)",
     )
     group.add_argument(
         "--duration",
         metavar="S",
-        type=_typed(read_number),
+        type=typed(read_number),
         help="seconds during which requests are sent (default: 30, unless --requests is given)",
     )
-    group.add_argument(
-        "--requests", metavar="N", type=_typed(read_whole), help="send no more than N requests"
-    )
+    group.add_argument("--requests", metavar="N", type=typed(read_whole), help="send no more than N requests")
     group.add_argument(
         "--arrivals",
         metavar="NAME",
-        type=_typed(_arrivals),
+        type=typed(_arrivals),
         help="of an open loop: request i at i/R seconds (constant, the default), or poisson or gamma:SHAPE",
     )
     group.add_argument(
@@ -129,7 +150,7 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--workers",
         metavar="N",
-        type=_typed(parse_workers),
+        type=typed(parse_workers),
         help="processes that drive the load; auto: as many as it takes (default: auto)",
     )
 
@@ -142,7 +163,7 @@ def _add_requests(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             f"--{name}-tokens",
             metavar="N",
-            type=_typed(parse_lengths),
+            type=typed(parse_lengths),
             default=default,
             help=f"{what}: a number, or 100-500, normal:512,100, lognormal:300,1200 (default: %(default)s)",
         )
@@ -153,14 +174,13 @@ def _add_requests(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--timeout",
         metavar="S",
-        type=_typed(read_seconds),
+        type=typed(read_seconds),
         default=120.0,
         help="seconds until a request is given up and counts as failed (default: 120)",
     )
 
 
-def _order(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> Order:
-    said = parser.parse_args(arguments)
+def _order(parser: argparse.ArgumentParser, said: argparse.Namespace) -> Order:
     if said.arrivals is not None and said.rate is None:
         parser.error("--arrivals belongs to --rate: in a closed loop a request follows the one before it")
     # What a link points to, and not the link.
@@ -200,18 +220,6 @@ def _sweep(said: argparse.Namespace) -> Sweep:
 
 
 # --- what a word on the command line may be -----------------------------------------------------------
-
-
-def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """``parse`` for argparse, which shows the message of no other error."""
-
-    def typed(text: str) -> T:
-        try:
-            return parse(text)
-        except DeclarationError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return typed
 
 
 def _url(text: str) -> Subject:

@@ -31,6 +31,7 @@ from pytest_llmperf.keep.subject import subject_fields
 from pytest_llmperf.load.bounds import Bounds
 from pytest_llmperf.load.launch import Launch
 from pytest_llmperf.measure.measurement import Measurement, Measurements
+from pytest_llmperf.places.postmortem import command_line
 from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
 from pytest_llmperf.rig import Rig
@@ -182,6 +183,7 @@ class PerformanceSession:
             "started": now().isoformat(timespec="seconds"),
             "subject": subject_fields(launch.subject, launch.description),
             "text": str(launch.subject),
+            "command": None if launch.command is None else command_line(launch.command),
             "startup_s": launch.startup_s,
             "startup_cache": launch.startup.cache,
             "startup_phases": dict(launch.startup.phases),

@@ -32,7 +32,8 @@ ALLOWANCE_NS = 2_000_000
 
 
 def order(*arguments: str) -> Order:
-    return cli._order(cli.parser(), ["load", *arguments])
+    parser = cli.parser()
+    return cli._order(parser, parser.parse_args(["load", *arguments]))
 
 
 def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

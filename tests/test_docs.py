@@ -15,9 +15,10 @@ import pytest
 from pytest_llmperf.activate import BUILTIN
 from pytest_llmperf.bisecting import BisectCode
 from pytest_llmperf.cli import main
+from pytest_llmperf.declare.grid import ALMANAC, KEYS, read_grid
 from pytest_llmperf.declare.metrics import METRICS, metric_names
 from pytest_llmperf.declare.options import OPTIONS, Option
-from pytest_llmperf.declare.order import Exit
+from pytest_llmperf.declare.order import Exit, Outcome
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
 from pytest_llmperf.keep.baseline import Baseline
@@ -43,11 +44,37 @@ def test_every_option_is_documented_with_its_default(option: Option) -> None:
         assert f"`{option.default}`" in row or row.endswith(f" {option.default} |")
 
 
-def test_every_option_of_the_command_is_documented_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "page"), [("load", "command"), ("matrix", "matrix"), ("advise", "advise")]
+)
+def test_every_option_of_the_command_is_documented_and_no_other(
+    command: str, page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main(["load", "--help"])
+        main([command, "--help"])
     offered = re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
-    assert re.findall(r"^\| `(--[a-z-]+)", COMMAND, re.MULTILINE) == offered
+    documented = (ROOT / f"docs/{page}.md").read_text()
+    assert re.findall(r"^\| `(--[a-z-]+)", documented, re.MULTILINE) == offered
+
+
+def test_every_key_of_a_matrix_is_documented_and_its_example_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs/matrix.md").read_text()
+    named = re.findall(r"^\| `\[*([a-z_]+)\]*` \|", page, re.MULTILINE)
+    assert sorted(named) == sorted(KEYS[""])
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "grid.toml").write_text(example)
+    assert len(read_grid(tmp_path / "grid.toml").cells) == 5 * len(ALMANAC)
+    assert ", ".join(ALMANAC[:-1]) in page.replace("\n", " ")
+
+
+@pytest.mark.parametrize("page", ["matrix", "advise"])
+def test_every_exit_code_of_matrix_and_advise_is_documented(page: str) -> None:
+    _, _, codes = (ROOT / f"docs/{page}.md").read_text().partition("Exit codes: ")
+    told = [
+        int(code) for code in re.findall(r"(?:^|; )(\d+),", codes.partition("\n\n")[0].replace("\n", " "))
+    ]
+    outcomes = {code.value for code in Outcome} if page == "matrix" else {0, 1, 2}
+    assert told == sorted({*outcomes, Exit.DEFECT.value})
 
 
 def test_every_exit_code_of_the_command_is_documented() -> None:

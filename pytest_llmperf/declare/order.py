@@ -22,6 +22,16 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+class Outcome(IntEnum):
+    """The exit codes of ``llmperf matrix`` and ``llmperf advise``: ``FAILED`` if a cell has, or nothing
+    meets the SLO."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    INTERRUPTED = 130
+
+
 @dataclass(frozen=True)
 class Order:
     """One load point on one server that runs already; ``workers`` None: as many as it takes."""

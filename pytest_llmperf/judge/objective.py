@@ -71,7 +71,7 @@ def judge_limit(
             return value, value
         if limit.key.metric.share:
             return _wilson(value, requests, tail)
-        half = _half_width([math.log(one) for one in values], prior, sampling, tail)
+        half = half_width([math.log(one) for one in values], prior, sampling, tail)
         return value * math.exp(-half), value * math.exp(half)
 
     low, high = interval(_TAIL)
@@ -94,7 +94,8 @@ def _verdict(limit: Limit, likely: tuple[float, float], sure: tuple[float, float
     return Verdict.INCONCLUSIVE if any(map(limit.met_by, sure)) else Verdict.SLO_BROKEN
 
 
-def _half_width(logs: Sequence[float], prior: Prior, sampling: float, tail: float) -> float:
+def half_width(logs: Sequence[float], prior: Prior, sampling: float, tail: float) -> float:
+    """Half of the interval around a mean of launches' logarithms that leaves ``tail`` out on either side."""
     mean = math.fsum(logs) / len(logs)
     own = math.fsum((one - mean) ** 2 for one in logs)
     degrees = prior.degrees + len(logs) - 1

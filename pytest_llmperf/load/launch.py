@@ -15,7 +15,7 @@ import httpx
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.log_line import what_it_says
 from pytest_llmperf.engines.openai import ask
-from pytest_llmperf.engines.protocol import Description, Engine, Runtime
+from pytest_llmperf.engines.protocol import Command, Description, Engine, Runtime
 from pytest_llmperf.engines.startup import Startup
 from pytest_llmperf.errors import EngineDied, EngineError, NotReadyYet
 from pytest_llmperf.load.client import Client
@@ -68,9 +68,11 @@ class Launch:
         self._timeout_s, self._watch, self._waiting = startup_timeout_s, watch, waiting
         self._api_key = engine.api_key(subject)
         argument = place.model(engine, model)
+        self.command: Command | None = None
+        """How one starts it by hand, for all who reach the machine; None for a server that runs already."""
         if subject.url is None:
             # What it refuses, it refuses before an environment is built for it.
-            engine.command(subject, argument, Runtime("python"), "127.0.0.1", 0)
+            self.command = engine.command(subject, argument, Runtime("python"), "0.0.0.0", 8000)
         self.runtime = place.prepare(engine, subject)
         self.log = log
         self._begin(argument)

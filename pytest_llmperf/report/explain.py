@@ -36,7 +36,8 @@ def explain(entry: Entry) -> str:
         lines += _why(entry)
     elif not _is_broken(entry):
         lines += [*([""] if judged and told else []), *told]
-    return "\n".join([*lines, "", "  Next:", *(f"    {step}" for step in next_steps(entry))])
+    steps = next_steps(entry)
+    return "\n".join([*lines, *(["", "  Next:"] if steps else []), *(f"    {step}" for step in steps)])
 
 
 def _headline(entry: Entry) -> str:

@@ -35,7 +35,9 @@ _LONGER = (
 
 
 def next_steps(entry: Mapping[str, Any]) -> list[str]:
-    """What would help after this verdict."""
+    """What would help after this verdict; nothing after the cell of a matrix, which takes no options."""
+    if entry["command"][:1] == ["llmperf"]:
+        return []
     broken, worse = any(limits(entry, SLO_BROKEN)), _is_worse(entry)
     if broken or worse:
         steps = _to_look_closer(entry) + _to_bisect(entry) if worse else []

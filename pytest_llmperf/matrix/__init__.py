@@ -1,0 +1,1 @@
+"""Many engines, versions and flags under many workloads, cell by cell; knows all rooms."""

@@ -1,0 +1,91 @@
+"""The cells of a matrix and what came of them, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmperf.declare.grid import Cell
+from pytest_llmperf.judge.advice import Candidate, Capacity, capacity
+from pytest_llmperf.judge.verdict import Verdict
+from pytest_llmperf.keep.evidence import Evidence, Scene, take_record
+
+_TITLES = ("subject", "workload", "verdict", "capacity", "TTFT p50", "TPOT p50", "tok/s")
+_SHOWN = 64
+
+
+def matrix_table(cells: Sequence[tuple[Cell, Mapping[str, Any] | None]]) -> list[str]:
+    """A line for each cell with its record, which is None for one that is not measured yet; below it the
+    error of one that failed.
+
+    ``capacity`` is in requests/s under the SLO, latencies are those at the lightest load in ms, and ``tok/s``
+    the most output tokens per second at any load.
+    """
+    rows = [_TITLES, *(_row(cell, record) for cell, record in cells)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_TITLES))]
+    lines = []
+    for number, row in enumerate(rows):
+        cut = 3
+        aligned = [text.ljust(width) for text, width in zip(row[:cut], widths[:cut], strict=True)]
+        aligned += [text.rjust(width) for text, width in zip(row[cut:], widths[cut:], strict=True)]
+        lines.append("  ".join(aligned).rstrip())
+        record = cells[number - 1][1] if number else None
+        if record is not None and (error := record["tests"][0]["error"]):
+            lines += [f"    {line}" for line in str(error).splitlines()[:2]]
+    return lines
+
+
+def cell_line(cell: Cell, record: Mapping[str, Any]) -> str:
+    """One cell in one line."""
+    _, _, verdict, *figures = _row(cell, record)
+    named = [f"{title} {figure}" for title, figure in zip(_TITLES[3:], figures, strict=True) if figure]
+    return f"{cell.subject}, {cell.workload}: {', '.join((verdict, *named))}"
+
+
+def _row(cell: Cell, record: Mapping[str, Any] | None) -> tuple[str, ...]:
+    subject = str(cell.subject)
+    named = (subject if len(subject) <= _SHOWN else f"{subject[: _SHOWN - 1]}…", str(cell.workload))
+    if record is None:
+        return (*named, "to do", "", "", "", "")
+    (entry,) = record["tests"]
+    verdict = "measured" if entry["verdict"] == Verdict.NOT_JUDGED else str(entry["verdict"])
+    evidence = Evidence()
+    take_record(record, evidence)
+    return (*named, verdict, *_figures(evidence.scenes, cell, entry))
+
+
+def _figures(scenes: Sequence[Scene], cell: Cell, entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    launches = [
+        (scene.is_closed, launch)
+        for scene in scenes
+        for configuration in scene.configurations
+        for launch in configuration.launches(cell.slo)
+    ]
+    points = [point for _, launch in launches for point in launch.points]
+    lightest = min(points, key=lambda point: point.load, default=None)
+    at_lightest = lightest.values if lightest is not None else {}
+    most = [
+        run["values"]["output_tokens_per_s"]
+        for point in entry["points"]
+        for run in point["runs"]
+        if "output_tokens_per_s" in run["values"]
+    ]
+    shown = [
+        f"{at_lightest[name]:.3g}" if name in at_lightest else "" for name in ("ttft_p50_ms", "tpot_p50_ms")
+    ]
+    carried = ""
+    for is_closed in (False, True):
+        of_kind = tuple(launch for closed, launch in launches if closed is is_closed)
+        found = (
+            capacity(Candidate(cell.id, of_kind), cell.slo, is_closed=is_closed) if cell.slo.limits else None
+        )
+        carried = carried or _carried(found)
+    return carried, shown[0], shown[1], f"{max(most):.0f}" if most else ""
+
+
+def _carried(found: Capacity | None) -> str:
+    if found is None:
+        return ""
+    if found.kind == "below":
+        return "none"
+    return f"{'≥ ' if found.kind == 'above' else ''}{found.rate:.3g}/s"
