@@ -36,13 +36,13 @@ class Reckoned:
 
 def reckon(
     launch: Launch,
+    environment: Mapping[str, str],
     model: str | None,
     prices: Prices,
     traces: Sequence[Trace],
     values: Mapping[str, float],
 ) -> Reckoned:
-    """Of one run; ``model`` is what ``--llmperf-model`` says, ``values`` are the measured metrics."""
-    environment = launch.server.environment()
+    """Of one run in this environment; ``model`` is what ``--llmperf-model`` says, ``values`` are those measured."""
     price, rate = prices.of(environment), values.get(MetricKey("output_tokens").name, 0.0)
     config = models.config_of(launch.subject, model)
     served = served_of(environment, launch.description.settings, config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +46,7 @@ class Rig:
     slo: Slo
     settings: Settings
     prices: Prices
+    environment: Mapping[str, str]
     listener: Phases
     where: str
     disturbances: Callable[[Launch], list[str]]
@@ -115,7 +116,9 @@ class Rig:
         startup = self.launch.startup_s
         is_cold = self.launch.startup.cache == "cold"
         values = summarise(timeline, slo, startup["first_answer"] if startup else None, is_cold=is_cold)
-        reckoned = reckon(self.launch, self.settings.model, self.prices, driven.traces, values)
+        reckoned = reckon(
+            self.launch, self.environment, self.settings.model, self.prices, driven.traces, values
+        )
         measurement = Measurement(
             workload=workload,
             point=point,

@@ -209,21 +209,22 @@ class PerformanceSession:
         subject = self.subject(plan)
         launch = self.launch(subject)
         result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._command(nodeid)))
-        fields = subject_fields(subject, launch.description) | self._price_of(launch)
+        machine = launch.server.environment()
+        fields = subject_fields(subject, launch.description) | self._price_in(machine)
         if self._now[1] == "base":
             result.base_subject, result.base_subject_text = fields, str(subject)
         else:
             result.subject, result.subject_text = fields, str(subject)
         model = launch.model if subject.url is None else launch.description.model
-        self._check_environment(result, environment(launch.place.name, model, launch.server.environment()))
+        self._check_environment(result, environment(launch.place.name, model, machine))
         result.tolerances = plan.tolerances
         if self.settings.against is None:
             self._baselines.find(nodeid, result.environment)
         return launch
 
-    def _price_of(self, launch: Launch) -> dict[str, str]:
+    def _price_in(self, machine: Mapping[str, str]) -> dict[str, str]:
         """A price that changes what is compared is told among what differs."""
-        price = self._prices.of(launch.server.environment())
+        price = self._prices.of(machine)
         if price is None or all(key.metric_name != "cost" for key in self.settings.gate):
             return {}
         return {"price": f"${price.usd_per_hour:g} per hour"}
@@ -289,9 +290,10 @@ class PerformanceSession:
             )
         launch.check_alive()
         number = self._launch_number(launch)
-        where = self._where(", ")
+        where, result = self._where(", "), self.results[nodeid]
+        machine = result.base_environment if self.measures_base else result.environment
         return Rig(
-            *(launch, number, self._now[0] + 1, nodeid, plan.slo, self.settings, self._prices),
+            *(launch, number, self._now[0] + 1, nodeid, plan.slo, self.settings, self._prices, machine),
             *(self._listener, where, self._disturbances),
         )
 

@@ -156,7 +156,7 @@ def test_an_engine_that_lacks_something_is_a_usage_error(project: Project) -> No
     result = project.run("--llmperf")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["ERROR: pytest_llmperf_engines: the engine half has no exact_length, counters, reset_cache; *"]
+        ["ERROR: pytest_llmperf_engines: the engine half has no startup, exact_length, counters, *"]
     )
 
 
