@@ -42,7 +42,7 @@ def reckon(
     traces: Sequence[Trace],
     values: Mapping[str, float],
 ) -> Reckoned:
-    """Of one run in this environment; ``model`` is what ``--llmperf-model`` says, ``values`` are those measured."""
+    """Of one run in this environment; ``model`` is what ``--llmperf-model`` says, ``values`` its metrics."""
     price, rate = prices.of(environment), values.get(MetricKey("output_tokens").name, 0.0)
     config = models.config_of(launch.subject, model)
     served = served_of(environment, launch.description.settings, config)
