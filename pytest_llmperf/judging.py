@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pytest_llmperf.accepting import accept
 from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.errors import InvalidRun, StoreError
-from pytest_llmperf.judge.change import SESSION_ERROR, Change, Comparison, judge_changes, worst_change
+from pytest_llmperf.judge.change import SESSION_ERROR, Change, Comparison, judge_changes
 from pytest_llmperf.judge.objective import Objective, judge_limit
 from pytest_llmperf.judge.prior import Prior, learn
 from pytest_llmperf.judge.verdict import Verdict
@@ -18,10 +19,10 @@ from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences
 from pytest_llmperf.keep.history import History
 from pytest_llmperf.keep.prices import why_unknown
-from pytest_llmperf.keep.record import now
 from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
 from pytest_llmperf.measure.metrics import is_supported
 from pytest_llmperf.startups import is_judged_at, may_add, may_come, unjudged, why_missing
+from pytest_llmperf.validity import check_limits, check_runs
 
 RUN_SPREAD = 0.02
 """A server at a URL is one launch, and its SLO is that launch's own: what is unknown is how its runs vary."""
@@ -75,55 +76,9 @@ class Judge:
                     result.baseline += f"; undecided against what it grew from: {since}"
 
     def accept(self, result: TestResult) -> None:
-        """Make what was measured the baseline of its test, unless its SLO is broken.
-
-        Raises :class:`StoreError`.
-        """
-        if result.verdict in (Verdict.SLO_BROKEN, Verdict.INCONCLUSIVE):
-            why = "broken" if result.verdict is Verdict.SLO_BROKEN else "undecided"
-            result.baseline += f"; not accepted as a baseline, because the SLO is {why}"
-            return
-        before = self._baselines.find(result.nodeid, result.environment)
-        kept = sorted({*self._settings.gate, *(limit.key for limit in result.slo.limits)})
-        accepted = Baseline(
-            test=result.nodeid,
-            accepted=now().isoformat(timespec="seconds"),
-            environment=result.environment,
-            subject=result.subject,
-            subject_text=result.subject_text,
-            points={
-                key: {
-                    metric.name: values
-                    for metric in kept
-                    if is_judged_at(metric, key, result) and (values := point.values(metric))
-                }
-                for key, point in result.points.items()
-            },
-            uncertainty={
-                key: {metric.name: known for metric in kept if any(known := point.uncertainty(metric))}
-                for key, point in result.points.items()
-            },
-        )
-        path = self._baselines.path(result.nodeid, result.environment)
-        gone = [key for key in before.points if key not in accepted.points] if before else []
-        worse = [
-            f"{metric.label} at {point.point.label} {change.estimate * 100:+.3g}%{since}"
-            for point in result.points.values()
-            for metric, change, since in _worse(point)
-        ]
-        decided = {(key, metric.name) for key, metric in result.decided} | set(_far(result))
-        accepted.grown_from(before, decided).write(path)
-        result.baseline = "; ".join(
-            filter(
-                None,
-                (
-                    f"accepted as the new baseline: {path}",
-                    f"accepted although worse: {', '.join(worse)}" if worse else "",
-                    f"no longer in it, because not measured now: {'; '.join(gone)}" if gone else "",
-                    accepted.weakness,
-                ),
-            )
-        )
+        """Make what was measured the baseline of its test, unless its SLO is broken. Raises
+        :class:`StoreError`."""
+        accept(result, self._baselines, self._settings.gate)
 
     # -- one test -----------------------------------------------------------------------------------
 
@@ -146,8 +101,8 @@ class Judge:
             point.objectives, point.changes, point.creep = [], {}, {}
             if base is not None and base.past:
                 point.course = {m: base.course(key, m.name) for m in self._settings.gate}
-        _check(result)
-        _check_limits(result)
+        check_runs(result)
+        check_limits(result)
         for key, point in result.points.items():
             point.objectives = self._objectives(key, point, result)
         if self._settings.against is not None:
@@ -372,56 +327,6 @@ class _Match:
             point.creep[self.metric] = self.origin.seen(change)
 
 
-def _check(result: TestResult) -> None:
-    """Raises :class:`InvalidRun` if the measurement says nothing about the engine.
-
-    A run that the load generator was late for, now and then, is left out, and another launch takes its
-    place; what fails from the first, or again and again, is not left to chance.
-    """
-    sides = [side for point in result.points.values() for side in (point.runs, point.base_runs) if side]
-    problems = [problem for point in result.points.values() for problem in point.problems]
-    if not problems:
-        result.left_out = []
-        return
-    bad = [run for side in sides for run in side if not run.is_valid]
-    if all(map(_is_rare, sides)) and all(run.measurement.health.is_late for run in bad):
-        result.left_out = problems
-        return
-    failed = [
-        f"  {count} requests failed, {example}"
-        for side in sides
-        for run in side
-        for count, example in run.measurement.errors.values()
-    ]
-    late = all(run.measurement.health.is_late for run in bad)
-    again = (
-        ["  (more than one in three, or the first of a side: no other launch takes their place)"]
-        if late
-        else []
-    )
-    told = ("the measurement is invalid:", *(f"  {p}" for p in problems), *again, *failed)
-    raise InvalidRun("\n".join(told))
-
-
-def _check_limits(result: TestResult) -> None:
-    """Raises :class:`InvalidRun` for a limit that nothing which was measured has to do with."""
-    points = [point.point for point in result.points.values()]
-    searched = result.slo.of_load().limits if any(point.seeks for point in points) else ()
-    for limit in result.slo.limits:
-        if limit not in searched and not any(point.concerns(limit.key.metric) for point in points):
-            way_out = (
-                "llmperf.capacity(…) searches for it" if limit.key.metric_name == "capacity" else "drop it"
-            )
-            raise InvalidRun(
-                f"the SLO {limit} cannot be judged: no load point of this test has to do with it; {way_out}"
-            )
-
-
-def _is_rare(side: Sequence[Run]) -> bool:
-    invalid = sum(not run.is_valid for run in side)
-    return invalid < len(side) and invalid <= max(1, len(side) // 3)
-
-
 def _not_compared(others: Sequence[Sequence[str]], name: str | None) -> str:
     """Why there is nothing to compare with; ``others`` are the differences from baselines elsewhere,
     ``name`` what ``--llmperf-baseline`` said."""
@@ -472,24 +377,6 @@ def _succeeded(run: Run) -> int:
 def _base_launches(result: TestResult) -> int:
     runs = (run for point in result.points.values() for run in point.base_runs)
     return len({run.launch for run in runs if run.is_valid})
-
-
-def _far(result: TestResult) -> Iterator[tuple[str, str]]:
-    """Load points and metrics that by the estimate changed beyond the tolerance, however sure that is: who
-    accepts them is told so, and means it."""
-    for key, point in result.points.items():
-        for metric, change in point.changes.items():
-            if abs(change.worse) > worst_change(change.better, change.tolerance):
-                yield key, metric.name
-
-
-def _worse(point: PointResult) -> Iterator[tuple[MetricKey, Change, str]]:
-    for metric, change in point.changes.items():
-        if change.worse > worst_change(change.better, change.tolerance):
-            yield metric, change, ""
-    for metric, creep in point.creep.items():
-        if creep.change is not None:
-            yield metric, creep.change, f" since {creep.since[:10]}"
 
 
 def _mean_square_root(deviations: Sequence[float]) -> float:
