@@ -211,4 +211,4 @@ def test_the_numbers_of_a_search_are_those_of_the_code() -> None:
     assert f"{saturation.MIN_GROWTH:g} s/s, t > {saturation.SURE:g}," in sweeps
     said = f"{backlog.MIN_GROWTH:g} s/s, t > {backlog.SURE:g}, {backlog.STILL_RISES:.0%}"
     assert said.replace("%", " %") in sweeps
-    assert f"{backlog.MIN_ENDED} answers and {backlog.MIN_S:g} s" in sweeps
+    assert f"{backlog.MIN_BEGUN} first tokens and {backlog.MIN_S:g} s" in sweeps

@@ -73,10 +73,10 @@ def bounds(case: Case, seed: int) -> Bounds:
 
 def stopped_at(run: Served, rate: float, duration_s: float) -> float | None:
     """When the run would have been given up."""
-    backlog, ends = Backlog(rate), np.sort(run.last)
+    backlog, firsts = Backlog(rate), np.sort(run.first)
     for at_s in np.arange(1, math.floor(duration_s / LOOK_S) + 1) * LOOK_S:
-        sent, ended = np.searchsorted(run.due, at_s, "right"), np.searchsorted(ends, at_s, "right")
-        if backlog.see(float(at_s), int(sent), int(ended)):
+        sent, begun = np.searchsorted(run.due, at_s, "right"), np.searchsorted(firsts, at_s, "right")
+        if backlog.see(float(at_s), int(sent), int(begun)):
             return float(at_s)
     return None
 

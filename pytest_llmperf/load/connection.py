@@ -80,6 +80,11 @@ class Connection:
         """Whether the connection waits for the socket to take bytes, or to be connected."""
         return not self._connected or bool(self._outgoing)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the answer itself has come, beyond its head, or has ended in whatever way."""
+        return self.is_ended or any(b"data:" in data for _, _, data in self.reads)
+
     def send(self) -> None:
         """Send on an open connection; what the socket does not take at once follows on readiness."""
         payload = self.request.payload

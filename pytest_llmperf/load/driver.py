@@ -73,7 +73,7 @@ class Driver:
             nonlocal gave_up
             self._watch(sent, ended)
             if backlog is not None and not gave_up:
-                gave_up = backlog.see((time.monotonic_ns() - start) / 1e9, sent, ended)
+                gave_up = backlog.see((time.monotonic_ns() - start) / 1e9, sent, loop.begun())
                 if gave_up:
                     loop.send_no_more()
 

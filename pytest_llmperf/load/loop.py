@@ -86,6 +86,10 @@ class Loop:
         """Whether anything is still to be sent or under way."""
         return bool(self._to_open or self._to_send or self._active)
 
+    def begun(self) -> int:
+        """How many requests have had their first event, or have ended."""
+        return self._done + sum(connection.has_begun for connection in self._active)
+
     def schedule(self, due: Iterable[tuple[int, Request]]) -> None:
         """Send each request at its monotonic time in ns; its connection is opened ahead of that."""
         for due_ns, request in due:

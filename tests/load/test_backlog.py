@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bench.search.cases import CASES
 from bench.search.engine import Engine, open_loop
-from bench.search.searches import stopped_at
+from bench.search.searches import Case, stopped_at
 from bench.search.truth import stored
 from pytest_llmperf.load.backlog import Backlog
 
@@ -29,8 +29,8 @@ def watched(rate: float, latency_s: float, growth: float, seconds: float = 60.0)
     backlog = Backlog(rate)
     for look in range(1, int(seconds * 5) + 1):
         at_s = look / 5
-        ended = max(0.0, (at_s - latency_s) / (1 + growth)) * rate
-        if backlog.see(at_s, int(at_s * rate), int(ended)):
+        begun = max(0.0, (at_s - latency_s) / (1 + growth)) * rate
+        if backlog.see(at_s, int(at_s * rate), int(begun)):
             return at_s
     return None
 
@@ -42,11 +42,21 @@ def test_an_engine_that_keeps_up_is_not_given_up(case: object) -> None:
     assert len(stops(engine, 0.9 * stored()[engine.name].saturation, 60)) <= 1
 
 
-def test_a_load_that_is_too_much_is_given_up_early() -> None:
-    """Counted over fixed seeds, at 130 % of what saturates an engine that is bound by its sequences."""
-    found = stops(SLOTS, 1.3 * SATURATION, 30)
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.engine.name != "decode-bound"], ids=lambda case: case.engine.name
+)
+def test_a_load_that_is_too_much_is_given_up_early(case: Case) -> None:
+    """Counted over fixed seeds, at 130 % of what saturates."""
+    found = stops(case.engine, 1.3 * stored()[case.engine.name].saturation, 30)
     assert len(found) >= 28
-    assert sorted(found)[15] < 0.75 * RUN_S
+    assert sorted(found)[15] < RUN_S / 2
+
+
+def test_a_batch_that_grows_for_as_long_as_the_run_is_no_queue_until_requests_wait() -> None:
+    """All that a decode-bound engine of 512 sequences is sent, it takes at once, and answers ever slower."""
+    decode = CASES[1].engine
+    assert not stops(decode, 1.3 * stored()[decode.name].saturation, 10)
+    assert len(stops(decode, 2.0 * stored()[decode.name].saturation, 10)) >= 9
 
 
 def test_lengths_that_are_all_the_same_are_no_help_and_no_harm() -> None:
