@@ -21,10 +21,11 @@ def is_saturated(timeline: Timeline) -> bool:
     """Whether TTFT grew with the time at which requests were due, from the beginning to the end.
 
     An engine that is sent ρ times what it can take makes request after request wait longer for its first
-    token, by ρ − 1 seconds each second; whole answers get slower for other reasons, too. Requests that follow each other wait in the same queue and are no independent witnesses, so
-    the means of ten batches are (Law, Simulation Modeling and Analysis, ch. 9.5.3), without the first two:
-    a straight line through them has to rise by more than 0.04 s/s, and surely; and the second half has to go
-    on rising, because a larger batch makes everything slower once, and then no more.
+    token, by ρ − 1 seconds each second; whole answers get slower for other reasons, too. Requests that follow
+    each other wait in the same queue and are no independent witnesses, so the means of ten batches are (Law,
+    Simulation Modeling and Analysis, ch. 9.5.3), without the first two: a straight line through them has to
+    rise by more than 0.04 s/s, and surely; and the second half has to go on rising, because a larger batch
+    makes everything slower once, and then no more.
     """
     if timeline.due_ns.size < MIN_REQUESTS:
         return False

@@ -23,7 +23,14 @@ def saturated(engine: Engine, share: float, runs: int) -> int:
 
 def served(latency_s: Array, every_s: float = 0.1) -> bool:
     due = every_s * np.arange(latency_s.size, dtype=np.float64)
-    return is_saturated(Served(due, due + 0.01, due + latency_s, np.full(due.size, 8.0)).timeline(0.0))
+    first = due + latency_s
+    return is_saturated(Served(due, first, first + 0.5, np.full(due.size, 8.0)).timeline(0.0))
+
+
+def test_answers_that_get_slower_after_their_first_token_wait_for_nobody() -> None:
+    due = np.arange(400.0)
+    slower = Served(due, due + 0.01, due + 0.5 + 0.2 * due, np.full(due.size, 8.0))
+    assert not is_saturated(slower.timeline(0.0))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.engine.name)
