@@ -126,3 +126,39 @@ def test_without_limits(llmperf):
             "*under which limits?*",
         ]
     )
+
+
+def test_side_by_side_both_are_measured_at_the_same_rates_and_the_smaller_capacity_fails(
+    project: Project,
+) -> None:
+    project.write(
+        test_it="""
+from pytest_llmperf import Workload, slo, sweep
+
+WORKLOAD = Workload(input_tokens=8, output_tokens=4)
+
+@sweep(rates="adaptive:2", duration=1, budget="10s")
+def test_curve(llmperf):
+    llmperf(WORKLOAD)
+
+@slo(ttft_ms=60)
+def test_capacity(llmperf):
+    llmperf.capacity(WORKLOAD, duration=1.5, budget="8s")
+"""
+    )
+    with (
+        TruthServer(ttft_s=0.03, itl_s=0.01, slots=4) as base,
+        TruthServer(ttft_s=0.03, itl_s=0.01, slots=1) as candidate,
+    ):
+        ran = project.run("--llmperf", "--llmperf-engine", candidate.url, "--llmperf-against", base.url)
+    ran.assert_outcomes(failed=2)
+    curve, capacity = project.records()[0]["tests"]
+    points = {point["load"]: point for point in curve["points"]}
+    assert len(points) == 4
+    assert all(point["runs"] and point["base_runs"] for point in points.values())
+    assert points["batch of 16"]["changes"][0]["metric"] == "output_tokens_per_s"
+    (point,) = capacity["points"]
+    (change,) = point["changes"]
+    assert (change["metric"], change["verdict"]) == ("capacity_per_s", "regressed")
+    assert -0.95 < change["estimate"] < -0.5  # of four slots one is left
+    ran.stdout.fnmatch_lines(["*capacity: */s → */s, -*%: test_capacity is worse than http*"])
