@@ -41,6 +41,7 @@ def accept(result: TestResult, baselines: Baselines, gate: Iterable[MetricKey]) 
             key: {metric.name: known for metric in kept if any(known := point.uncertainty(metric))}
             for key, point in result.points.items()
         },
+        explored=[key for key, point in result.points.items() if point.is_explored],
     )
     path = baselines.path(result.nodeid, result.environment)
     gone = [key for key in before.points if key not in accepted.points] if before else []

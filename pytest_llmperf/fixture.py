@@ -61,7 +61,13 @@ class Llmperf:
             requests=requests,
             arrivals=arrivals,
         )
-        for point in self._plan.points(call):
+        sweep = self._plan.sweep(call)
+        if sweep.search is not None and (unfit := self._plan.slo.of_throughput()):
+            raise DeclarationError(
+                f"a sweep that finds its own rates has no load for the limit {unfit[0]}: ask for "
+                "capacity_per_s= and llmperf.capacity(…), or for a batch"
+            )
+        for point in sweep.points():
             if point.replay is not None and workload.trace_file is None:
                 raise DeclarationError(f"{point.label}: needs a workload with a trace: Workload(trace=…)")
         return self._session.measure(self._nodeid, self._plan, workload, call)

@@ -89,7 +89,7 @@ class Measuring:
         if all(result is not None and result.points for result in measured):
             return 0
         points = [
-            len(result.points) if result is not None and result.points else len(item.stash[PLAN].points())
+            len(result.points) if result is not None and result.points else item.stash[PLAN].expected_points
             for item, result in zip(self._planned, measured, strict=True)
         ]
         return sum(points) * len(self.session.settings.gate)

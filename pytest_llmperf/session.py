@@ -36,7 +36,7 @@ from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
 from pytest_llmperf.rig import Rig
 from pytest_llmperf.searching import seek, sought
-from pytest_llmperf.sweeping import explore, in_order, scheduled, single, told
+from pytest_llmperf.sweeping import capped, explore, in_order, scheduled, single, told
 from pytest_llmperf.turn import Side
 
 
@@ -261,7 +261,7 @@ class PerformanceSession:
         rig = self._rig(nodeid, plan)
         sweep = plan.sweep(call)
         if sweep.search is not None:
-            return self._explore(rig, plan, workload, sweep)
+            return self._explore(rig, plan, workload, capped(sweep))
         return Measurements(
             [self._keep(rig, workload, point, rig.measure(workload, point)) for point in sweep.points()]
         )
@@ -275,9 +275,14 @@ class PerformanceSession:
         self, nodeid: str, plan: Plan, workload: Workload, call: Sweep, slo: Slo
     ) -> tuple[Measurement, Capacity]:
         """Search for the highest rate that meets the limits in the current launch."""
-        rig, sweep = self._rig(nodeid, plan), plan.sweep(call)
-        bounds, sweep = self._bounded(rig, workload, sweep)
-        found = seek(sweep, slo, bounds, lambda point, n: rig.probe(workload, point, n, slo))
+        rig, sweep = self._rig(nodeid, plan), capped(plan.sweep(call))
+        bounds, left_s = self._bounded(rig, workload, sweep)
+        found = seek(
+            dataclasses.replace(sweep, budget_s=left_s),
+            slo,
+            bounds,
+            lambda point, n: rig.probe(workload, point, n, slo),
+        )
         point = sought(sweep, slo)
         return self._keep(rig, workload, point, found.as_run(workload, point)), found.capacity
 
@@ -305,47 +310,52 @@ class PerformanceSession:
         self.write_record("running")
         return run.measurement
 
-    def _bounded(self, rig: Rig, workload: Workload, sweep: Sweep) -> tuple[Bounds, Sweep]:
-        """What the engine can do at most, looked for once in a launch, and the sweep with what that leaves of
-        its budget."""
+    def _bounded(self, rig: Rig, workload: Workload, sweep: Sweep) -> tuple[Bounds, float]:
+        """What the engine can do at most, looked for once in a launch, and the seconds left of the budget."""
         begun, budget_s = time.monotonic(), sweep.budget_s or USUAL_BUDGET_S
         key = len(self._launched), str(workload)
         if key not in self._bounds:
             self._bounds[key] = rig.bounds(workload, budget_s)
-        left_s = max(1.0, budget_s - (time.monotonic() - begun))
-        return self._bounds[key], dataclasses.replace(sweep, budget_s=left_s)
+        return self._bounds[key], max(1.0, budget_s - (time.monotonic() - begun))
 
     def _explore(self, rig: Rig, plan: Plan, workload: Workload, sweep: Sweep) -> Measurements:
         """A sweep that finds its own rates: in the first launch that it is measured in, unless a baseline has
-        a schedule of it; all other launches, of either side, keep to that."""
+        a schedule of it; all other launches, of either side, keep to that, and to its end."""
         key = rig.nodeid, str(workload), str(sweep)
-        result = self.results[rig.nodeid]
-        if key not in self._schedules:
-            base = (
-                self._baselines.find(rig.nodeid, result.environment)
-                if self.settings.against is None
-                else None
-            )
-            self._schedules[key] = scheduled(base.points if base else (), str(workload), sweep)
-        alone, runs = single(sweep), dict[LoadPoint, Run]()
-        is_first = not self._schedules[key]
+        result, alone, runs = self.results[rig.nodeid], single(sweep), dict[LoadPoint, Run]()
 
-        def measure(point: LoadPoint) -> Run:
-            run = rig.measure(workload, point, gives_up=True)
-            if not (is_first and run.is_saturated):
-                runs[point] = run
-                self._keep(rig, workload, point, run, is_explored=point != alone)
+        def keep(point: LoadPoint, run: Run) -> Run:
+            runs[point] = run
+            self._keep(rig, workload, point, run, is_explored=point != alone)
             return run
 
-        if is_first:
-            bounds, left = self._bounded(rig, workload, sweep)
-            found = explore(left, plan.slo, bounds, measure)
+        def try_out(point: LoadPoint) -> Run:
+            run = rig.measure(workload, point, gives_up=True)
+            is_point = point.rate is None or (run.is_valid and not run.is_saturated)
+            return keep(point, run) if is_point else run
+
+        if key not in self._schedules:
+            self._schedules[key] = scheduled(self._explored_before(result), str(workload), sweep)
+        if schedule := self._schedules[key]:
+            for point in schedule:
+                keep(point, rig.measure(workload, point))
+        else:
+            bounds, left_s = self._bounded(rig, workload, sweep)
+            found = explore(sweep, plan.slo, bounds, try_out, left_s)
+            if found.late and not found.open_loop():
+                keep(*found.late[0])  # nothing that could be compared: the test says nothing
             self._schedules[key] = found.points
-            result.sweeps[str(workload)] = told(str(workload), sweep, plan.slo, bounds, found)
-        for point in () if is_first else self._schedules[key]:
-            measure(point)
+            side = self._now[1]
+            result.sweeps[str(workload)] = told(str(workload), side, sweep, plan.slo, bounds, found)
         result.arrange(workload, in_order(runs))
         return Measurements([runs[point].measurement for point in in_order(runs)])
+
+    def _explored_before(self, result: TestResult) -> Sequence[str]:
+        """The load points that sweeps had found when the baseline that this is compared with was accepted."""
+        if self.settings.against is not None:
+            return ()
+        base = self._baselines.find(result.nodeid, result.environment)
+        return base.explored if base else ()
 
     def _launch_number(self, launch: Launch) -> int:
         """A server that we cannot start again is one launch, however often it is measured."""

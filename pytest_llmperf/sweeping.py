@@ -19,6 +19,8 @@ from pytest_llmperf.load.bounds import Bounds
 _FEWEST = 3
 _MOST = 50
 _BATCH = 16
+_DOUBLINGS = 4
+_RATE = re.compile(r"\S+ (\d+(?:\.\d+)?(?:e[+-]\d+)?)/s")
 _LATENCIES = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "e2e_p50_ms")
 _ALONE_SHARE = 3
 _ALONE_REQUESTS = 3
@@ -29,24 +31,41 @@ Measure = Callable[[LoadPoint], Run]
 @dataclass
 class Exploration:
     """What a sweep found: ``points`` in the order in which they were measured, without those at which the
-    engine was saturated, and why there are no more of them."""
+    engine was ``saturated`` and those that say nothing about it (``late``: the load generator could not
+    drive them), and why there are no more of them."""
 
     points: list[LoadPoint] = field(default_factory=list)
     saturated: list[tuple[LoadPoint, Run]] = field(default_factory=list)
+    late: list[tuple[LoadPoint, Run]] = field(default_factory=list)
     runs: dict[LoadPoint, Run] = field(default_factory=dict)
     ended: str = ""
 
     def keep(self, point: LoadPoint, run: Run) -> None:
-        if run.is_saturated:
+        # A late generator makes latency grow as well, so this is asked first. What bounds the sweep has to be
+        # valid as any other run has.
+        if not run.is_valid and point.rate is not None:
+            self.late.append((point, run))
+        elif run.is_saturated:
             self.saturated.append((point, run))
         else:
             self.points.append(point)
             self.runs[point] = run
 
+    def is_bounded(self) -> bool:
+        """Whether there is a rate above which nothing is to be learnt."""
+        return bool(self.saturated or self.late)
+
     def open_loop(self) -> list[tuple[float, Run]]:
         """Rates that the engine kept up with, ascending, and their runs."""
         kept = ((p.mean_rate, run) for p, run in self.runs.items())
         return sorted(((rate, run) for rate, run in kept if rate is not None), key=lambda one: one[0])
+
+
+def capped(sweep: Sweep) -> Sweep:
+    """The sweep with load points that end with a third of its budget, where requests alone would end them."""
+    if sweep.requests is None or sweep.duration_s is not None:
+        return sweep
+    return dataclasses.replace(sweep, duration_s=(sweep.budget_s or USUAL_BUDGET_S) / _FEWEST)
 
 
 def single(sweep: Sweep) -> LoadPoint:
@@ -58,15 +77,21 @@ def single(sweep: Sweep) -> LoadPoint:
 
 
 def explore(
-    sweep: Sweep, slo: Slo, bounds: Bounds, measure: Measure, clock: Callable[[], float] = time.monotonic
+    sweep: Sweep,
+    slo: Slo,
+    bounds: Bounds,
+    measure: Measure,
+    budget_s: float,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Exploration:
-    """Measure one request at a time, a batch that takes all that the engine can give, and rates in between,
-    until the sweep has its points, its budget is spent or the engine is saturated.
+    """Measure one request at a time, a batch that takes all that the engine can give, and rates in between
+    and, as long as it keeps up, beyond, until the sweep has its points, its budget is spent or the engine is
+    saturated.
 
     ``measure`` is expected to give up where the queue grows without bound.
     """
     found = Exploration()
-    deadline = clock() + (sweep.budget_s or USUAL_BUDGET_S)
+    deadline = clock() + budget_s
     for point in (single(sweep), LoadPoint.of_batch(max(_BATCH, 2 * bounds.at_once))):
         found.keep(point, measure(point))
     highest = max(
@@ -80,6 +105,8 @@ def explore(
             break
         point = sweep.at(rate)
         found.keep(point, measure(point))
+    if found.late and not found.ended:
+        found.ended = "load generator"
     return found
 
 
@@ -89,20 +116,30 @@ def _rates(sweep: Sweep, slo: Slo, found: Exploration, lowest: float, highest: f
     if sweep.search.kind == "linear":
         for rate in linear_rates(lowest, highest, sweep.search.points or _MOST):
             yield _readable(rate)
-            if found.saturated:
-                found.ended = "saturated"
+            if found.is_bounded():
                 return
         return
-    chooser = AdaptiveSweep(lowest, highest, most=sweep.search.points or _MOST)
+    most = sweep.search.points or _MOST
+    # A burst may tell too little of what the engine can do: where it keeps up, the range is doubled.
+    for _ in range(_DOUBLINGS):
+        yield from _bending(slo, found, AdaptiveSweep(lowest, highest, most=most), sweep)
+        asked = len(found.open_loop()) + len(found.saturated) + len(found.late)
+        if found.is_bounded() or asked >= most:
+            return
+        lowest, highest, most = highest, 2 * highest, most - asked
+
+
+def _bending(slo: Slo, found: Exploration, chooser: AdaptiveSweep, sweep: Sweep) -> Iterator[float]:
+    """The rates that the chooser asks for; what was late bounds it as what was saturated does."""
+    limits = slo.of_load()
     while (chosen := chooser.next()) is not None:
         yield (rate := _readable(chosen))
-        saturated = next((run for point, run in found.saturated if point.rate == rate), None)
-        run = saturated or found.runs[sweep.at(rate)]
+        bounding = next((run for p, run in (*found.saturated, *found.late) if p.rate == rate), None)
+        run = bounding or found.runs[sweep.at(rate)]
         values = run.measurement.values
         known = {name: values[name] for name in _LATENCIES if name in values}
-        limits = slo.of_load()
         over = _margin(limits, run) if limits.limits else None
-        chooser.add(rate, known, over, is_saturated=saturated is not None)
+        chooser.add(rate, known, over, is_saturated=bounding is not None)
 
 
 def _margin(limits: Slo, run: Run) -> float:
@@ -121,19 +158,21 @@ def in_order(points: Iterable[LoadPoint]) -> list[LoadPoint]:
 
 
 def scheduled(keys: Iterable[str], workload: str, sweep: Sweep) -> list[LoadPoint]:
-    """The points that an earlier sweep of this kind had, of those that a baseline has by their ``keys``; none
+    """The points of an earlier sweep that a baseline has, by the ``keys`` of those that it explored; none
     where it has no rates that would be driven in the same way."""
     rest = [key.removeprefix(f"{workload}, ") for key in keys if key.startswith(f"{workload}, ")]
-    rates = [sweep.at(float(match[1])) for key in rest if (match := re.match(r"\S+ ([\d.e+-]+)/s", key))]
+    rates = [sweep.at(float(match[1])) for key in rest if (match := _RATE.match(key))]
     points = [point for point in rates if point.key in rest]
     if not points:
         return []
     batches = [LoadPoint.of_batch(int(m[1])) for key in rest if (m := re.fullmatch(r"batch of (\d+)", key))]
-    return [*([single(sweep)] if single(sweep).key in rest else []), *batches, *in_order(points)]
+    return [single(sweep), *batches, *in_order(points)]
 
 
-def told(workload: str, sweep: Sweep, slo: Slo, bounds: Bounds, found: Exploration) -> Mapping[str, Any]:
-    """The sweep as records have it."""
+def told(
+    workload: str, side: str, sweep: Sweep, slo: Slo, bounds: Bounds, found: Exploration
+) -> Mapping[str, Any]:
+    """The sweep as records have it; ``side`` is whose launch it was."""
     kept = found.open_loop()
     limits = slo.of_load()
     met = [rate for rate, run in kept if limits.limits and _margin(limits, run) <= 0]
@@ -141,6 +180,7 @@ def told(workload: str, sweep: Sweep, slo: Slo, bounds: Bounds, found: Explorati
     latencies = [run.measurement.values.get("e2e_p50_ms", 0.0) for _, run in kept]
     return {
         "workload": workload,
+        "side": side,
         "search": str(sweep.search),
         "bounds": dataclasses.asdict(bounds),
         "rates": [rate for rate, _ in kept],
@@ -152,6 +192,9 @@ def told(workload: str, sweep: Sweep, slo: Slo, bounds: Bounds, found: Explorati
                 "gave_up": run.gave_up,
             }
             for point, run in found.saturated
+        ],
+        "late": [
+            {"rate": p.mean_rate, "problems": list(run.measurement.health.problems)} for p, run in found.late
         ],
         "meets_slo_at": max(met, default=None),
         "misses_slo_at": min((rate for rate in missed if rate > max(met, default=0.0)), default=None),

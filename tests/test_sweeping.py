@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.declare.load import LoadPoint, Sweep
+from pytest_llmperf.declare.load import LoadPoint, Ramp, Sweep
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.keep.result import Run
 from pytest_llmperf.load.bounds import Bounds
-from pytest_llmperf.sweeping import Exploration, explore, in_order, scheduled, single, told
+from pytest_llmperf.sweeping import Exploration, capped, explore, in_order, scheduled, single, told
+from tests.load.healthy import HEALTH
 from tests.sweeps import ALONE_MS, MOST, WORKLOAD, run
 
 BOUNDS = Bounds(latency_s=ALONE_MS / 1e3, throughput=MOST, at_once=16, is_flat=True)
@@ -39,7 +40,7 @@ def sweep(kind: str = "adaptive", **said: object) -> Sweep:
 
 def found(of: Sweep, slo: Slo = SLO) -> Exploration:
     clock = Clock()
-    return explore(of, slo, BOUNDS, clock.measure, clock)
+    return explore(of, slo, BOUNDS, clock.measure, of.budget_s or 0.0, clock)
 
 
 def rates(of: Exploration) -> list[float]:
@@ -66,13 +67,13 @@ def test_a_linear_grid_has_equal_gaps_and_ends_at_saturation() -> None:
     gaps = [high - low for low, high in pairwise(kept)]
     assert gaps == pytest.approx([gaps[0]] * len(gaps), abs=0.11)
     assert len(explored.saturated) <= 1
-    assert explored.ended in ("saturated", "")
+    assert explored.ended == ""
 
 
 @pytest.mark.parametrize("budget", [60, 90, 150])
 def test_the_budget_ends_a_sweep_before_it_is_spent(budget: float) -> None:
     clock = Clock()
-    explored = explore(sweep("linear:30", budget=budget), SLO, BOUNDS, clock.measure, clock)
+    explored = explore(sweep("linear:30"), SLO, BOUNDS, clock.measure, budget, clock)
     assert explored.ended == "budget"
     assert clock.now_s <= budget
     assert clock.now_s > budget - 2 * 12
@@ -90,16 +91,16 @@ def test_a_sweep_by_requests_takes_a_third_of_them_one_at_a_time() -> None:
 
 def test_what_was_found_is_told() -> None:
     explored = found(sweep())
-    said = told("w", sweep(), SLO, BOUNDS, explored)
+    said = told("w", "base", sweep(), SLO, BOUNDS, explored)
     assert said["rates"] == rates(explored)
     # 2 × 50 ms / (1 − rate / 20) is 300 ms at 13.3/s.
     assert said["meets_slo_at"] <= 13.34 < said["misses_slo_at"]
     assert said["bounds"]["throughput"] == MOST
-    assert said["search"] == "adaptive"
+    assert (said["search"], said["side"]) == ("adaptive", "base")
 
 
 def test_without_limits_nothing_is_said_of_them() -> None:
-    said = told("w", sweep(), Slo(), BOUNDS, found(sweep(), Slo()))
+    said = told("w", "base", sweep(), Slo(), BOUNDS, found(sweep(), Slo()))
     assert said["meets_slo_at"] is None
     assert said["misses_slo_at"] is None
 
@@ -109,10 +110,48 @@ def test_a_saturated_run_is_told_with_its_values_and_is_no_point() -> None:
     point = LoadPoint(rate=25.0, duration_s=10.0)
     explored.keep(point, run(point))
     assert explored.points == []
-    (one,) = told("w", sweep(), SLO, BOUNDS, explored)["saturated"]
+    (one,) = told("w", "base", sweep(), SLO, BOUNDS, explored)["saturated"]
     assert one["rate"] == 25.0
     assert one["values"]["ttft_p95_ms"] == 60_000.0
     assert one["gave_up"] is True
+
+
+def test_a_late_load_generator_bounds_a_sweep_and_is_never_taken_for_the_engine() -> None:
+    def measure(point: LoadPoint) -> Run:
+        driven = run(point)
+        if (point.mean_rate or 0.0) <= 8:
+            return driven
+        health = dataclasses.replace(HEALTH, problems=("late",), is_late=True)
+        measured = dataclasses.replace(driven.measurement, health=health)
+        return dataclasses.replace(driven, measurement=measured, is_saturated=True)
+
+    explored = explore(sweep(), SLO, BOUNDS, measure, 1000.0, clock=lambda: 0.0)
+    assert max(rates(explored)) <= 8
+    assert explored.late
+    assert explored.saturated == []
+    assert explored.ended == "load generator"
+    said = told("w", "candidate", sweep(), SLO, BOUNDS, explored)
+    assert said["saturated"] == []
+    assert min(one["rate"] for one in said["late"]) > 8
+
+
+def test_where_the_engine_keeps_up_with_all_that_was_thought_possible_the_sweep_goes_on() -> None:
+    timid = dataclasses.replace(BOUNDS, throughput=3.0)
+
+    def measure(point: LoadPoint) -> Run:
+        driven = run(point)
+        kept = {**driven.measurement.values, "requests_per_s": min(point.mean_rate or 1.0, MOST)}
+        return dataclasses.replace(driven, measurement=dataclasses.replace(driven.measurement, values=kept))
+
+    explored = explore(sweep("adaptive:40"), SLO, timid, measure, 1000.0, clock=lambda: 0.0)
+    assert explored.saturated
+    assert max(rates(explored)) > 10
+
+
+def test_requests_without_an_end_are_given_one() -> None:
+    assert capped(Sweep.of(rates="adaptive", requests=1000, budget=300)).duration_s == 100
+    assert capped(Sweep.of(rates="adaptive", requests=1000, duration=7)).duration_s == 7
+    assert capped(Sweep.of(rates="adaptive")).duration_s is None
 
 
 # -- the schedule of those that come after ----------------------------------------------------------------
@@ -144,6 +183,11 @@ def test_points_that_would_be_driven_in_another_way_are_no_schedule(
     assert scheduled(keys(other(points)), str(WORKLOAD), sweep()) == []
 
 
+def test_a_ramp_is_no_schedule_and_no_error() -> None:
+    ramp = f"{WORKLOAD}, {LoadPoint(rate=Ramp(2, 8), duration_s=10.0).key}"
+    assert scheduled([ramp], str(WORKLOAD), sweep()) == []
+
+
 def test_another_workload_has_a_schedule_of_its_own() -> None:
     assert scheduled(keys(found(sweep()).points), "8 in / 8 out", sweep()) == []
 
@@ -151,4 +195,4 @@ def test_another_workload_has_a_schedule_of_its_own() -> None:
 @given(st.lists(st.floats(0.01, 9999), unique_by=lambda rate: f"{rate:.3g}", min_size=1, max_size=8))
 def test_any_rate_that_a_sweep_may_have_chosen_is_found_again(chosen: list[float]) -> None:
     points = [sweep().at(float(f"{rate:.3g}")) for rate in chosen]
-    assert scheduled(keys(points), str(WORKLOAD), sweep()) == in_order(points)
+    assert scheduled(keys(points), str(WORKLOAD), sweep()) == [single(sweep()), *in_order(points)]

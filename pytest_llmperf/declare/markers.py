@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from pytest_llmperf.declare.load import USUAL_BUDGET_S, LoadPoint, Sweep
+from pytest_llmperf.declare.load import USUAL_BUDGET_S, USUAL_S, LoadPoint, Sweep
 from pytest_llmperf.declare.number import finite_number
 from pytest_llmperf.declare.options import MARKERS
 from pytest_llmperf.declare.search import Search
@@ -96,6 +97,15 @@ class Plan:
         return self.settings.below.sweep.updated(self.marked).updated(call).updated(above)
 
     @property
+    def expected_points(self) -> int:
+        """About how many load points the declared sweep has."""
+        sweep = self.sweep()
+        if sweep.search is None:
+            return len(sweep.points())
+        usual_s = sweep.at(1.0).duration_s or USUAL_S
+        return 2 + (sweep.search.points or math.ceil((sweep.budget_s or USUAL_BUDGET_S) / usual_s))
+
+    @property
     def expected_s(self) -> float | None:
         """About how long the declared sweep drives load; None if the body names its points, or for a point
         whose length nobody knows."""
@@ -158,7 +168,7 @@ def _read_sweep(mark: pytest.Mark) -> Sweep:
     if unknown := [name for name in named if name not in valid]:
         raise DeclarationError(f"unknown {', '.join(unknown)}; valid: {', '.join(valid)}")
     said = Sweep.of(**named)
-    return dataclasses.replace(said, search=Search()) if named.keys() <= {"budget"} else said
+    return dataclasses.replace(said, search=Search()) if not named else said
 
 
 def _read_tolerances(mark: pytest.Mark, percentile: str) -> Tolerances:

@@ -66,6 +66,12 @@ class Slo:
         )
         return Slo(tuple(kept))
 
+    def of_throughput(self) -> tuple[Limit, ...]:
+        """Those on what a run did in a time, which the load decides as much as the engine."""
+        return tuple(
+            limit for limit in self.limits if limit.key.metric.per == "run" and not limit.key.metric.share
+        )
+
     def with_no_errors(self) -> Slo:
         """These limits, and no errors where the error rate has no limit of its own."""
         errors = MetricKey("error_rate")

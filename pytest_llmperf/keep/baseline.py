@@ -25,7 +25,8 @@ class Baseline:
     how badly the launch's requests know them.
 
     ``origins`` are of the metrics that were not accepted on purpose last, see :meth:`grown_from`; ``past``
-    are the baselines before this one, the first of all and the newest, oldest first.
+    are the baselines before this one, the first of all and the newest, oldest first. ``explored`` are the
+    points that a sweep found by itself, which later sweeps keep to.
     """
 
     test: str
@@ -37,6 +38,7 @@ class Baseline:
     uncertainty: Values = field(default_factory=dict)
     origins: Origins = field(default_factory=dict)
     past: Sequence[Past] = ()
+    explored: Sequence[str] = ()
 
     @classmethod
     def read(cls, path: Path) -> Baseline:
@@ -61,6 +63,7 @@ class Baseline:
                 uncertainty=read_values(content.get("uncertainty", {})),
                 origins=read_origins(content.get("origins", {})),
                 past=tuple(map(Past.read, content.get("history", ()))),
+                explored=tuple(map(str, content.get("explored", ()))),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise StoreError(f"{name} is damaged: {type(error).__name__}: {error}; {WAY_OUT}") from None
@@ -76,6 +79,7 @@ class Baseline:
                 "subject": {"text": self.subject_text, "fields": dict(self.subject)},
                 "environment": dict(self.environment),
                 "points": rounded_values(self.points),
+                **({"explored": list(self.explored)} if self.explored else {}),
                 "uncertainty": rounded_values(self.uncertainty),
                 "origins": {
                     point: {metric: origin.as_json() for metric, origin in metrics.items()}

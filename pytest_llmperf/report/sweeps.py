@@ -38,10 +38,14 @@ def _sweep(sweep: Mapping[str, Any], several: bool) -> str:
         told.append(f"meets the SLO wherever it keeps up, measured up to {sweep['meets_slo_at']:g}/s")
     if sweep["knee"] is not None:
         told.append(f"bends at {sweep['knee']:.3g}/s")
+    if sweep.get("late"):
+        late = min(one["rate"] for one in sweep["late"])
+        told.append(f"the load generator was late at {late:g}/s, so nothing above was tried")
     if sweep["saturated"]:
         told.append(f"saturated at {min(one['rate'] for one in sweep['saturated']):g}/s")
     told += filter(None, [_ENDED.get(sweep["ended"], "")])
     of = f" of {sweep['workload']}" if several else ""
+    of += ", as the base chose it" if sweep.get("side") == "base" else ""
     return f"sweep{of}: {'; '.join(told)}"
 
 

@@ -280,3 +280,9 @@ def test_every_marker_is_registered_with_an_example_of_itself() -> None:
         "tolerance": True,
         "engine": True,
     }
+
+
+def test_a_plan_says_about_how_many_load_points_it_has() -> None:
+    assert plan(sweep(rates=[1, 2, 4])).expected_points == 3
+    assert plan(sweep(rates="adaptive:6")).expected_points == 8
+    assert plan(sweep(duration=20, budget="3m")).expected_points == 11

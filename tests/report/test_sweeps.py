@@ -93,3 +93,13 @@ def test_an_entry_of_before_there_were_sweeps_has_none() -> None:
     old = writer.entry()
     del old["sweeps"]
     assert sweep_lines(old) == []
+
+
+def test_whose_sweep_it_was_and_a_late_load_generator_are_told() -> None:
+    writer = Writer()
+    writer.launch(1, values=latencies())
+    late = [{"rate": 21.0, "problems": ["late"]}, {"rate": 20.0, "problems": ["late"]}]
+    writer.result.sweeps["w"] = {**SWEPT, "side": "base", "late": late, "saturated": []}
+    (line,) = sweep_lines(writer.entry())
+    assert line.startswith("sweep, as the base chose it: one at a time")
+    assert line.endswith("the load generator was late at 20/s, so nothing above was tried")
