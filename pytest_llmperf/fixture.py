@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.declare.load import Sweep
+from pytest_llmperf.declare.load import LoadPoint, Sweep
 from pytest_llmperf.declare.markers import Plan
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
@@ -52,16 +53,22 @@ class Llmperf:
         :class:`~pytest_llmperf.errors.EngineError` if the engine does not survive.
         """
         __tracebackhide__ = True
-        _check_workload("llmperf", workload)
-        call = Sweep.of(
-            rates=None if rate is None else [rate],
-            concurrency=None if concurrency is None else [concurrency],
-            replay=None if replay is None else [replay],
-            duration=duration,
-            requests=requests,
-            arrivals=arrivals,
-        )
-        sweep = self._plan.sweep(call)
+        try:
+            _check_workload("llmperf", workload)
+            call = Sweep.of(
+                rates=None if rate is None else [rate],
+                concurrency=None if concurrency is None else [concurrency],
+                replay=None if replay is None else [replay],
+                duration=duration,
+                requests=requests,
+                arrivals=arrivals,
+            )
+            self._check_sweep(workload, self._plan.sweep(call))
+        except DeclarationError as error:
+            raise error.with_traceback(None) from None  # the mistake is the caller's: that line is shown
+        return self._session.measure(self._nodeid, self._plan, workload, call)
+
+    def _check_sweep(self, workload: Workload, sweep: Sweep) -> None:
         if sweep.search is not None and (unfit := self._plan.slo.of_throughput()):
             raise DeclarationError(
                 f"a sweep that finds its own rates has no load for the limit {unfit[0]}: ask for "
@@ -70,7 +77,6 @@ class Llmperf:
         for point in sweep.points():
             if point.replay is not None and workload.trace_file is None:
                 raise DeclarationError(f"{point.label}: needs a workload with a trace: Workload(trace=…)")
-        return self._session.measure(self._nodeid, self._plan, workload, call)
 
     def capacity(
         self,
@@ -91,19 +97,12 @@ class Llmperf:
         :class:`~pytest_llmperf.errors.EngineError` if the engine does not survive.
         """
         __tracebackhide__ = True
-        _check_workload("llmperf.capacity", workload)
-        call = Sweep.of(duration=duration, requests=requests, arrivals=arrivals, budget=budget)
-        slo = (
-            Slo.of(limits, self._session.settings.percentile).of_load()
-            if limits
-            else self._plan.slo.of_load()
-        )
-        if not slo.limits:
-            raise DeclarationError(
-                "llmperf.capacity(): the highest rate under which limits? @slo(ttft_ms=300), or "
-                "capacity(workload, ttft_ms=300); on latencies, goodput or the error rate"
-            )
-        slo = slo.with_no_errors()
+        try:
+            _check_workload("llmperf.capacity", workload)
+            call = Sweep.of(duration=duration, requests=requests, arrivals=arrivals, budget=budget)
+            slo = self._limits(limits)
+        except DeclarationError as error:
+            raise error.with_traceback(None) from None
         measured, found = self._session.capacity(self._nodeid, self._plan, workload, call, slo)
         if found.kind == "below" and not measured.health.problems and not self._session.measures_base:
             pytest.fail(
@@ -113,11 +112,29 @@ class Llmperf:
             )
         return measured
 
+    def _limits(self, said: Mapping[str, float]) -> Slo:
+        """The limits under which a capacity is searched, and no errors."""
+        if load := [name for name in said if name in ("rate", "rates", "concurrency", "replay")]:
+            raise DeclarationError(
+                f"llmperf.capacity({load[0]}=…): a capacity is the rate that is searched for"
+            )
+        slo = Slo.of(said, self._session.settings.percentile).of_load() if said else self._plan.slo.of_load()
+        if not slo.limits:
+            raise DeclarationError(
+                "llmperf.capacity(): the highest rate under which limits? @slo(ttft_ms=300), or "
+                "capacity(workload, ttft_ms=300); on latencies, goodput or the error rate"
+            )
+        return slo.with_no_errors()
+
     def batch(self, workload: Workload, *, requests: int = 1000) -> Measurement:
         """Offline throughput: ``requests`` at once, and how long all of them take.
 
         Only what the whole run did is judged: tokens and requests per second, cost, errors.
         """
         __tracebackhide__ = True
-        _check_workload("llmperf.batch", workload)
-        return self._session.batch(self._nodeid, self._plan, workload, requests)
+        try:
+            _check_workload("llmperf.batch", workload)
+            point = LoadPoint.of_batch(requests)
+        except DeclarationError as error:
+            raise error.with_traceback(None) from None
+        return self._session.batch(self._nodeid, self._plan, workload, point)

@@ -39,6 +39,8 @@ from pytest_llmperf.searching import seek, sought
 from pytest_llmperf.sweeping import capped, explore, in_order, scheduled, single, told
 from pytest_llmperf.turn import Side
 
+_KEPT = "{test}: measured at the rates of its baseline; --llmperf-rates adaptive chooses new ones"
+
 
 class Listener(Protocol):
     """Who is told what is going on (the progress line)."""
@@ -266,9 +268,9 @@ class PerformanceSession:
             [self._keep(rig, workload, point, rig.measure(workload, point)) for point in sweep.points()]
         )
 
-    def batch(self, nodeid: str, plan: Plan, workload: Workload, requests: int) -> Measurement:
-        """Measure so many requests at once in the current launch."""
-        rig, point = self._rig(nodeid, plan), LoadPoint.of_batch(requests)
+    def batch(self, nodeid: str, plan: Plan, workload: Workload, point: LoadPoint) -> Measurement:
+        """Measure a batch in the current launch."""
+        rig = self._rig(nodeid, plan)
         return self._keep(rig, workload, point, rig.measure(workload, point))
 
     def capacity(
@@ -335,7 +337,9 @@ class PerformanceSession:
             return keep(point, run) if is_point else run
 
         if key not in self._schedules:
-            self._schedules[key] = scheduled(self._explored_before(result), str(workload), sweep)
+            self._schedules[key] = scheduled(self._explored_before(result, plan), str(workload), sweep)
+            if self._schedules[key]:
+                self.note(_KEPT.format(test=rig.nodeid.rpartition("::")[2]))
         if schedule := self._schedules[key]:
             for point in schedule:
                 keep(point, rig.measure(workload, point))
@@ -350,9 +354,10 @@ class PerformanceSession:
         result.arrange(workload, in_order(runs))
         return Measurements([runs[point].measurement for point in in_order(runs)])
 
-    def _explored_before(self, result: TestResult) -> Sequence[str]:
-        """The load points that sweeps had found when the baseline that this is compared with was accepted."""
-        if self.settings.against is not None:
+    def _explored_before(self, result: TestResult, plan: Plan) -> Sequence[str]:
+        """The load points that sweeps had found when the baseline that this is compared with was accepted.
+        Who asks for a search on the command line is not given what another one found."""
+        if self.settings.against is not None or plan.settings.above.sweep.search is not None:
             return ()
         base = self._baselines.find(result.nodeid, result.environment)
         return base.explored if base else ()

@@ -29,13 +29,13 @@ def _sweep(sweep: Mapping[str, Any], several: bool) -> str:
     bounds, told = sweep["bounds"], []
     told.append(f"one at a time {1 / bounds['latency_s']:.3g}/s, at most about {bounds['throughput']:.3g}/s")
     if sweep["meets_slo_at"] is not None and sweep["misses_slo_at"] is not None:
-        told.append(
-            f"meets the SLO at {sweep['meets_slo_at']:g}/s, misses it at {sweep['misses_slo_at']:g}/s"
-        )
+        told.append(f"met the SLO at {sweep['meets_slo_at']:g}/s and not at {sweep['misses_slo_at']:g}/s")
     elif sweep["misses_slo_at"] is not None:
-        told.append(f"misses the SLO from {sweep['misses_slo_at']:g}/s on")
+        told.append(f"did not meet the SLO from {sweep['misses_slo_at']:g}/s on")
     elif sweep["meets_slo_at"] is not None:
-        told.append(f"meets the SLO wherever it keeps up, measured up to {sweep['meets_slo_at']:g}/s")
+        told.append(
+            f"met the SLO up to {sweep['meets_slo_at']:g}/s, the highest rate that it kept up with here"
+        )
     if sweep["knee"] is not None:
         told.append(f"bends at {sweep['knee']:.3g}/s")
     if sweep.get("late"):
@@ -62,7 +62,7 @@ def _capacity(point: Mapping[str, Any], several: bool) -> str:
     probes = sum(len(run.get("probes", ())) for run in runs)
     found = [run["capacity"] for run in runs if run.get("capacity")]
     if len(values) == 1 and found:
-        known = f"95% interval {found[0]['low']:.3g} to {found[0]['high']:.3g}, {probes} runs"
+        known = f"95% interval of this launch {found[0]['low']:.3g} to {found[0]['high']:.3g}, {probes} runs"
     else:
         known = f"{min(values):.3g} to {max(values):.3g} in {len(values)} launches, {probes} runs"
     if any(one["kind"] == "above" for one in found):
@@ -75,4 +75,5 @@ def _capacity(point: Mapping[str, Any], several: bool) -> str:
         for change in point["changes"]
         if change["metric"] == CAPACITY
     )
-    return f"{head}{key.format(mean_value(key, values))}{marks} ({known}){changed}"
+    sign = "less than " if found and all(one["kind"] == "below" for one in found) else ""
+    return f"{head}{sign}{key.format(mean_value(key, values))}{marks} ({known}){changed}"

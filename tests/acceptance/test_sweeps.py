@@ -70,7 +70,9 @@ def test_the_capacity_of_a_queue_is_found_and_its_curve_ends_where_it_is_saturat
     assert run["values"]["capacity_per_s"] == pytest.approx(true_capacity(), rel=0.2)
     assert run["capacity"]["kind"] == "found"
     assert len(run["probes"]) >= 3
-    ran.stdout.fnmatch_lines(["*capacity under TTFT p95 ≤ 100 ms, error rate ≤ 0%: *✓ (95% interval*runs*"])
+    ran.stdout.fnmatch_lines(
+        ["*capacity under TTFT p95 ≤ 100 ms, error rate ≤ 0%: *✓ (95% interval of this launch*runs*"]
+    )
     (sweep,) = curve["sweeps"]
     assert sweep["rates"] == sorted(sweep["rates"])
     assert (

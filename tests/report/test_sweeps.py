@@ -45,7 +45,7 @@ def test_a_capacity_is_a_line_of_its_own_and_no_row_of_the_table() -> None:
     found = entry(11.8)
     assert table(found) == []
     assert sweep_lines(found) == [
-        "capacity under TTFT p95 ≤ 300 ms: 11.8/s (95% interval 11.4 to 12.2, 8 runs)"
+        "capacity under TTFT p95 ≤ 300 ms: 11.8/s (95% interval of this launch 11.4 to 12.2, 8 runs)"
     ]
 
 
@@ -66,7 +66,7 @@ def test_a_sweep_is_told_from_end_to_end() -> None:
     writer.launch(1, values=latencies())
     writer.result.sweeps["w"] = SWEPT
     assert sweep_lines(writer.entry()) == [
-        "sweep: one at a time 0.8/s, at most about 25.1/s; meets the SLO at 17.5/s, misses it at 19/s; "
+        "sweep: one at a time 0.8/s, at most about 25.1/s; met the SLO at 17.5/s and not at 19/s; "
         "bends at 14/s; saturated at 22.5/s"
     ]
 
@@ -103,3 +103,8 @@ def test_whose_sweep_it_was_and_a_late_load_generator_are_told() -> None:
     (line,) = sweep_lines(writer.entry())
     assert line.startswith("sweep, as the base chose it: one at a time")
     assert line.endswith("the load generator was late at 20/s, so nothing above was tried")
+
+
+def test_what_no_rate_meets_has_less_than_was_driven() -> None:
+    (line,) = sweep_lines(entry(1.2, kind="below"))
+    assert ": less than 1.2/s (" in line
