@@ -117,7 +117,8 @@ def change_line(point: Judged, change: Judged) -> str:
     """From what to what, by how much, with its interval, the evidence and the tolerance."""
     risk = ""
     if change["verdict"] == "inconclusive":
-        risk = f"; {_chance(change['risk'])} of being worse than that"
+        # The interval does not know it: a change is rare, so a small one is more likely chance (docs/judging.md).
+        risk = f"; since most changes are none, {_chance(change['risk'])} of being worse than that"
     return (
         f"{change_headline(point, change)} ({_interval(change)}; {evidence(change)}; "
         f"tolerance {_tolerance(change)}{risk})"

@@ -61,13 +61,16 @@ def _capacity(point: Mapping[str, Any], several: bool) -> str:
         return f"{head}not found"
     probes = sum(len(run.get("probes", ())) for run in runs)
     found = [run["capacity"] for run in runs if run.get("capacity")]
-    if len(values) == 1 and found:
+    is_below = bool(found) and all(one["kind"] == "below" for one in found)
+    if is_below:
+        known = f"missed at whatever was driven, {probes} runs"
+    elif len(values) == 1 and found:
         known = f"95% interval of this launch {found[0]['low']:.3g} to {found[0]['high']:.3g}, {probes} runs"
     else:
         known = f"{min(values):.3g} to {max(values):.3g} in {len(values)} launches, {probes} runs"
     if any(one["kind"] == "above" for one in found):
         known += "; met wherever the engine keeps up"
-    if not all(one["settled"] for one in found):
+    if not is_below and not all(one["settled"] for one in found):
         known += "; a longer budget or duration would tell more"
     marks = "".join(SLO_MARKS[o["verdict"]] for o in point["objectives"] if o["metric"] == CAPACITY)
     changed = "".join(
@@ -75,5 +78,5 @@ def _capacity(point: Mapping[str, Any], several: bool) -> str:
         for change in point["changes"]
         if change["metric"] == CAPACITY
     )
-    sign = "less than " if found and all(one["kind"] == "below" for one in found) else ""
+    sign = "less than " if is_below else ""
     return f"{head}{sign}{key.format(mean_value(key, values))}{marks} ({known}){changed}"

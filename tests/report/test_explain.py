@@ -147,7 +147,7 @@ def test_an_undecided_change_says_how_likely_it_matters_and_what_would_decide_it
     expected = """
 test_chat[tiny model] could not be told from its baseline, nor be called equal (vllm --max-num-seqs 256).
 
-  undecided TPOT p50 at 1/s: 8.25 ms → 8.25 ms, +0.0% (95% interval -13% to +15%; 1 + 1 launches; tolerance 5%; 25% chance of being worse than that)
+  undecided TPOT p50 at 1/s: 8.25 ms → 8.25 ms, +0.0% (95% interval -13% to +15%; 1 + 1 launches; tolerance 5%; since most changes are none, 25% chance of being worse than that)
 
   compared with vllm==0.23.0, accepted 2026-01-02, 3 launches
   What differs: nothing that is known of; version, flags, variables and settings are equal

@@ -107,7 +107,7 @@ def test_a_change_comes_with_its_interval_the_evidence_and_the_tolerance() -> No
 def test_an_undecided_change_comes_with_the_chance_that_it_matters() -> None:
     assert change_line(POINT, change("ttft_p50_ms", [100], [104])) == (
         "TTFT p50 at 6/s: 100 ms → 104 ms, +4.0% (95% interval -9.5% to +19%; 1 + 1 launches; tolerance 5%; "
-        "45% chance of being worse than that)"
+        "since most changes are none, 45% chance of being worse than that)"
     )
 
 
