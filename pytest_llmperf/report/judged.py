@@ -117,7 +117,7 @@ def change_line(point: Judged, change: Judged) -> str:
     """From what to what, by how much, with its interval, the evidence and the tolerance."""
     risk = ""
     if change["verdict"] == "inconclusive":
-        # The interval does not know it: a change is rare, so a small one is more likely chance (docs/judging.md).
+        # The interval does not know that changes are rare, so a small one is more likely chance.
         risk = f"; since most changes are none, {_chance(change['risk'])} of being worse than that"
     return (
         f"{change_headline(point, change)} ({_interval(change)}; {evidence(change)}; "
