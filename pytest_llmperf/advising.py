@@ -27,12 +27,12 @@ def give_advice(
             check_writable(json)
         listed = Prices.read(prices)
         evidence = read_evidence(paths or [path for path in DEFAULTS if path.is_dir()])
+        scenes = [(scene, listed.of(scene.environment)) for scene in _scenes(evidence.scenes)]
     except StoreError as error:
         print(f"llmperf: {error}", file=sys.stderr)
         return Outcome.USAGE
     written, is_answered = [], False
-    for scene in _scenes(evidence.scenes):
-        price = listed.of(scene.environment)
+    for scene, price in scenes:
         answer = _answer(scene, question, None if price is None else price.usd_per_hour)
         is_answered |= bool(answer.capacities)
         print("\n".join(advice_lines(scene, answer, question, slo, price)), end="\n\n")

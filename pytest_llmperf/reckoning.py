@@ -11,12 +11,13 @@ from pytest_llmperf.declare.metrics import MetricKey
 from pytest_llmperf.engines import models
 from pytest_llmperf.engines.serving import Serving, serving_of
 from pytest_llmperf.keep.environment import accelerators
-from pytest_llmperf.keep.prices import Price, Prices, usd_per_million
+from pytest_llmperf.keep.prices import Price, Prices
 from pytest_llmperf.load.decode import Trace
 from pytest_llmperf.load.health import CACHE_BLOCK_TOKENS
 from pytest_llmperf.load.launch import Launch
 from pytest_llmperf.measure.accelerators import Accelerator, accelerator_named
 from pytest_llmperf.measure.architecture import shape_of
+from pytest_llmperf.measure.cost import usd_per_million
 from pytest_llmperf.measure.light import Light, floor_tpot_s, floor_ttft_s
 from pytest_llmperf.measure.precision import precision_of
 from pytest_llmperf.measure.shape import ModelShape
@@ -48,7 +49,7 @@ def reckon(
     served = served_of(environment, launch.description.settings, config)
     light = served.light(traces) if served else None
     return Reckoned(
-        {COST: usd_per_million(price, rate)} if price is not None and rate > 0 else {},
+        {COST: usd_per_million(price.usd_per_hour, rate)} if price is not None and rate > 0 else {},
         price,
         light.as_json(values) if light else {},
     )

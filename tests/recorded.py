@@ -16,6 +16,7 @@ def run(
     latencies = [name for name in values if name.endswith("_ms")]
     return {
         "launch": launch,
+        "requests": 200,
         "values": {"error_rate": 0.0, **values},
         "uncertainty": dict.fromkeys(latencies, uncertainty),
         "health": {"problems": list(problems)},

@@ -13,9 +13,10 @@ import pytest
 
 from bench.gpu.model import LLAMA_8B
 from pytest_llmperf.engines.serving import Serving
-from pytest_llmperf.keep.prices import Prices, usd_per_million
+from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.load.decode import Trace
 from pytest_llmperf.load.request import Request
+from pytest_llmperf.measure.cost import usd_per_million
 from pytest_llmperf.reckoning import Served, served_of
 from tests.measure.shapes import LLAMA_3_8B, QWEN3_MOE
 from tests.measure.traces import answered, failed
@@ -84,7 +85,7 @@ def test_the_shares_and_costs_in_the_documentation_are_those_of_the_records() ->
         for point in points:
             values = point["runs"][0]["values"]
             share = light.share(values)
-            cost = usd_per_million(price, values["output_tokens_per_s"])
+            cost = usd_per_million(price.usd_per_hour, values["output_tokens_per_s"])
             cells = (
                 f"{values['ttft_p50_ms']:.1f}",
                 f"{share['ttft']:.0%}".replace("%", " %"),

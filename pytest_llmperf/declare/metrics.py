@@ -197,6 +197,10 @@ class MetricKey:
         return f"{digits}{unit}" if unit == "/s" else f"{digits} {unit}"
 
 
+CAPACITY = MetricKey("capacity").name
+"""The metric that a run has if it stands for a search."""
+
+
 def dollars(value: float) -> str:
     """An amount to the cent, a small one to three digits: ``12.35``, ``0.52``, ``0.00417``."""
     value = float(f"{value:.3g}") if value < 0.1 else value

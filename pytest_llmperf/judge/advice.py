@@ -11,10 +11,12 @@ from typing import Literal
 from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.declare.slo import Limit, Slo
 from pytest_llmperf.judge.change import CONFIDENCE
-from pytest_llmperf.judge.fit import Fit, Point, at_load, fit, margin, moved
+from pytest_llmperf.judge.fit import ORDER, Fit, Point, at_load, fit, moved
+from pytest_llmperf.judge.margin import margin_to
 from pytest_llmperf.judge.objective import half_width, mean_value
 from pytest_llmperf.judge.prior import Prior
 from pytest_llmperf.judge.ranking import Entrant, Standing, rank
+from pytest_llmperf.measure.cost import usd_per_million
 
 Aim = Literal["throughput", "latency", "cost"]
 AIMS: tuple[Aim, ...] = ("throughput", "latency", "cost")
@@ -23,7 +25,6 @@ CAPACITY_SPREAD = 0.05
 """The standard deviation of a capacity's logarithm between launches of one build: that of the latencies that
 limit it, as long as nothing better is known."""
 _NEAR = math.log(1.15)
-_ORDER = {"below": 0, "found": 1, "above": 2}
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,12 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Capacity:
+class Carried:
     """What a candidate carries under the SLO, in requests/s; see :class:`~pytest_llmperf.judge.fit.Fit`.
 
     ``rates`` has one for each launch, ``low`` and ``high`` are the 95 % interval of their mean ``rate``.
+    ``above``: nothing says that it does not carry more. ``is_saturated``: beyond, the queue grew without
+    bound.
     """
 
     candidate: Candidate
@@ -75,12 +78,14 @@ class Capacity:
     high: float
     between: tuple[str, str] | None
     limit: Limit | None
+    is_saturated: bool = False
 
 
 @dataclass(frozen=True)
 class Miss:
     """How close a candidate comes to an SLO that it misses at every load: at ``label``, ``limit`` is missed
-    with ``value``, by ``beyond`` as a share of the limit (inf for a limit of 0)."""
+    with ``value``, by ``beyond`` as a share of the limit (inf for a limit of 0), or for goodput and the like
+    of what may be missing to all."""
 
     name: str
     label: str
@@ -95,7 +100,7 @@ class Advice:
     ``throughput``, ``cost`` and the latencies' names, at which load those are, and what was left out of them
     and why."""
 
-    capacities: dict[str, Capacity]
+    capacities: dict[str, Carried]
     misses: list[Miss]
     rankings: dict[str, list[Standing]]
     load: float | None
@@ -105,7 +110,7 @@ class Advice:
 def advise(candidates: Sequence[Candidate], question: Question, *, is_closed: bool = False) -> Advice:
     """Answer for candidates of one workload in one environment, which are called by different names."""
     left_out: list[str] = []
-    capacities: dict[str, Capacity] = {}
+    capacities: dict[str, Carried] = {}
     misses: list[Miss] = []
     for candidate in candidates:
         found = capacity(candidate, question.slo, is_closed=is_closed)
@@ -116,7 +121,9 @@ def advise(candidates: Sequence[Candidate], question: Question, *, is_closed: bo
             if (miss := _miss(candidate, question.slo)) is not None:
                 misses.append(miss)
             else:
-                left_out.append(f"{candidate.name}: misses the SLO at every rate that was searched")
+                left_out.append(
+                    f"{candidate.name}: misses the SLO, or is saturated, at every rate that was tried"
+                )
         elif why := _out_of_question(found, question):
             left_out.append(f"{candidate.name}: {why}")
         else:
@@ -136,7 +143,7 @@ def advise(candidates: Sequence[Candidate], question: Question, *, is_closed: bo
     return answer
 
 
-def capacity(candidate: Candidate, slo: Slo, *, is_closed: bool = False) -> Capacity | None:
+def capacity(candidate: Candidate, slo: Slo, *, is_closed: bool = False) -> Carried | None:
     """What a candidate carries: by its capacity searches if there are any, else by its sweeps.
 
     None if it was not measured with all that the SLO is about.
@@ -148,7 +155,7 @@ def capacity(candidate: Candidate, slo: Slo, *, is_closed: bool = False) -> Capa
         return None
     fits = [one if one.rate > 0 else replace(one, kind="below") for one in fits]
     if 2 * sum(one.kind == "below" for one in fits) > len(fits):
-        return Capacity(candidate, "below", (), 0.0, 0.0, 0.0, 0.0, None, None)
+        return Carried(candidate, "below", (), 0.0, 0.0, 0.0, 0.0, None, None)
     fits = [one for one in fits if one.rate > 0]
     logs = [math.log(one.rate) for one in fits]
     sampling = statistics.median(one.deviation for one in fits)
@@ -156,7 +163,7 @@ def capacity(candidate: Candidate, slo: Slo, *, is_closed: bool = False) -> Capa
     half = half_width(logs, Prior(CAPACITY_SPREAD), sampling, (1 - CONFIDENCE) / 2)
     typical = min(fits, key=lambda one: abs(math.log(one.rate) - mean))
     around = {one.between for one in fits}
-    return Capacity(
+    return Carried(
         candidate,
         "above" if 2 * sum(one.kind == "above" for one in fits) >= len(fits) else "found",
         tuple(one.rate for one in fits),
@@ -166,6 +173,7 @@ def capacity(candidate: Candidate, slo: Slo, *, is_closed: bool = False) -> Capa
         math.exp(mean + half),
         typical.between if len(around) == 1 else None,
         typical.limit,
+        typical.is_saturated,
     )
 
 
@@ -200,30 +208,25 @@ def _searched(launch: Launch) -> list[Fit]:
     if not launch.searched:
         return []
     rates = [one.rate for one in launch.searched if one.rate > 0]
-    kind = min((one.kind for one in launch.searched), key=_ORDER.__getitem__)
+    kind = min((one.kind for one in launch.searched), key=ORDER.__getitem__)
     rate = math.exp(math.fsum(map(math.log, rates)) / len(rates)) if rates else 0.0
     deviation = math.hypot(*(one.deviation for one in launch.searched)) / len(launch.searched)
-    return [Fit(rate, kind, deviation)]
+    return [Fit(rate, kind, deviation, is_saturated=any(one.is_saturated for one in launch.searched))]
 
 
-def cost(usd_per_hour: float, tokens_per_s: float) -> float:
-    """Dollars per million output tokens."""
-    return usd_per_hour / 3600 / tokens_per_s * 1e6
-
-
-def replicas(load: float, found: Capacity) -> int:
+def replicas(load: float, found: Carried) -> int:
     """How many replicas surely carry ``load`` requests/s: by the lower end of the capacity's interval."""
     return max(1, math.ceil(load / found.low))
 
 
-def _out_of_question(found: Capacity, question: Question) -> str:
+def _out_of_question(found: Carried, question: Question) -> str:
     if question.min_rate is not None and found.low < question.min_rate:
         return f"may carry only {found.low:.3g}/s, and {question.min_rate:g}/s are asked for"
     if question.max_cost is not None:
         costs = _costs(found)
         if costs is None:
             return "what it costs is not known"
-        dearest = cost(found.candidate.usd_per_hour or 0.0, _tokens(found) * found.low)
+        dearest = usd_per_million(found.candidate.usd_per_hour or 0.0, _tokens(found) * found.low)
         if dearest > question.max_cost:
             return (
                 f"may cost ${dearest:.3g} per million tokens, and at most ${question.max_cost:g} is asked for"
@@ -231,29 +234,36 @@ def _out_of_question(found: Capacity, question: Question) -> str:
     return ""
 
 
-def _tokens(found: Capacity) -> float:
+def _tokens(found: Carried) -> float:
     return found.candidate.tokens_per_request or 0.0
 
 
-def _costs(found: Capacity) -> tuple[float, ...] | None:
+def _costs(found: Carried) -> tuple[float, ...] | None:
     usd, tokens = found.candidate.usd_per_hour, _tokens(found)
-    return None if usd is None or not tokens else tuple(cost(usd, rate * tokens) for rate in found.rates)
+    return (
+        None
+        if usd is None or not tokens
+        else tuple(usd_per_million(usd, rate * tokens) for rate in found.rates)
+    )
 
 
 def _miss(candidate: Candidate, slo: Slo) -> Miss | None:
-    """The load at which its worst limit is missed by the least; None where only a search was recorded."""
+    """The load at which its worst limit is missed by the least, of those that it kept up with; None where
+    there is no such load, or only a search was recorded."""
     at: dict[str, list[Point]] = {}
     for launch in candidate.launches:
         for point in launch.points:
-            at.setdefault(point.label, []).append(point)
+            if not point.is_saturated:
+                at.setdefault(point.label, []).append(point)
     misses = []
     for label, points in at.items():
         found = []
         for limit in slo.with_no_errors().limits:
             values = [p.values[limit.key.name] for p in points if limit.key.name in p.values]
             if values:
-                value = mean_value(limit.key, values)
-                found.append((margin(limit, value), limit, value))
+                value, requests = mean_value(limit.key, values), sum(point.requests for point in points)
+                over, _ = margin_to(limit, {limit.key.name: value}, {}, requests)
+                found.append((over, limit, value))
         if found:
             far, limit, value = max(found, key=lambda one: one[0])
             misses.append(Miss(candidate.name, label, limit, value, math.expm1(min(far, 700.0))))
@@ -278,11 +288,15 @@ def _by_cost(answer: Advice) -> list[Standing]:
 
 
 def _lightest(answer: Advice) -> float | None:
-    """The lightest load that all were measured at or above."""
+    """The lightest load that all were measured at or above, and kept up with."""
     lightest = [
         min(loads)
         for found in answer.capacities.values()
-        if (loads := [point.load for launch in found.candidate.launches for point in launch.points])
+        if (
+            loads := [
+                p.load for launch in found.candidate.launches for p in launch.points if not p.is_saturated
+            ]
+        )
     ]
     return max(lightest, default=None)
 

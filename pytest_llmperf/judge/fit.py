@@ -1,7 +1,7 @@
 """How much load of one launch fits under an SLO, from what was measured of it at several loads.
 
-A limit's *margin* is the logarithm of the value over the limit: below 0 it is met. It grows with the load, so
-margins that fall are noise, and are put together with their neighbours (isotonic regression, by pooling
+A limit's *margin* (:mod:`~pytest_llmperf.judge.margin`) is below 0 where it is met. It grows with the load,
+so margins that fall are noise, and are put together with their neighbours (isotonic regression, by pooling
 adjacent violators: Barlow et al. 1972). Between the two loads around 0 the rate is interpolated, in
 logarithms of both. The limit that is reached first decides.
 """
@@ -15,25 +15,31 @@ from itertools import pairwise
 from typing import Literal
 
 from pytest_llmperf.declare.slo import Limit, Slo
+from pytest_llmperf.judge.margin import margin_to
 
 _FAR = 3.0
 """A margin beyond this (20 times the limit) is no further away: of a queue that grows, it is the duration."""
 
-_ANYWHERE = 1 / math.sqrt(12)
+ANYWHERE = 1 / math.sqrt(12)
+"""The standard deviation of a place that may be anywhere between two others, as a share of their distance."""
+ORDER = {"below": 0, "found": 1, "above": 2}
+"""Kinds of fits, from what carries least."""
 _FARTHEST = math.log(1.5)
 
 
 @dataclass(frozen=True)
 class Point:
     """One launch at one load: ``load`` is requests/s offered, or in a closed loop requests at once, ``label``
-    how a person calls it. ``values`` by the names of the metrics, ``uncertainty`` the standard deviations of
-    their logarithms. ``is_saturated``: the queue grew as long as it was driven, which meets no SLO."""
+    how a person calls it. ``values`` by the names of the metrics, from so many ``requests``, ``uncertainty``
+    the standard deviations of their logarithms. ``is_saturated``: the queue grew as long as it was driven,
+    which meets no SLO, whatever the values are: they say how long that was."""
 
     load: float
     label: str
     values: Mapping[str, float]
     uncertainty: Mapping[str, float] = field(default_factory=dict)
     is_saturated: bool = False
+    requests: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ class Fit:
     ``deviation`` is the standard deviation of its logarithm from the requests of the launch. ``between`` are
     the loads around it, and empty if it was searched for. ``limit`` is what is reached first, ``slope`` how
     fast its margin grows there with the logarithm of the rate (0: unknown), ``margin`` what it is at the
-    outermost load, if the truth is beyond that.
+    outermost load, if the truth is beyond that. ``is_saturated``: at the next load the queue grew without
+    bound, so that the rate is somewhere between the two.
     """
 
     rate: float
@@ -54,33 +61,27 @@ class Fit:
     margin: float = 0.0
     between: tuple[str, str] | None = None
     limit: Limit | None = None
+    is_saturated: bool = False
 
 
-def margin(limit: Limit, value: float) -> float:
-    """The logarithm of value over limit, upwards for the worse; ±inf where one of them is 0."""
-    if limit.met_by(value) and (limit.value == 0 or value <= 0):
-        return -math.inf
-    if limit.value == 0 or value <= 0:
-        return math.inf
-    return math.log(value / limit.value) * (1 if limit.is_upper else -1)
-
-
-def _has_all(point: Point, slo: Slo) -> bool:
-    return all(limit.key.name in point.values for limit in slo.with_no_errors().limits)
+def _says_whether(point: Point, slo: Slo) -> bool:
+    """Whether the SLO is met there."""
+    limits = slo.with_no_errors().limits
+    return point.is_saturated or all(limit.key.name in point.values for limit in limits)
 
 
 def fit(points: Sequence[Point], slo: Slo, *, is_closed: bool = False) -> Fit | None:
     """How much fits, by a launch's ``points``; in a closed loop in requests/s that were answered.
 
-    None if no point has all values that the SLO is about.
+    None if no point has all values that the SLO is about; where some have not, to be saturated at others does
+    not say what happens below.
     """
-    usable = sorted((point for point in points if _has_all(point, slo)), key=lambda point: point.load)
-    if not usable:
+    usable = sorted((point for point in points if _says_whether(point, slo)), key=lambda point: point.load)
+    if not usable or (len(usable) < len(points) and all(point.is_saturated for point in usable)):
         return None
     found = [_of_limit(usable, limit, is_closed=is_closed) for limit in slo.with_no_errors().limits]
-    order = {"below": 0, "found": 1, "above": 2}
     # Of those that are met everywhere, the one that is closest to be missed.
-    return min(found, key=lambda one: (order[one.kind], one.rate, -one.margin))
+    return min(found, key=lambda one: (ORDER[one.kind], one.rate, -one.margin))
 
 
 def moved(one: Fit, slope: float) -> Fit:
@@ -92,12 +93,13 @@ def moved(one: Fit, slope: float) -> Fit:
 
 
 def _of_limit(points: Sequence[Point], limit: Limit, *, is_closed: bool) -> Fit:
-    name = limit.key.name
-    raw = [
-        _FAR if point.is_saturated else min(max(margin(limit, point.values[name]), -_FAR), _FAR)
+    each = [
+        (_FAR, 0.0)
+        if point.is_saturated
+        else margin_to(limit, point.values, point.uncertainty, point.requests)
         for point in points
     ]
-    margins = _rising(raw)
+    margins = _rising([min(max(over, -_FAR), _FAR) for over, _ in each])
     rates = [point.values.get("requests_per_s", 0.0) if is_closed else point.load for point in points]
     first = next((i for i, one in enumerate(margins) if one > 0), None)
     if first is None:
@@ -110,16 +112,18 @@ def _of_limit(points: Sequence[Point], limit: Limit, *, is_closed: bool) -> Fit:
     if min(rates[last], rates[first]) <= 0:  # not one request was answered there
         return Fit(rates[last], "found", between=(around[0].label, around[1].label), limit=limit)
     step = math.log(rates[first] / rates[last])
-    known = [point.uncertainty.get(name, 0.0) for point in around]
+    known = [error for _, error in each[last : first + 1]]
     unknown = math.hypot((1 - weight) * known[0], weight * known[1])
+    # What is not known of the place between two loads is not more than the place itself.
+    share = min(unknown / (margins[first] - margins[last]), ANYWHERE)
     return Fit(
         rate=rates[last] * math.exp(weight * step),
         kind="found",
-        # What is not known of the place between two loads is not more than the place itself.
-        deviation=min(unknown / (margins[first] - margins[last]), _ANYWHERE) * abs(step),
+        deviation=(ANYWHERE if points[first].is_saturated else share) * abs(step),
         slope=max((margins[first] - margins[last]) / step, 0.0) if step else 0.0,
         between=(around[0].label, around[1].label),
         limit=limit,
+        is_saturated=points[first].is_saturated,
     )
 
 
@@ -135,8 +139,10 @@ def _rising(values: Sequence[float]) -> list[float]:
 
 
 def at_load(points: Sequence[Point], name: str, load: float) -> float | None:
-    """A metric at a load, interpolated in logarithms of both; None outside of what was measured."""
-    known = sorted((p for p in points if p.values.get(name, 0.0) > 0), key=lambda point: point.load)
+    """A metric at a load, interpolated in logarithms of both; None outside of what was measured and kept up
+    with."""
+    measured = (p for p in points if not p.is_saturated and p.values.get(name, 0.0) > 0)
+    known = sorted(measured, key=lambda point: point.load)
     for point in known:
         if math.isclose(point.load, load, rel_tol=1e-6):
             return point.values[name]

@@ -21,12 +21,13 @@ def margin(
     """
     if not slo.limits:
         raise ValueError("a margin to no limit")
-    return max(_margin(limit, values, known, requests) for limit in slo.limits)
+    return max(margin_to(limit, values, known, requests) for limit in slo.limits)
 
 
-def _margin(
+def margin_to(
     limit: Limit, values: Mapping[str, float], known: Mapping[str, float], requests: int
 ) -> tuple[float, float]:
+    """The same of one limit."""
     value = values.get(limit.key.name)
     if value is None:
         return math.inf, 0.0

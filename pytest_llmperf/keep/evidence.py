@@ -1,31 +1,37 @@
 """What records know of how configurations serve: their launches at all loads, by environment and workload.
 
 Records of several sessions are put together where environment and workload are the same; one configuration is
-what has the same subject in all its fields. A launch is counted once, however many records it is in.
+what has the same subject in all its fields. A launch is counted once, however many records it is in. A sweep
+that found its own rates has those at which the engine was saturated apart from its load points: they count
+with the launch that found them.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.metrics import CAPACITY
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.judge.advice import Launch
-from pytest_llmperf.judge.fit import Fit, Point
+from pytest_llmperf.judge.fit import ANYWHERE, Fit, Point
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.environment import differences
 from pytest_llmperf.keep.files import read_json
 from pytest_llmperf.keep.record import KIND, VERSION
 from pytest_llmperf.keep.values import middle
 
-CAPACITY = "capacity_per_s"
 CLOSED = "closed loop"
 _LONG = 200
 _SAYS_NOTHING = (Verdict.ERROR, Verdict.INVALID)
+_EXPLORES = 1
+"""The launch in which a sweep looks for its rates; with a base, that of the base."""
 
 _Run = Mapping[str, Any]
 _Key = tuple[str, ...]
@@ -170,12 +176,13 @@ def _take(
     base = entry.get("compared_with")
     if base and base["kind"] == "side by side":
         subjects.append(("base_runs", base["text"], base["fields"]))
-    for point in entry["points"]:
+    explorer = subjects[-1][0]
+    for point in (*entry["points"], *_saturated(entry, explorer, session, evidence)):
         kind = _kind(point)
         if kind is None:
             continue
         for side, text, fields in subjects:
-            valid = [run for run in point.get(side) or [] if not run["health"]["problems"]]
+            valid = _valid(point, side)
             if not valid:
                 continue
             scene = evidence.scene(entry["environment"], point["workload"], kind)
@@ -189,6 +196,42 @@ def _take(
                 kept = found.runs.setdefault(launch or (fields["engine"],), [])
                 if not any(at["load"] == point["load"] and _is_one(run, other) for at, other in kept):
                     kept.append((point, run))
+
+
+def _valid(point: Mapping[str, Any], side: str) -> list[_Run]:
+    return [run for run in point.get(side) or [] if not run["health"]["problems"]]
+
+
+def _saturated(
+    entry: Mapping[str, Any], side: str, session: str, evidence: Evidence
+) -> Iterator[Mapping[str, Any]]:
+    """The rates at which sweeps of an entry found its engine saturated, as load points like the others."""
+    for sweep in entry.get("sweeps", ()):
+        points = [point for point in entry["points"] if point["workload"] == sweep["workload"]]
+        beyond = [one for one in sweep["saturated"] if one["rate"] is not None]
+        if not beyond or all(run["launch"] != _EXPLORES for p in points for run in _valid(p, side)):
+            continue  # of a launch that says nothing, this does not either
+        arrivals = {kind for point in points if (kind := _kind(point)) not in (None, CLOSED)}
+        if len(arrivals) != 1:
+            text = (
+                f"{entry['subject']['text']}, {session}: saturated at {beyond[0]['rate']:g}/s, "
+                "and how requests arrived is not recorded"
+            )
+            if text not in evidence.left_out:
+                evidence.left_out.append(text)
+            continue
+        for one in beyond:
+            point = LoadPoint(rate=one["rate"], arrivals=str(*arrivals))
+            run = {
+                "launch": _EXPLORES,
+                "requests": one["requests"],
+                "values": one["values"],
+                "health": {"problems": []},
+                "saturated": True,
+            }
+            load = {"rate": point.rate, "arrivals": point.arrivals}
+            at = {"workload": sweep["workload"], "load": point.label, "declared": {"load": load}}
+            yield {**at, side: [run]}
 
 
 def _typed_model(command: Sequence[str]) -> str:
@@ -229,6 +272,7 @@ def _points(runs: Sequence[tuple[Mapping[str, Any], _Run]]) -> Iterator[Point]:
             {name: middle([one[name] for one in values if name in one]) for name in values[0]},
             {name: max(one.get(name, 0.0) for one in known) for name in known[0]},
             is_saturated=any(run.get("saturated") for _, run in some),
+            requests=sum(run["requests"] for _, run in some),
         )
 
 
@@ -237,7 +281,20 @@ def _searches(runs: Sequence[tuple[Mapping[str, Any], _Run]], asked: set[str]) -
         sought = point["declared"]["load"].get("seeks", "")
         if CAPACITY in run["values"] and set(sought.split(", ")) == asked:
             known = float(run["uncertainty"].get(CAPACITY, 0.0))
-            yield Fit(float(run["values"][CAPACITY]), run["capacity"]["kind"], known)
+            found = Fit(float(run["values"][CAPACITY]), run["capacity"]["kind"], known)
+            yield _limited(found, run.get("probes", ()))
+
+
+def _limited(found: Fit, probes: Sequence[Mapping[str, Any]]) -> Fit:
+    """A search that met the SLO as long as the engine kept up found what the engine carries, or nearly: it is
+    between that and the lowest rate at which it was saturated."""
+    beyond = [float(probe["rate"]) for probe in probes if probe.get("saturated")]
+    if found.kind != "above" or not beyond or found.rate <= 0:
+        return found
+    gap = max(math.log(min(beyond) / found.rate), 0.0)
+    return replace(
+        found, kind="found", deviation=math.hypot(found.deviation, ANYWHERE * gap), is_saturated=True
+    )
 
 
 def _name(configuration: Configuration) -> str:

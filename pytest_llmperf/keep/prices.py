@@ -32,11 +32,6 @@ class Price:
     date: str
 
 
-def usd_per_million(price: Price, tokens_per_s: float) -> float:
-    """Dollars per million tokens, at a rate greater than 0."""
-    return price.usd_per_hour / 3600 / tokens_per_s * 1e6
-
-
 def why_unknown(environment: Mapping[str, str]) -> str:
     """Why :meth:`Prices.of` has none of an environment, and what to do, as a clause."""
     if there := environment.get("accelerators"):
@@ -49,17 +44,22 @@ def why_unknown(environment: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class _Entry:
-    """The price of one GPU. It is meant by every GPU whose name has all of the ``words``."""
+    """The price of one GPU. It is meant by every GPU whose name has all of the ``words`` of ``name``."""
 
-    words: frozenset[str]
+    name: str
     price: Price
+
+    @property
+    def words(self) -> frozenset[str]:
+        return _words(self.name)
 
 
 class Prices:
     """Prices of GPUs by name."""
 
-    def __init__(self, entries: Sequence[_Entry]) -> None:
-        self._entries = tuple(entries)
+    def __init__(self, entries: Sequence[_Entry], source: str) -> None:
+        """``source`` is where they are from, for a message."""
+        self._entries, self._source = tuple(entries), source
 
     @classmethod
     def read(cls, path: Path | None = None) -> Prices:
@@ -82,16 +82,12 @@ class Prices:
                     raise ValueError("a second price of the same accelerator")
             except ValueError as error:
                 raise StoreError(f"{name}, price {number}{_called(entry)}: {error}") from None
-        return cls(read)
+        return cls(read, name)
 
-    def of(self, environment: Mapping[str, str], gpus: int | None = None) -> Price | None:
-        """The price of the GPUs of an environment, or of ``gpus`` of them; None where the hardware or its
-        price is not known, and where ``gpus`` may be any of unlike ones."""
+    def of(self, environment: Mapping[str, str]) -> Price | None:
+        """The price of the GPUs of an environment; None where the hardware or its price is not known. Raises
+        :class:`StoreError` where one of two prices may be meant."""
         there = accelerators(environment)
-        if gpus is not None and gpus != sum(there.values()):
-            if len(there) != 1 or gpus < 1:
-                return None
-            there = dict.fromkeys(there, gpus)
         found = {name: self._of_one(name) for name in there}
         known = {name: price for name, price in found.items() if price is not None}
         if not known or len(known) < len(there):
@@ -104,13 +100,19 @@ class Prices:
 
     def _of_one(self, name: str) -> Price | None:
         """That of the entry that has most of the name's words. A part of a GPU (MIG) has a price only if an
-        entry is for it."""
+        entry is for it. Raises :class:`StoreError` where several have as many."""
         words = _words(name)
         meant = [entry for entry in self._entries if entry.words <= words]
         if "mig" in words:
             meant = [entry for entry in meant if "mig" in entry.words]
-        meant.sort(key=lambda entry: len(entry.words))
-        return meant[-1].price if meant else None
+        most = max((len(entry.words) for entry in meant), default=0)
+        closest = [entry for entry in meant if len(entry.words) == most]
+        if len(closest) > 1:
+            named = " and ".join(f'"{entry.name}"' for entry in closest)
+            raise StoreError(
+                f"{self._source}: {named} are alike prices of {name}; give one with more words of that name"
+            )
+        return closest[0].price if closest else None
 
 
 def _words(name: str) -> frozenset[str]:
@@ -139,7 +141,7 @@ def _entry(content: Any) -> _Entry:
     if not isinstance(content["source"], str) or not content["source"].strip():
         raise ValueError("source: expected who says so")
     price = Price(float(usd), content["source"].strip(), _date(content["date"]))
-    return _Entry(_words(content["accelerator"]), price)
+    return _Entry(content["accelerator"], price)
 
 
 def _date(value: Any) -> str:

@@ -18,8 +18,8 @@ from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.files import replacing
 from pytest_llmperf.keep.record import KIND, VERSION, now
 from pytest_llmperf.keep.result import TestResult
+from pytest_llmperf.matrix.process import INTERRUPTED, USAGE, measure
 from pytest_llmperf.matrix.records import Records, is_failure
-from pytest_llmperf.matrix.session import INTERRUPTED, USAGE, measure
 from pytest_llmperf.report.matrix import cell_line, matrix_table
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_llmperf.declare.metrics import parse_metric
-from pytest_llmperf.judge.advice import LATENCIES, Advice, Capacity, Miss, Question, replicas
+from pytest_llmperf.judge.advice import LATENCIES, Advice, Carried, Miss, Question, replicas
 from pytest_llmperf.judge.ranking import Standing
 from pytest_llmperf.keep.evidence import Configuration, Scene
 from pytest_llmperf.keep.prices import Price
@@ -64,7 +63,8 @@ def _missed(answer: Advice) -> Iterator[str]:
 
 def _miss(miss: Miss) -> str:
     key = miss.limit.key
-    by = "" if math.isinf(miss.beyond) or miss.beyond > 1e6 else f", which is {miss.beyond * 100:.3g}% beyond"
+    has_ratio = miss.beyond <= 1e6 and not key.metric.share
+    by = f", which is {miss.beyond * 100:.3g}% beyond" if has_ratio else ""
     return (
         f"{miss.name}: {key.label} is {key.format(miss.value)} at {miss.label}, "
         f"the limit {key.format(miss.limit.value)}{by}"
@@ -114,8 +114,10 @@ def _figure(name: str, one: Standing, answer: Advice) -> tuple[str, str]:
     return _amount(name, one.estimate), f"{interval}{_about(found)}"
 
 
-def _about(found: Capacity) -> str:
+def _about(found: Carried) -> str:
     between = f"; between {found.between[0]} and {found.between[1]}" if found.between else ""
+    if found.is_saturated:
+        return f"{between}; beyond, its queue grows without bound"
     limits = f"; {found.limit.key.label} is what limits it" if found.limit is not None else "; searched"
     return between + limits
 
@@ -136,7 +138,7 @@ def _amount(name: str, value: float) -> str:
 
 
 def _how(
-    name: str, one: Configuration, found: Capacity, question: Question, slo: str, price: Price | None
+    name: str, one: Configuration, found: Carried, question: Question, slo: str, price: Price | None
 ) -> Iterator[str]:
     yield f"  {name}"
     if one.command:
@@ -180,7 +182,8 @@ def advice_json(scene: Scene, answer: Advice, price: Price | None) -> Mapping[st
                 "high": found.high,
                 "launches": len(found.rates),
                 "between": found.between,
-                "limited_by": None if found.limit is None else found.limit.key.name,
+                "limited_by": None if found.limit is None or found.is_saturated else found.limit.key.name,
+                "saturated_beyond": found.is_saturated,
             }
             for name, found in answer.capacities.items()
         },

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.declare.grid import Cell
-from pytest_llmperf.judge.advice import Candidate, Capacity, capacity
+from pytest_llmperf.judge.advice import Candidate, Carried, capacity
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.evidence import Evidence, Scene, take_record
 
 _TITLES = ("subject", "workload", "verdict", "capacity", "TTFT p50", "TPOT p50", "tok/s")
+_TEXTS = 3
+"""So many columns are words, and the others figures."""
 _SHOWN = 64
 
 
@@ -25,9 +27,8 @@ def matrix_table(cells: Sequence[tuple[Cell, Mapping[str, Any] | None]]) -> list
     widths = [max(len(row[i]) for row in rows) for i in range(len(_TITLES))]
     lines = []
     for number, row in enumerate(rows):
-        cut = 3
-        aligned = [text.ljust(width) for text, width in zip(row[:cut], widths[:cut], strict=True)]
-        aligned += [text.rjust(width) for text, width in zip(row[cut:], widths[cut:], strict=True)]
+        aligned = [text.ljust(width) for text, width in zip(row[:_TEXTS], widths[:_TEXTS], strict=True)]
+        aligned += [text.rjust(width) for text, width in zip(row[_TEXTS:], widths[_TEXTS:], strict=True)]
         lines.append("  ".join(aligned).rstrip())
         record = cells[number - 1][1] if number else None
         if record is not None and (error := record["tests"][0]["error"]):
@@ -38,7 +39,7 @@ def matrix_table(cells: Sequence[tuple[Cell, Mapping[str, Any] | None]]) -> list
 def cell_line(cell: Cell, record: Mapping[str, Any]) -> str:
     """One cell in one line."""
     _, _, verdict, *figures = _row(cell, record)
-    named = [f"{title} {figure}" for title, figure in zip(_TITLES[3:], figures, strict=True) if figure]
+    named = [f"{title} {figure}" for title, figure in zip(_TITLES[_TEXTS:], figures, strict=True) if figure]
     return f"{cell.subject}, {cell.workload}: {', '.join((verdict, *named))}"
 
 
@@ -61,7 +62,7 @@ def _figures(scenes: Sequence[Scene], cell: Cell, entry: Mapping[str, Any]) -> t
         for configuration in scene.configurations
         for launch in configuration.launches(cell.slo)
     ]
-    points = [point for _, launch in launches for point in launch.points]
+    points = [point for _, launch in launches for point in launch.points if not point.is_saturated]
     lightest = min(points, key=lambda point: point.load, default=None)
     at_lightest = lightest.values if lightest is not None else {}
     most = [
@@ -83,7 +84,7 @@ def _figures(scenes: Sequence[Scene], cell: Cell, entry: Mapping[str, Any]) -> t
     return carried, shown[0], shown[1], f"{max(most):.0f}" if most else ""
 
 
-def _carried(found: Capacity | None) -> str:
+def _carried(found: Carried | None) -> str:
     if found is None:
         return ""
     if found.kind == "below":

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmperf.declare.metrics import parse_metric
+from pytest_llmperf.declare.metrics import CAPACITY, parse_metric
 from pytest_llmperf.judge.objective import mean_value
 from pytest_llmperf.report.table import CHANGE_MARKS, SLO_MARKS, is_search, percent
 
-CAPACITY = "capacity_per_s"
 _ENDED = {"budget": "the budget ended it"}
 
 

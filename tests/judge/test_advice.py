@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from pytest_llmperf.judge.advice import (
     Question,
     advise,
     capacity,
-    cost,
     replicas,
 )
 from pytest_llmperf.judge.fit import Fit, Point
+from pytest_llmperf.measure.cost import usd_per_million
 
 SLO = parse_slo("ttft_ms=100")
 RATES = (2.0, 4.0, 8.0, 16.0)
@@ -146,6 +147,60 @@ def test_what_was_never_driven_to_its_limit_is_not_worse() -> None:
     assert best(lower, "throughput") == ["b", "a"]
 
 
+def saturating(name: str, at_rate: float, rates: Sequence[float] = RATES) -> Candidate:
+    """It meets the SLO by far at every rate but one that is saturated."""
+    launched = launch(999.0, [rate for rate in rates if rate < at_rate])
+    beyond = Point(at_rate, f"{at_rate:g}/s", {}, is_saturated=True)
+    return Candidate(name, (Launch((*launched.points, beyond)),), 100.0, 36.0)
+
+
+def test_what_was_saturated_has_a_limit_and_is_no_tie_with_what_carries_ten_times_as_much() -> None:
+    slow, fast = saturating("slow", 5.2), candidate("fast", 50.0, tokens_per_request=100.0, usd_per_hour=36.0)
+    fast = replace(fast, launches=(launch(50.0, (1.0, 10.0, 40.0, 60.0)),))
+    answer = asked(slow, fast)
+    found = answer.capacities["slow"]
+    assert (found.kind, found.between, found.is_saturated) == ("found", ("4/s", "5.2/s"), True)
+    assert 4 <= found.rate <= 5.2
+    assert best(answer, "throughput") == best(answer, "cost") == ["fast"]
+
+
+def test_the_launches_that_kept_to_the_rates_of_one_that_was_saturated_are_limited_with_it() -> None:
+    explored = saturating("a", 17.0).launches[0]
+    found = capacity(Candidate("a", (explored, launch(999.0), launch(999.0))), SLO)
+    assert found is not None
+    assert (found.kind, len(found.rates), found.is_saturated) == ("found", 3, True)
+    assert 16 <= min(found.rates) <= max(found.rates) <= 17
+
+
+def test_what_is_saturated_at_every_rate_is_left_out_and_its_values_are_no_miss() -> None:
+    """What was given up early may have seen latencies that meet the SLO."""
+    quick = Point(4.0, "4/s", at(4.0, 50.0).values, is_saturated=True)
+    answer = asked(Candidate("a", (Launch((quick,)),)), candidate("b", 10.0))
+    assert list(answer.capacities) == ["b"]
+    assert (answer.misses, answer.load) == ([], 2.0)
+    assert answer.left_out == ["a: misses the SLO, or is saturated, at every rate that was tried"]
+
+
+def test_a_search_that_met_saturation_is_no_lower_bound() -> None:
+    ended, lower = Fit(5.0, "found", 0.01, is_saturated=True), Fit(6.0, "above", 0.01)
+    answer = asked(
+        Candidate("ended", (Launch((), (ended,)),)),
+        Candidate("lower", (Launch((), (lower,)),)),
+        Candidate("fast", (Launch((), (Fit(50.0, "found", 0.01),)),)),
+    )
+    assert best(answer, "throughput") == ["fast", "lower"]
+    assert answer.capacities["ended"].is_saturated
+
+
+def test_goodput_is_missed_by_what_is_missing() -> None:
+    def of(name: str, goodput: float) -> Candidate:
+        values = {"goodput": goodput, "error_rate": 0.0}
+        return Candidate(name, (Launch((Point(2.0, "2/s", values, requests=1_000_000),)),))
+
+    answer = advise([of("far", 0.96), of("near", 0.98)], Question(parse_slo("goodput=0.99")))
+    assert [(miss.name, round(miss.beyond, 2)) for miss in answer.misses] == [("near", 1.0), ("far", 3.0)]
+
+
 def test_latencies_are_compared_at_the_lightest_load_that_all_have() -> None:
     answer = asked(candidate("a", 10.0, 10.0), Candidate("b", (launch(12.0, (4.0, 8.0, 16.0)),) * 2))
     assert answer.load == 4.0
@@ -169,7 +224,11 @@ def test_the_cheapest_may_carry_least() -> None:
     assert best(answer, "throughput") == ["dear"]
     assert best(answer, "cost") == ["cheap"]
     assert len(answer.rankings["cost"]) == 2
-    assert answer.rankings["cost"][0].estimate == pytest.approx(cost(4.0, 800)) == pytest.approx(1.38889)
+    assert (
+        answer.rankings["cost"][0].estimate
+        == pytest.approx(usd_per_million(4.0, 800))
+        == pytest.approx(1.38889)
+    )
 
 
 def test_what_is_out_of_the_question_is_left_out_and_that_is_said() -> None:

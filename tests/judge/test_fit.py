@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.declare.metrics import parse_metric
-from pytest_llmperf.declare.slo import Limit, Slo, parse_slo
-from pytest_llmperf.judge.fit import Fit, Point, at_load, fit, margin, moved
+from pytest_llmperf.declare.slo import Slo, parse_slo
+from pytest_llmperf.judge.fit import ANYWHERE, Fit, Point, at_load, fit, moved
 
 SLO = parse_slo("ttft_ms=100")
 RATES = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -24,6 +24,10 @@ def at(load: float, ttft_ms: float, **values: float) -> Point:
 
 def curve(capacity: float, exponent: float, scale: float = 1.0) -> list[Point]:
     return [at(scale * rate, 100 * (rate / capacity) ** exponent) for rate in RATES]
+
+
+def saturated(load: float, values: Mapping[str, float] | None = None) -> Point:
+    return Point(load, f"{load:g}/s", values or {}, is_saturated=True)
 
 
 def fitted(points: list[Point], slo: Slo = SLO, *, is_closed: bool = False) -> Fit:
@@ -87,10 +91,34 @@ def test_a_failed_request_is_beyond_every_slo() -> None:
 
 
 def test_a_queue_that_grows_is_beyond_every_slo() -> None:
-    saturated = Point(2, "2/s", {"ttft_p95_ms": 90.0, "error_rate": 0.0}, is_saturated=True)
-    found = fitted([at(1, 50), saturated])
-    assert found.between == ("1/s", "2/s")
+    found = fitted([at(1, 50), saturated(2, {"ttft_p95_ms": 90.0, "error_rate": 0.0})])
+    assert (found.between, found.is_saturated) == (("1/s", "2/s"), True)
     assert 1 < found.rate < 1.5
+    assert not fitted([at(1, 50), at(2, 190), saturated(4)]).is_saturated
+
+
+@given(CAPACITIES, EXPONENTS, st.floats(16.1, 1000))
+def test_a_rate_that_saturates_beyond_what_is_missed_says_no_more(
+    capacity: float, exponent: float, rate: float
+) -> None:
+    assert fitted([*curve(capacity, exponent), saturated(rate)]) == fitted(curve(capacity, exponent))
+
+
+@given(st.floats(0.01, 0.99), st.floats(1.01, 10))
+def test_between_what_is_met_and_what_saturates_the_rate_may_be_anywhere(share: float, wider: float) -> None:
+    found = fitted([at(1, 20), at(4, 100 * share), saturated(4 * wider)])
+    assert (found.kind, found.is_saturated) == ("found", True)
+    assert 4 <= found.rate <= 4 * wider
+    assert found.deviation == pytest.approx(ANYWHERE * math.log(wider))
+
+
+def test_what_saturates_at_every_rate_carries_less_than_any() -> None:
+    found = fitted([saturated(8), saturated(2)])
+    assert (found.kind, found.rate) == ("below", 2.0)
+
+
+def test_a_rate_that_saturates_does_not_stand_for_one_without_the_values() -> None:
+    assert fit([at(1, 50), saturated(2)], parse_slo("tpot_ms=40")) is None
 
 
 def test_a_closed_loop_is_told_in_requests_that_were_answered() -> None:
@@ -115,20 +143,23 @@ def test_what_is_beyond_is_reached_along_the_slope(capacity: float, exponent: fl
     assert moved(edge, 0.0).rate == edge.rate
 
 
-@pytest.mark.parametrize(
-    ("name", "bound", "value", "expected"),
-    [
-        ("ttft_ms", 100, 200, math.log(2)),
-        ("ttft_ms", 100, 0, -math.inf),
-        ("output_tokens_per_s", 100, 50, math.log(2)),
-        ("output_tokens_per_s", 100, 0, math.inf),
-        ("error_rate", 0, 0, -math.inf),
-        ("error_rate", 0, 0.1, math.inf),
-        ("error_rate", 0.1, 0.05, -math.log(2)),
-    ],
-)
-def test_margins_grow_for_the_worse(name: str, bound: float, value: float, expected: float) -> None:
-    assert margin(Limit(parse_metric(name), bound), value) == pytest.approx(expected)
+def with_goodput(load: float, share: float, requests: int) -> Point:
+    return Point(load, f"{load:g}/s", {"goodput": share, "error_rate": 0.0}, requests=requests)
+
+
+def test_shares_count_by_what_is_missing_to_all_as_in_a_search() -> None:
+    """98 % of 99 % is as far beyond the limit as 99.5 % is within: half way, in rate."""
+    points = [with_goodput(4, 0.995, 1_000_000), with_goodput(16, 0.98, 1_000_000)]
+    found = fitted(points, Slo.of({"goodput": 0.99}))
+    assert found.rate == pytest.approx(8, rel=1e-3)
+
+
+def test_the_fewer_requests_the_less_a_share_says() -> None:
+    few, many = (
+        fitted([with_goodput(4, 0.95, n), with_goodput(16, 0.8, n)], Slo.of({"goodput": 0.9}))
+        for n in (100, 10_000)
+    )
+    assert few.deviation > 3 * many.deviation > 0
 
 
 def test_a_latency_at_a_load_is_interpolated_in_logarithms_and_never_beyond() -> None:
@@ -137,3 +168,4 @@ def test_a_latency_at_a_load_is_interpolated_in_logarithms_and_never_beyond() ->
     assert at_load(points, "ttft_p95_ms", 4) == 200
     assert at_load(points, "ttft_p95_ms", 5) is None
     assert at_load(points, "e2e_p50_ms", 2) is None
+    assert at_load([*points, saturated(5, {"ttft_p95_ms": 300.0})], "ttft_p95_ms", 4.5) is None

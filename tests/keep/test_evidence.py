@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.declare.metrics import CAPACITY
 from pytest_llmperf.declare.slo import parse_slo
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.judge.advice import Candidate, capacity
-from pytest_llmperf.keep.evidence import CAPACITY, CLOSED, read_evidence
+from pytest_llmperf.keep.evidence import CLOSED, read_evidence
 from tests.recorded import MACHINE, entry, point, record, run, write
 
 SLO = parse_slo("ttft_ms=300")

@@ -4,11 +4,9 @@ import fnmatch
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pytest_llmperf.errors import StoreError
-from pytest_llmperf.keep.prices import Price, Prices, usd_per_million
+from pytest_llmperf.keep.prices import Price, Prices
 
 OURS = """
 [[price]]
@@ -78,7 +76,6 @@ def test_what_is_not_in_the_table_has_no_price(accelerators: str) -> None:
 def test_a_cpu_and_a_server_at_a_url_have_no_price() -> None:
     assert Prices.read().of({"place": "local process", "cpu": "x"}) is None
     assert Prices.read().of({}) is None
-    assert Prices.read().of({}, gpus=2) is None
 
 
 def test_a_file_takes_the_place_of_the_table(tmp_path: Path) -> None:
@@ -102,28 +99,34 @@ def test_prices_of_several_are_as_old_as_the_oldest(tmp_path: Path) -> None:
     assert (price.source, price.date) == ("our contract; our contract, annex", "2026-09-01")
 
 
-def test_an_engine_may_use_fewer_than_there_are() -> None:
-    prices = Prices.read()
-    eight = there("8 × NVIDIA H100 80GB HBM3")
-    one, two = (prices.of(eight, gpus=count) for count in (1, 2))
-    assert one is not None
-    assert two is not None
-    assert (one.usd_per_hour, two.usd_per_hour) == (3.95, 7.9)
-    assert prices.of(eight, gpus=8) == prices.of(eight)
-    assert prices.of(eight, gpus=0) is None
-    assert prices.of(there("NVIDIA L4, NVIDIA L40S"), gpus=1) is None
+TWO = "".join(
+    f'[[price]]\naccelerator = "{name}"\nusd_per_hour = {usd}\nsource = "us"\ndate = 2026-10-01\n'
+    for name, usd in (("H100 PCIe", 2), ("80GB PCIe", 9), ("H100 NVL", 3))
+)
 
 
-@given(usd=st.floats(0.01, 1000), rate=st.floats(0.1, 1e5))
-def test_a_million_tokens_cost_what_the_hours_that_they_take_cost(usd: float, rate: float) -> None:
-    price = Price(usd, "x", "2026-10-01")
-    hours = 1e6 / rate / 3600
-    assert usd_per_million(price, rate) == pytest.approx(usd * hours)
-    assert usd_per_million(price, 2 * rate) == pytest.approx(usd_per_million(price, rate) / 2)
+def test_of_two_that_may_be_meant_none_is_taken_silently(tmp_path: Path) -> None:
+    """Wherever the name has as many words of both, be it one GPU of several."""
+    prices = Prices.read(written(tmp_path / "prices.toml", TWO))
+    message = (
+        r'prices\.toml: "H100 PCIe" and "80GB PCIe" are alike prices of NVIDIA H100 80GB PCIe; '
+        "give one with more words of that name"
+    )
+    for accelerators in ("NVIDIA H100 80GB PCIe", "NVIDIA H100 NVL, 2 × NVIDIA H100 80GB PCIe"):
+        with pytest.raises(StoreError, match=message):
+            prices.of(there(accelerators))
+    for accelerators, usd in (("NVIDIA A100 80GB PCIe", 9), ("NVIDIA H100 PCIe", 2), ("NVIDIA H100 NVL", 3)):
+        price = prices.of(there(accelerators))
+        assert price is not None
+        assert price.usd_per_hour == usd
 
 
-def test_an_h100_at_2451_tokens_per_second() -> None:
-    assert usd_per_million(Price(3.95, "x", "2026-10-01"), 2450.77) == pytest.approx(0.4477, abs=0.0001)
+def test_one_with_more_words_decides_between_two(tmp_path: Path) -> None:
+    closest = ENTRY.replace("H100", "PCIe 80gb H100").replace("2.1", "4")
+    for text in (TWO + closest, closest + TWO):
+        price = Prices.read(written(tmp_path / "prices.toml", text)).of(there("NVIDIA H100 80GB PCIe"))
+        assert price is not None
+        assert price.usd_per_hour == 4
 
 
 ENTRY = '[[price]]\naccelerator = "H100"\nusd_per_hour = 2.1\nsource = "us"\ndate = 2026-10-01\n'

@@ -15,8 +15,8 @@ from pytest_llmperf.cli import main
 from pytest_llmperf.declare.grid import read_grid
 from pytest_llmperf.declare.order import Outcome
 from pytest_llmperf.matrix.inside import judged
+from pytest_llmperf.matrix.process import _environment
 from pytest_llmperf.matrix.records import Records
-from pytest_llmperf.matrix.session import _environment
 from tests.recorded import entry, record
 
 GRID = """
