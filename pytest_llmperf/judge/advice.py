@@ -161,7 +161,9 @@ def capacity(candidate: Candidate, slo: Slo, *, is_closed: bool = False) -> Carr
     sampling = statistics.median(one.deviation for one in fits)
     mean = math.fsum(logs) / len(logs)
     half = half_width(logs, Prior(CAPACITY_SPREAD), sampling, (1 - CONFIDENCE) / 2)
-    typical = min(fits, key=lambda one: abs(math.log(one.rate) - mean))
+    # What was taken along the slope of others does not know itself what is beyond.
+    telling = [one for one in fits if one.between is not None] or fits
+    typical = min(telling, key=lambda one: abs(math.log(one.rate) - mean))
     around = {one.between for one in fits}
     return Carried(
         candidate,

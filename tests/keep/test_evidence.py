@@ -1,17 +1,29 @@
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_llmperf import sweeping
+from pytest_llmperf.declare.load import Sweep
 from pytest_llmperf.declare.metrics import CAPACITY
 from pytest_llmperf.declare.slo import parse_slo
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.judge.advice import Candidate, capacity
-from pytest_llmperf.keep.evidence import CLOSED, read_evidence
+from pytest_llmperf.judge.fit import ANYWHERE
+from pytest_llmperf.keep.evidence import CLOSED, Configuration, read_evidence
+from pytest_llmperf.keep.result import TestResult
+from pytest_llmperf.load.bounds import Bounds
+from pytest_llmperf.sweeping import explore
+from tests import sweeps
 from tests.recorded import MACHINE, entry, point, record, run, write
 
 SLO = parse_slo("ttft_ms=300")
+LAX = parse_slo("ttft_ms=100000")
 H100 = Path(__file__).parents[2] / "bench/gpu/results/2026-11-22-h100"
 
 
@@ -127,6 +139,139 @@ def test_a_capacity_counts_under_the_slo_that_it_was_searched_for(tmp_path: Path
     assert [(one.rate, one.deviation) for one in same.searched] == [(7.5, 0.02)]
     assert (same.points, other.searched) == ((), ())
     assert scene.configurations[0].tokens_per_request == pytest.approx(100)
+
+
+# -- rates at which an engine was saturated ----------------------------------------------------------
+
+
+def sweep(*rates: float | None, workload: str = "1024 in / 128 out") -> dict[str, Any]:
+    """What a sweep that found its own rates says of those at which it gave up."""
+    beyond: list[dict[str, Any]] = [
+        {"rate": rate, "requests": 90, "values": {}, "gave_up": True} for rate in rates
+    ]
+    return {"workload": workload, "rates": [1, 4], "saturated": beyond}
+
+
+def driven(*launches: int, **more: Any) -> dict[str, Any]:
+    return {**point(4, [run(launch, values(50)) for launch in launches]), **more}
+
+
+def loads(configuration: Configuration) -> list[list[tuple[float, bool]]]:
+    """Of each launch, and whether it was saturated there."""
+    return [[(p.load, p.is_saturated) for p in launch.points] for launch in configuration.launches(SLO)]
+
+
+def test_a_rate_that_saturated_counts_with_the_launch_that_looked_for_rates(tmp_path: Path) -> None:
+    content = record(entry("vllm", [driven(1, 2)], sweeps=[sweep(5.2, None, 6.0)]))
+    for where in ("runs", "cells"):  # it counts once
+        write(tmp_path / where / "r.json", content)
+    (scene,) = read_evidence([tmp_path]).scenes
+    (found,) = scene.configurations
+    assert loads(found) == [[(4, False), (5.2, True), (6, True)], [(4, False)]]
+    carried = capacity(Candidate("vllm", tuple(found.launches(SLO))), SLO)
+    assert carried is not None
+    assert (carried.kind, carried.is_saturated, len(carried.rates)) == ("found", True, 2)
+    assert 4 <= carried.rate <= 5.2
+
+
+def test_side_by_side_it_is_the_base_that_looked(tmp_path: Path) -> None:
+    base = {"kind": "side by side", "text": "vllm==0.9", "fields": {"engine": "vllm", "version": "0.9"}}
+    beside = driven(1, base_runs=[run(1, values(60))])
+    content = record(entry("vllm==1.0", [beside], compared_with=base, sweeps=[sweep(5.2)]))
+    write(tmp_path / "r.json", content)
+    (scene,) = read_evidence([tmp_path]).scenes
+    assert [(one.text, loads(one)) for one in scene.configurations] == [
+        ("vllm==1.0", [[(4, False)]]),
+        ("vllm==0.9", [[(4, False), (5.2, True)]]),
+    ]
+
+
+def test_a_sweep_says_nothing_of_other_workloads_arrivals_and_launches(tmp_path: Path) -> None:
+    other = driven(1, workload="1 in / 1 out")
+    constant = driven(1)
+    constant["declared"]["load"]["arrivals"] = "constant"
+    content = record(
+        entry("a", [driven(1), other], sweeps=[sweep(5.2)]),
+        entry("b", [constant], sweeps=[sweep(5.2)]),
+        entry("c", [driven(2)], sweeps=[sweep(5.2)]),  # the first launch was disturbed, and left out
+    )
+    write(tmp_path / "r.json", content)
+    found = {
+        (scene.workload, scene.load, one.text): loads(one)
+        for scene in read_evidence([tmp_path]).scenes
+        for one in scene.configurations
+    }
+    both = [[(4, False), (5.2, True)]]
+    assert found == {
+        ("1024 in / 128 out", "poisson", "a"): both,
+        ("1024 in / 128 out", "poisson", "c"): [[(4, False)]],
+        ("1 in / 1 out", "poisson", "a"): [[(4, False)]],
+        ("1024 in / 128 out", "constant", "b"): both,
+    }
+
+
+def test_a_server_that_runs_already_is_saturated_as_the_one_launch_that_it_is(tmp_path: Path) -> None:
+    write(tmp_path / "r.json", record(entry("http://h:1", [driven(1)], sweeps=[sweep(5.2)])))
+    (scene,) = read_evidence([tmp_path]).scenes
+    assert loads(scene.configurations[0]) == [[(4, False), (5.2, True)]]
+
+
+def test_what_was_saturated_at_every_rate_is_said(tmp_path: Path) -> None:
+    alone = point(1, [run(1, values(50))], is_closed=True)
+    content = record(entry("vllm", [alone], sweeps=[sweep(0.5)]))
+    write(tmp_path / "runs" / "r.json", content)
+    write(tmp_path / "cells" / "r.json", content)
+    evidence = read_evidence([tmp_path])
+    assert [scene.load for scene in evidence.scenes] == [CLOSED]
+    assert evidence.left_out == [
+        "vllm, 2026-11-22T02:00:00+00:00: saturated at 0.5/s, and how requests arrived is not recorded"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "probed", "expected"),
+    [
+        ("above", (6.0, 9.0), ("found", True)),
+        ("above", (), ("above", False)),
+        ("found", (6.0,), ("found", False)),
+        ("below", (6.0,), ("below", False)),
+    ],
+)
+def test_a_search_that_was_saturated_found_what_the_engine_carries(
+    tmp_path: Path, kind: str, probed: Sequence[float], expected: tuple[str, bool]
+) -> None:
+    good = {"rate": 5.0, "saturated": False, "values": {}}
+    probes = [good, *({"rate": rate, "saturated": True, "values": {}} for rate in probed)]
+    found = {**run(1, {CAPACITY: 5.0}), "capacity": {"kind": kind}, "probes": probes}
+    search = driven(runs=[found])
+    search["declared"] = {"load": {"arrivals": "poisson", "seeks": "TTFT p95 ≤ 300 ms, error rate ≤ 0%"}}
+    write(tmp_path / "r.json", record(entry("vllm", [search])))
+    (scene,) = read_evidence([tmp_path]).scenes
+    ((launch),) = scene.configurations[0].launches(SLO)
+    (one,) = launch.searched
+    assert (one.kind, one.is_saturated, one.rate) == (*expected, 5.0)
+    gap = ANYWHERE * math.log(6 / 5) if one.is_saturated else 0.0
+    assert one.deviation == pytest.approx(gap)
+
+
+def test_what_a_real_sweep_says_when_it_has_ended_is_read(tmp_path: Path) -> None:
+    """As it is written, of a queue that takes 20 requests/s."""
+    declared = Sweep.of(rates="adaptive:6", duration=10, budget=10_000)
+    bounds = Bounds(latency_s=0.1, throughput=sweeps.MOST, at_once=16, is_flat=True)
+    found = explore(declared, SLO, bounds, sweeps.run)
+    told = sweeping.told(str(sweeps.WORKLOAD), declared, SLO, bounds, found)
+    result = TestResult("t", SLO, subject_text="vllm", subject={"engine": "vllm"}, environment=MACHINE)
+    for at in found.points:
+        result.add(sweeps.WORKLOAD, at, found.runs[at], of_base=False)
+    result.sweeps["w"] = told
+    content = {**result.as_json(), "verdict": "pass", "command": []}
+    write(tmp_path / "r.json", record(json.loads(json.dumps(content))))
+    (scene,) = [scene for scene in read_evidence([tmp_path]).scenes if not scene.is_closed]
+    carried = capacity(Candidate("vllm", tuple(scene.configurations[0].launches(LAX))), LAX)
+    assert told["saturated"]
+    assert carried is not None
+    assert (carried.kind, carried.is_saturated) == ("found", True)
+    assert max(told["rates"]) <= carried.rate <= told["saturated"][0]["rate"]
 
 
 def test_configurations_that_are_written_alike_are_told_apart(tmp_path: Path) -> None:

@@ -108,6 +108,50 @@ def test_what_carries_all_that_was_tried_is_told_as_a_bound(
     assert "TTFT p50" not in out
 
 
+def test_what_was_saturated_is_told_with_a_limit_and_not_as_a_bound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beyond = {"rate": 17.0, "requests": 90, "values": {"ttft_p95_ms": 250.0}, "gave_up": True}
+    swept = {"workload": "1024 in / 128 out", "saturated": [beyond]}
+    write(
+        tmp_path / "r.json",
+        record(curve("vllm", 100.0, launches=1, sweeps=[swept]), curve("sglang", 100.0, launches=1)),
+    )
+    assert advice(tmp_path, "--for", "throughput", "--json", str(tmp_path / "a.json")) == Outcome.DONE
+    lines = capsys.readouterr().out.splitlines()
+    (at,) = [number for number, line in enumerate(lines) if line.endswith("/s  vllm (1.0)")]
+    assert "at least" not in lines[at]
+    assert "; 1 launch; between 16/s and 17/s; beyond, its queue grows without bound" in lines[at + 1]
+    (answer,) = json.loads((tmp_path / "a.json").read_text())["answers"]
+    found = answer["capacities"]
+    assert (found["vllm (1.0)"]["kind"], found["sglang (1.0)"]["kind"]) == ("found", "above")
+    assert (found["vllm (1.0)"]["saturated_beyond"], found["vllm (1.0)"]["limited_by"]) == (True, None)
+
+
+def test_goodput_that_is_missed_is_told_without_a_ratio(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of what may be missing, which nobody would guess."""
+    write(tmp_path / "r.json", record(entry("vllm", [point(2, [run(1, {"goodput": 0.98})])])))
+    assert advice(tmp_path, slo="goodput=0.99") == Outcome.FAILED
+    assert "vllm (1.0): goodput is 98% at 2/s, the limit 99%\n" in capsys.readouterr().out
+
+
+def test_two_prices_that_may_be_meant_are_an_error_before_anything_is_advised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices = "".join(
+        f'[[price]]\naccelerator = "{name}"\nusd_per_hour = 2.0\nsource = "us"\ndate = 2026-10-01\n'
+        for name in ("H100 HBM3", "NVIDIA H100")
+    )
+    (tmp_path / "p.toml").write_text(prices)
+    write(tmp_path / "r.json", record(curve("vllm", 10.0)))
+    assert advice(tmp_path, "--prices", str(tmp_path / "p.toml")) == Outcome.USAGE
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert 'p.toml: "H100 HBM3" and "NVIDIA H100" are alike prices of NVIDIA H100 80GB HBM3; ' in said.err
+
+
 def test_the_engines_own_command_is_shown_where_it_was_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

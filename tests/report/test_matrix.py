@@ -67,6 +67,20 @@ def test_every_cell_has_a_line_and_a_failure_says_why(cells: tuple[Cell, ...]) -
     ]
 
 
+def test_a_cell_whose_engine_was_saturated_has_a_capacity_and_latencies_of_what_it_kept_up_with(
+    cells: tuple[Cell, ...],
+) -> None:
+    beyond = {"rate": 0.5, "requests": 90, "values": {"ttft_p50_ms": 999.0}, "gave_up": True}
+    swept = {"workload": "1024 in / 128 out", "saturated": [{**beyond, "rate": 2.2}, beyond]}
+    content = measured(60, 80)
+    content["tests"][0]["sweeps"] = [{**swept, "saturated": swept["saturated"][:1]}]  # type: ignore[index]
+    (kept,) = matrix_table([(cells[0], content)])[1:]
+    assert kept.split()[-4:] == ["2.06/s", "30", "7", "200"]
+    content["tests"][0]["sweeps"] = [swept]  # type: ignore[index]
+    (below,) = matrix_table([(cells[0], content)])[1:]
+    assert below.split()[-3:] == ["30", "7", "200"]
+
+
 def test_one_cell_is_told_in_one_line(cells: tuple[Cell, ...]) -> None:
     told = cell_line(cells[0], measured(150, 600, verdict="not judged"))
     assert told == (
