@@ -27,10 +27,10 @@ flags = ["--parallel 1", "--parallel 8"]
 subject = "llamacpp --nonsense 1"
 """
 ROW = """
-duration = 3
+duration = 2
 measure = ["sweep"]
 concurrency = [1]
-workloads = ["16/4", "16/5", "16/6", "16/7"]
+workloads = ["16/4", "16/5", "16/6"]
 [[engine]]
 subject = "llamacpp"
 """
@@ -115,10 +115,11 @@ def test_whatever_ends_it_what_is_measured_is_kept_and_the_rest_is_measured(proj
     kept = contents(project)
     ended = llmperf(project, "matrix", "grid.toml")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.startswith(f"llmperf: 4 cells, {4 - len(kept)} to measure\n")
+    assert ended.stdout.startswith(f"llmperf: 3 cells, {3 - len(kept)} to measure\n")
     found = contents(project)
     assert {name: found[name] for name in kept} == kept
     verdicts = {record["tests"][0]["verdict"] for record in cells(project).values()}
-    assert len(found) == 4
-    assert project.starts() == 3  # one for all cells that were missing
+    assert len(found) == 3
+    # One for all cells that were missing; on a machine that stalls, none is.
+    assert project.starts() == 2 + (len(kept) < 3)
     assert verdicts <= {"not judged", "pass"}
