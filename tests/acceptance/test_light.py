@@ -74,3 +74,15 @@ def test_a_file_without_prices_is_an_error_before_anything_is_measured(project: 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --llmperf-prices: *prices.toml has no prices, or something else *"])
     assert project.starts() == 0
+
+
+def test_two_prices_that_may_be_meant_are_an_error_before_anything_is_measured(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smi.install(project.path.parent / f"{project.path.name}-bin", monkeypatch, 1)
+    (project.path / "prices.toml").write_text(PRICES + PRICES.replace("H100", "NVIDIA"))
+    project.write(conftest=ON_A_GPU, test_it=TEST)
+    result = project.run("--llmperf", "--llmperf-engine=onagpu", "--llmperf-prices=prices.toml")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(['*prices.toml: "H100" and "NVIDIA" are alike prices of NVIDIA H100*'])
+    assert not any(test["points"] for record in project.records() for test in record["tests"])
