@@ -105,7 +105,7 @@ def test_whatever_ends_it_what_is_measured_is_kept_and_the_rest_is_measured(proj
     for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         kept = contents(project)
         process = start(project)
-        wait_for(lambda before=len(kept): len(contents(project)) > before)  # type: ignore[misc]
+        wait_for(lambda kept=kept: len(contents(project)) > len(kept))  # type: ignore[misc]
         process.send_signal(number)
         assert process.wait(120) == code
         assert gone(project.mark)
