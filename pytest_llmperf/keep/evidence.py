@@ -31,7 +31,7 @@ CLOSED = "closed loop"
 _LONG = 200
 _SAYS_NOTHING = (Verdict.ERROR, Verdict.INVALID)
 _EXPLORES = 1
-"""The launch in which a sweep looks for its rates; with a base, that of the base."""
+"""The launch in which a sweep looks for its rates."""
 
 _Run = Mapping[str, Any]
 _Key = tuple[str, ...]
@@ -176,8 +176,7 @@ def _take(
     base = entry.get("compared_with")
     if base and base["kind"] == "side by side":
         subjects.append(("base_runs", base["text"], base["fields"]))
-    explorer = subjects[-1][0]
-    for point in (*entry["points"], *_saturated(entry, explorer, session, evidence)):
+    for point in (*entry["points"], *_saturated(entry, session, evidence)):
         kind = _kind(point)
         if kind is None:
             continue
@@ -202,12 +201,11 @@ def _valid(point: Mapping[str, Any], side: str) -> list[_Run]:
     return [run for run in point.get(side) or [] if not run["health"]["problems"]]
 
 
-def _saturated(
-    entry: Mapping[str, Any], side: str, session: str, evidence: Evidence
-) -> Iterator[Mapping[str, Any]]:
+def _saturated(entry: Mapping[str, Any], session: str, evidence: Evidence) -> Iterator[Mapping[str, Any]]:
     """The rates at which sweeps of an entry found its engine saturated, as load points like the others."""
     for sweep in entry.get("sweeps", ()):
         points = [point for point in entry["points"] if point["workload"] == sweep["workload"]]
+        side = "base_runs" if sweep.get("side") == "base" else "runs"
         beyond = [one for one in sweep["saturated"] if one["rate"] is not None]
         if not beyond or all(run["launch"] != _EXPLORES for p in points for run in _valid(p, side)):
             continue  # of a launch that says nothing, this does not either

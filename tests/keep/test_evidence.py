@@ -144,12 +144,12 @@ def test_a_capacity_counts_under_the_slo_that_it_was_searched_for(tmp_path: Path
 # -- rates at which an engine was saturated ----------------------------------------------------------
 
 
-def sweep(*rates: float | None, workload: str = "1024 in / 128 out") -> dict[str, Any]:
+def sweep(*rates: float | None, side: str = "candidate") -> dict[str, Any]:
     """What a sweep that found its own rates says of those at which it gave up."""
     beyond: list[dict[str, Any]] = [
         {"rate": rate, "requests": 90, "values": {}, "gave_up": True} for rate in rates
     ]
-    return {"workload": workload, "rates": [1, 4], "saturated": beyond}
+    return {"workload": "1024 in / 128 out", "side": side, "rates": [1, 4], "saturated": beyond}
 
 
 def driven(*launches: int, **more: Any) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def test_a_rate_that_saturated_counts_with_the_launch_that_looked_for_rates(tmp_
 def test_side_by_side_it_is_the_base_that_looked(tmp_path: Path) -> None:
     base = {"kind": "side by side", "text": "vllm==0.9", "fields": {"engine": "vllm", "version": "0.9"}}
     beside = driven(1, base_runs=[run(1, values(60))])
-    content = record(entry("vllm==1.0", [beside], compared_with=base, sweeps=[sweep(5.2)]))
+    content = record(entry("vllm==1.0", [beside], compared_with=base, sweeps=[sweep(5.2, side="base")]))
     write(tmp_path / "r.json", content)
     (scene,) = read_evidence([tmp_path]).scenes
     assert [(one.text, loads(one)) for one in scene.configurations] == [
@@ -258,8 +258,8 @@ def test_what_a_real_sweep_says_when_it_has_ended_is_read(tmp_path: Path) -> Non
     """As it is written, of a queue that takes 20 requests/s."""
     declared = Sweep.of(rates="adaptive:6", duration=10, budget=10_000)
     bounds = Bounds(latency_s=0.1, throughput=sweeps.MOST, at_once=16, is_flat=True)
-    found = explore(declared, SLO, bounds, sweeps.run)
-    told = sweeping.told(str(sweeps.WORKLOAD), declared, SLO, bounds, found)
+    found = explore(declared, SLO, bounds, sweeps.run, 10_000)
+    told = sweeping.told(str(sweeps.WORKLOAD), "candidate", declared, SLO, bounds, found)
     result = TestResult("t", SLO, subject_text="vllm", subject={"engine": "vllm"}, environment=MACHINE)
     for at in found.points:
         result.add(sweeps.WORKLOAD, at, found.runs[at], of_base=False)

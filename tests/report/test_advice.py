@@ -112,7 +112,7 @@ def test_what_was_saturated_is_told_with_a_limit_and_not_as_a_bound(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beyond = {"rate": 17.0, "requests": 90, "values": {"ttft_p95_ms": 250.0}, "gave_up": True}
-    swept = {"workload": "1024 in / 128 out", "saturated": [beyond]}
+    swept = {"workload": "1024 in / 128 out", "side": "candidate", "saturated": [beyond]}
     write(
         tmp_path / "r.json",
         record(curve("vllm", 100.0, launches=1, sweeps=[swept]), curve("sglang", 100.0, launches=1)),

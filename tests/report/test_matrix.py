@@ -71,7 +71,11 @@ def test_a_cell_whose_engine_was_saturated_has_a_capacity_and_latencies_of_what_
     cells: tuple[Cell, ...],
 ) -> None:
     beyond = {"rate": 0.5, "requests": 90, "values": {"ttft_p50_ms": 999.0}, "gave_up": True}
-    swept = {"workload": "1024 in / 128 out", "saturated": [{**beyond, "rate": 2.2}, beyond]}
+    swept = {
+        "workload": "1024 in / 128 out",
+        "side": "candidate",
+        "saturated": [{**beyond, "rate": 2.2}, beyond],
+    }
     content = measured(60, 80)
     content["tests"][0]["sweeps"] = [{**swept, "saturated": swept["saturated"][:1]}]  # type: ignore[index]
     (kept,) = matrix_table([(cells[0], content)])[1:]
