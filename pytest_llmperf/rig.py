@@ -16,6 +16,7 @@ from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.keep.result import Run
 from pytest_llmperf.load.bounds import Bounds, find_bounds
 from pytest_llmperf.load.launch import Launch
+from pytest_llmperf.load.run_in import WithRunIn
 from pytest_llmperf.load.schedule import seed_of
 from pytest_llmperf.load.warmup import WarmUp, warm_up
 from pytest_llmperf.measure.measurement import Measurement
@@ -63,14 +64,15 @@ class Rig:
         if not warmth.medians_ms:
             self.launch.check_answering()
         seed = seed_of(self.nodeid, str(workload), point.key)
-        return self._drive(workload, point, seed, warmth, is_reset, self.slo, gives_up=gives_up)
+        return self._drive(workload, WithRunIn(point), seed, warmth, is_reset, self.slo, gives_up=gives_up)
 
-    def probe(self, workload: Workload, point: LoadPoint, number: int, slo: Slo) -> Run:
+    def probe(self, workload: Workload, part: WithRunIn, number: int, slo: Slo) -> Run:
         """Drive the point as run ``number`` of a search, whose bounds have warmed it up: every run has
-        arrivals of its own, and the same ones at whatever rate it is."""
+        arrivals of its own, and the same ones at whatever rate it is. What is due in the run-in does not
+        count, unless the run is given up."""
         is_reset = self.launch.engine.reset_cache(self.launch.control)
         seed = seed_of(self.nodeid, str(workload), f"run {number} of a search")
-        return self._drive(workload, point, seed, _NOT_WARMED_UP, is_reset, slo, gives_up=True)
+        return self._drive(workload, part, seed, _NOT_WARMED_UP, is_reset, slo, gives_up=True)
 
     def bounds(self, workload: Workload, budget_s: float) -> Bounds:
         """Between which rates the engine can be asked anything; takes up to a quarter of the budget or so.
@@ -93,7 +95,7 @@ class Rig:
     def _drive(
         self,
         workload: Workload,
-        point: LoadPoint,
+        part: WithRunIn,
         seed: int,
         warmth: WarmUp,
         is_reset: bool | None,
@@ -101,24 +103,24 @@ class Rig:
         *,
         gives_up: bool,
     ) -> Run:
-        client = self.launch.client
+        client, point, driven_point = self.launch.client, part.point, part.driven
         for attempt in (1, 2):
             again = " (again: the load generator was late)" if attempt == 2 else ""
-            self._phase(f"measuring at {point.label}{again}", point.expected_s)
-            driven = client.run(workload, point, seed, warmth.latency_s, gives_up=gives_up)
+            self._phase(f"measuring at {point.label}{again}", driven_point.expected_s)
+            driven = client.run(workload, driven_point, seed, warmth.latency_s, gives_up=gives_up)
             if not driven.health.is_late:
                 break
         disturbances = self.disturbances(self.launch)
         # What was given up sent for a shorter time; it ends with the last token.
-        timeline = Timeline.of(driven.traces, driven.started_ns, 0.0 if driven.gave_up else point.scheduled_s)
+        begun_ns = driven.started_ns + (0 if driven.gave_up else round(part.run_in_s * 1e9))
+        counted = [trace for trace in driven.traces if trace.due_ns >= begun_ns]
+        timeline = Timeline.of(counted, begun_ns, 0.0 if driven.gave_up else point.scheduled_s)
         if timeline.errors:
             self.launch.check_answering()
         startup = self.launch.startup_s
         is_cold = self.launch.startup.cache == "cold"
         values = summarise(timeline, slo, startup["first_answer"] if startup else None, is_cold=is_cold)
-        reckoned = reckon(
-            self.launch, self.environment, self.settings.model, self.prices, driven.traces, values
-        )
+        reckoned = reckon(self.launch, self.environment, self.settings.model, self.prices, counted, values)
         measurement = Measurement(
             workload=workload,
             point=point,

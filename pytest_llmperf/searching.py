@@ -15,11 +15,14 @@ from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.judge.capacity import Capacity, CapacitySearch, Probe
 from pytest_llmperf.judge.margin import margin
+from pytest_llmperf.judge.run_in import run_in_s
 from pytest_llmperf.keep.result import Run
 from pytest_llmperf.load.bounds import Bounds
+from pytest_llmperf.load.run_in import WithRunIn
 
-Measure = Callable[[LoadPoint, int], Run]
+Measure = Callable[[WithRunIn, int], Run]
 """Drives a load point as the n-th run of a search."""
+LATENCY = "e2e_p50_ms"
 
 
 @dataclass(frozen=True)
@@ -68,24 +71,27 @@ def seek(
 ) -> Found:
     """Measure rates, each chosen by what those before it said, until the capacity is known well enough or the
     sweep's budget is spent. Ends at a run that says nothing about the engine."""
-    search = CapacitySearch(1 / bounds.latency_s, bounds.highest)
+    search = CapacitySearch(1 / bounds.latency_s, bounds.highest, full_s=sweep.at(bounds.highest).scheduled_s)
     deadline = clock() + (sweep.budget_s or USUAL_BUDGET_S)
     runs: list[Run] = []
     probes: list[Mapping[str, Any]] = []
     while (trial := search.next()) is not None:
         point = _part(sweep.at(trial.rate), trial.share)
-        if runs and clock() + point.scheduled_s > deadline:
+        part = WithRunIn(point, run_in_s(trial.relaxation_s, point.scheduled_s))
+        if runs and clock() + part.driven.scheduled_s > deadline:
             break
-        run = measure(point, len(runs))
+        run = measure(part, len(runs))
         runs.append(run)
         measured = run.measurement
         over, error = margin(slo, measured.values, measured.uncertainty, measured.requests)
         if run.is_saturated:
             over, error = math.inf, 0.0
-        probes.append(_told(point, run, over))
+        probes.append(_told(part, run, over))
         if not run.is_valid:
             break
-        search.add(Probe(trial.rate, over, error, point.scheduled_s))
+        latency_ms = measured.values.get(LATENCY)
+        latency_s = latency_ms / 1e3 if latency_ms else None
+        search.add(Probe(trial.rate, over, error, point.scheduled_s, part.run_in_s, latency_s))
     nothing = Capacity(bounds.throughput, bounds.lowest, bounds.highest, 1.0, "found", is_settled=False)
     capacity = search.capacity() if any(run.is_valid for run in runs) else nothing
     return Found(capacity, tuple(runs), tuple(probes))
@@ -110,11 +116,12 @@ def _part(point: LoadPoint, share: float) -> LoadPoint:
     )
 
 
-def _told(point: LoadPoint, run: Run, over: float) -> Mapping[str, Any]:
-    measured = run.measurement
+def _told(part: WithRunIn, run: Run, over: float) -> Mapping[str, Any]:
+    measured, point = run.measurement, part.point
     return {
         "rate": point.mean_rate,
         "duration_s": point.scheduled_s,
+        "run_in_s": part.run_in_s,
         "requests": measured.requests,
         "margin": over if math.isfinite(over) else None,
         "saturated": run.is_saturated,

@@ -199,14 +199,17 @@ def test_the_prices_of_the_package_and_the_example_of_a_file_are_documented(tmp_
 
 
 def test_the_numbers_of_a_search_are_those_of_the_code() -> None:
-    from pytest_llmperf.judge import capacity, curve, edge
+    from pytest_llmperf.judge import capacity, curve, edge, run_in
     from pytest_llmperf.load import backlog
     from pytest_llmperf.measure import saturation
 
     sweeps = (ROOT / "docs/sweeps.md").read_text()
-    assert f"(s · {edge.BEND:g} · (log r − c))² + (s · {edge.SHORT_BIAS:g} · (1/share − 1))²" in sweeps
-    assert f"to {capacity.HIGHEST_SHARE:g} times the latter's" in sweeps
-    assert f"empty engine ({capacity.COMMON:.1%})".replace("%", " %") in sweeps
+    assert f"(s · {edge.BEND:g} · (log r − c))² + (s · {edge.UNSURE:g} · lag)²" in sweeps
+    assert f"(s · {capacity.SPREAD:g} / √requests)²" in sweeps
+    assert f"lag      {run_in.LAG:g} · exp(−run-in / τ) · min(1, τ / duration)" in sweeps
+    assert f"{run_in.RELAXATIONS:g} τ" in sweeps
+    assert f"to {capacity.HIGHEST_SHARE:g} times the highest" in sweeps
+    assert f"together ({capacity.COMMON:.1%})".replace("%", " %") in sweeps
     assert f"at {curve.FIRST[0]:.0%} and at {curve.FIRST[1]:.0%}".replace("%", " %") in sweeps
     assert f"{saturation.MIN_GROWTH:g} s/s, t > {saturation.SURE:g}," in sweeps
     said = f"{backlog.MIN_GROWTH:g} s/s, t > {backlog.SURE:g}, {backlog.STILL_RISES:.0%}"

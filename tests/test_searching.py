@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 
-from pytest_llmperf.declare.load import LoadPoint, Sweep
+from pytest_llmperf.declare.load import Sweep
 from pytest_llmperf.declare.metrics import METRICS
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.keep.result import Run
 from pytest_llmperf.load.bounds import Bounds
+from pytest_llmperf.load.run_in import WithRunIn
 from pytest_llmperf.searching import Found, seek, sought
 from tests.sweeps import ALONE_MS, MOST, WORKLOAD, run
 
@@ -19,7 +20,7 @@ SWEEP = Sweep.of(duration=10, budget="1h")
 
 
 def search(slo: Slo = SLO, sweep: Sweep = SWEEP, bounds: Bounds = BOUNDS) -> Found:
-    return seek(sweep, slo, bounds, lambda point, number: run(point), clock=lambda: 0.0)
+    return seek(sweep, slo, bounds, lambda part, number: run(part.point), clock=lambda: 0.0)
 
 
 def test_the_rate_at_which_the_limit_is_reached_is_found() -> None:
@@ -41,24 +42,41 @@ def test_what_is_missed_at_any_rate_is_said_to_be() -> None:
 
 
 def test_each_run_has_a_number_of_its_own_and_none_is_longer_than_a_load_point() -> None:
-    asked: list[tuple[LoadPoint, int]] = []
+    asked: list[tuple[WithRunIn, int]] = []
 
-    def measure(point: LoadPoint, number: int) -> Run:
-        asked.append((point, number))
-        return run(point)
+    def measure(part: WithRunIn, number: int) -> Run:
+        asked.append((part, number))
+        return run(part.point)
 
     found = seek(SWEEP, SLO, BOUNDS, measure, clock=lambda: 0.0)
     assert [number for _, number in asked] == list(range(len(found.runs)))
-    assert all(0 < (point.duration_s or 0) <= 10 for point, _ in asked)
+    assert all(0 < part.point.scheduled_s <= 10 for part, _ in asked)
+
+
+def test_the_run_in_grows_with_how_long_requests_take_and_is_half_of_what_counts_at_most() -> None:
+    parts: list[WithRunIn] = []
+
+    def measure(part: WithRunIn, number: int) -> Run:
+        parts.append(part)
+        return run(part.point)
+
+    seek(SWEEP, SLO, BOUNDS, measure, clock=lambda: 0.0)
+    by_rate = sorted(parts, key=lambda part: part.point.mean_rate or 0)
+    assert 0 < by_rate[0].run_in_s < by_rate[-1].run_in_s
+    assert all(part.run_in_s <= part.point.scheduled_s / 2 for part in parts)
+    slow = dataclasses.replace(BOUNDS, latency_s=8.0)
+    parts.clear()
+    seek(SWEEP, SLO, slow, measure, clock=lambda: 0.0)
+    assert parts[0].run_in_s == parts[0].point.scheduled_s / 2
 
 
 def test_the_budget_ends_a_search_that_has_something_to_say() -> None:
     now = 0.0
 
-    def measure(point: LoadPoint, number: int) -> Run:
+    def measure(part: WithRunIn, number: int) -> Run:
         nonlocal now
-        now += point.scheduled_s
-        return run(point)
+        now += part.driven.scheduled_s
+        return run(part.point)
 
     found = seek(Sweep.of(duration=10, budget="25s"), SLO, BOUNDS, measure, clock=lambda: now)
     assert len(found.runs) >= 1
@@ -67,8 +85,8 @@ def test_the_budget_ends_a_search_that_has_something_to_say() -> None:
 
 
 def test_a_run_that_says_nothing_ends_the_search_and_its_problem_is_that_of_the_whole() -> None:
-    def measure(point: LoadPoint, number: int) -> Run:
-        one = run(point)
+    def measure(part: WithRunIn, number: int) -> Run:
+        one = run(part.point)
         if number < 2:
             return one
         health = dataclasses.replace(one.measurement.health, problems=("late",), is_late=True)
@@ -83,8 +101,8 @@ def test_a_run_that_says_nothing_ends_the_search_and_its_problem_is_that_of_the_
 
 
 def test_the_first_run_may_say_nothing_already() -> None:
-    def measure(point: LoadPoint, number: int) -> Run:
-        one = run(point)
+    def measure(part: WithRunIn, number: int) -> Run:
+        one = run(part.point)
         health = dataclasses.replace(one.measurement.health, problems=("late",), is_late=True)
         return dataclasses.replace(one, measurement=dataclasses.replace(one.measurement, health=health))
 

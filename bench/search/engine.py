@@ -66,6 +66,12 @@ class Served:
         """Seconds for each token after the first."""
         return (self.last - self.first) / (self.tokens - 1)
 
+    def since(self, begun_s: float) -> Served:
+        """Without the requests that were due before, and with the clock set to 0 there."""
+        kept = self.due >= begun_s
+        due, first, last = (column[kept] - begun_s for column in (self.due, self.first, self.last))
+        return Served(due, first, last, self.tokens[kept])
+
     def timeline(self, scheduled_s: float) -> Timeline:
         """The run as the plugin would have recorded it."""
         due, first, last = ((1e9 * column).astype(np.int64) for column in (self.due, self.first, self.last))
@@ -96,6 +102,12 @@ def closed_loop(engine: Engine, concurrency: int, duration_s: float, seed: int) 
     most = 1 + concurrency + round(duration_s * 1000)
     prompts, answers = engine.lengths(rng, min(most, 20_000))
     return _serve(engine, [0.0] * concurrency, prompts, answers, _speed(engine, rng), duration_s)
+
+
+def burst(engine: Engine, count: int, concurrency: int, seed: int) -> Served:
+    """So many requests, so many at once."""
+    rng = np.random.default_rng(seed)
+    return _serve(engine, [0.0] * concurrency, *engine.lengths(rng, count), _speed(engine, rng), math.inf)
 
 
 def _speed(engine: Engine, rng: np.random.Generator) -> float:

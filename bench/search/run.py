@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from bench.search.plot import plot
 from bench.search.searches import Case, bisection, bounds, linear, on_a_grid, ours, stopped_at, swept
 from bench.search.tables import Figures, report
 from bench.search.truth import Truth, stored
+from pytest_llmperf.declare.load import USUAL_BUDGET_S, USUAL_S
 from pytest_llmperf.measure.saturation import is_saturated
 
 DURATIONS_S = (60.0, 120.0, 240.0, 480.0, 960.0)
@@ -63,6 +65,7 @@ def gather(searches: int, processes: int) -> Figures:
     few = max(1, searches // PEER_SHARE)
     counts = {
         "ours": searches,
+        "shipped": searches,
         "kinds": max(1, few // 2),
         "linear": few,
         "bisection": few,
@@ -87,7 +90,16 @@ def _measure(task: Task) -> list[Figure]:
 
 
 def _ours(case: Case, truth: Truth, seed: int) -> list[Figure]:
-    found = ours(case, bounds(case, seed), seed)
+    return _searched(case, truth, seed, math.inf)
+
+
+def _shipped(case: Case, truth: Truth, seed: int) -> list[Figure]:
+    """With the duration and the budget of a search where nothing was said."""
+    return _searched(dataclasses.replace(case, full_s=USUAL_S), truth, seed, USUAL_BUDGET_S)
+
+
+def _searched(case: Case, truth: Truth, seed: int, budget_s: float) -> list[Figure]:
+    found = ours(case, bounds(case, seed), seed, budget_s)
     capacity = found.capacity
     assert capacity is not None
     return [
@@ -182,6 +194,7 @@ def _loads(case: Case, truth: Truth, seed: int) -> list[Figure]:
 
 MEASURES: dict[str, Callable[[Case, Truth, int], list[Figure]]] = {
     "ours": _ours,
+    "shipped": _shipped,
     "kinds": _kinds,
     "linear": _linear,
     "bisection": _bisection,

@@ -9,15 +9,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.search.engine import Engine, Served, closed_loop, open_loop
+from bench.search.engine import Engine, Served, burst, open_loop
 from pytest_llmperf.judge.capacity import Capacity, CapacitySearch, Probe
 from pytest_llmperf.judge.curve import AdaptiveSweep, linear_rates
+from pytest_llmperf.judge.run_in import run_in_s
 from pytest_llmperf.load.backlog import Backlog
+from pytest_llmperf.load.bounds import Burst, bounds_of
 from pytest_llmperf.measure.saturation import is_saturated
 
 Array = npt.NDArray[np.float64]
-ALONE_S, CROWD_S = 15.0, 40.0
-MANY = 512
+PATIENCE_S = 75.0
+"""A quarter of the budget of 300 s."""
 LOOK_S = 0.2
 QUANTILE = 0.95
 
@@ -50,25 +52,30 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """Requests/s of one after another and of many at once, and what it took to measure them."""
+class Known:
+    """Requests/s between which to search, the latency of a request alone, and what it took to measure them
+    (s)."""
 
     lowest: float
     highest: float
+    alone_s: float
     took_s: float
 
 
-def bounds(case: Case, seed: int) -> Bounds:
-    """The synchronous and the throughput run that a sweep begins with; of the latter the second half counts,
-    because so many at once take their time to begin."""
-    alone = closed_loop(case.engine, 1, ALONE_S, seed)
-    crowd = closed_loop(case.engine, MANY, CROWD_S, seed + 1)
-    half, end = np.searchsorted(np.sort(crowd.last), (CROWD_S / 2, CROWD_S))
-    return Bounds(
-        lowest=alone.due.size / float(alone.last.max()),
-        highest=float(end - half) / (CROWD_S / 2),
-        took_s=float(alone.last.max() + CROWD_S),
-    )
+def bounds(case: Case, seed: int) -> Known:
+    """By the bursts that every search of this package begins with."""
+    took_s = 0.0
+
+    def send(count: int, at_once: int) -> Burst:
+        nonlocal took_s
+        run = burst(case.engine, count, at_once, seed)
+        burst_s = float(run.last.max())
+        took_s += burst_s
+        return Burst(float(np.median(run.last - run.due)), burst_s, count)
+
+    found = bounds_of(send, PATIENCE_S)
+    assert found is not None, "this engine answers"
+    return Known(found.lowest, found.highest, found.latency_s, took_s)
 
 
 def stopped_at(run: Served, rate: float, duration_s: float) -> float | None:
@@ -91,28 +98,43 @@ class Outcome:
     capacity: Capacity | None = None
 
 
-def ours(case: Case, known: Bounds, seed: int, precision: float = 0.03, most: int = 14) -> Outcome:
-    """The search of this package, with runs given up as it gives them up."""
-    search = CapacitySearch(known.lowest, known.highest, precision=precision, most=most)
+def ours(
+    case: Case, known: Known, seed: int, budget_s: float = math.inf, precision: float = 0.03, most: int = 14
+) -> Outcome:
+    """The search of this package, with the run-ins and the end that it has, and runs given up as it does."""
+    search = CapacitySearch(
+        1 / known.alone_s, known.highest, precision=precision, most=most, full_s=case.full_s
+    )
     took_s, runs = known.took_s, 0
     while (trial := search.next()) is not None:
-        probe, spent_s = _probe(case, trial.rate, trial.share * case.full_s, seed + 10 + runs)
+        duration_s = trial.share * case.full_s
+        before_s = run_in_s(trial.relaxation_s, duration_s)
+        if runs and took_s + before_s + duration_s > budget_s:
+            break
+        probe, spent_s = _probe(case, trial.rate, duration_s, before_s, seed + 10 + runs)
         search.add(probe)
         took_s, runs = took_s + spent_s, runs + 1
     capacity = search.capacity()
     return Outcome(capacity.rate, took_s, runs, capacity)
 
 
-def _probe(case: Case, rate: float, duration_s: float, seed: int) -> tuple[Probe, float]:
-    run = open_loop(case.engine, rate, duration_s, seed)
-    stop_s = stopped_at(run, rate, duration_s)
+def _probe(case: Case, rate: float, duration_s: float, before_s: float, seed: int) -> tuple[Probe, float]:
+    run = open_loop(case.engine, rate, before_s + duration_s, seed)
+    stop_s = stopped_at(run, rate, before_s + duration_s)
     if stop_s is not None:
-        return Probe(rate, math.inf, 0.0, stop_s), stop_s
-    margin = case.margin(run)
-    return Probe(rate, margin, case.error(run), duration_s), max(duration_s, float(run.last.max()))
+        # What was sent is waited for, and then nothing is learnt but the side.
+        sent = run.due <= stop_s
+        return Probe(rate, math.inf, 0.0, stop_s), max(stop_s, float(run.last[sent].max()))
+    spent_s = max(before_s + duration_s, float(run.last.max()))
+    counted = run.since(before_s)
+    if not counted.due.size or is_saturated(counted.timeline(duration_s)):
+        return Probe(rate, math.inf, 0.0, duration_s), spent_s
+    latency_s = float(np.median(counted.last - counted.due))
+    margin, error = case.margin(counted), case.error(counted)
+    return Probe(rate, margin, error, duration_s, before_s, latency_s), spent_s
 
 
-def linear(case: Case, known: Bounds, seed: int, duration_s: float, points: int = 10) -> dict[str, Outcome]:
+def linear(case: Case, known: Known, seed: int, duration_s: float, points: int = 10) -> dict[str, Outcome]:
     """An evenly spaced sweep between the bounds, and the capacity read off it in two ways: along straight
     lines between log rates and log latencies, and along a monotone cubic through them."""
     rates = linear_rates(known.lowest, known.highest, points)
@@ -125,7 +147,7 @@ def linear(case: Case, known: Bounds, seed: int, duration_s: float, points: int 
     }
 
 
-def bisection(case: Case, known: Bounds, seed: int, budget_s: float, runs: int = 7) -> Outcome:
+def bisection(case: Case, known: Known, seed: int, budget_s: float, runs: int = 7) -> Outcome:
     """Halve what is left by the verdict of a single run, in so many runs that take ``budget_s`` together."""
     low, high, took_s = known.lowest, known.highest, known.took_s
     duration_s = (budget_s - known.took_s) / runs
@@ -137,7 +159,7 @@ def bisection(case: Case, known: Bounds, seed: int, budget_s: float, runs: int =
     return Outcome((low + high) / 2, took_s, runs)
 
 
-def swept(case: Case, known: Bounds, seed: int, points: int) -> list[tuple[float, float, float]]:
+def swept(case: Case, known: Known, seed: int, points: int) -> list[tuple[float, float, float]]:
     """Rate, p50 and p95 (s) of the points that an adaptive sweep asks for and the engine keeps up with."""
     sweep = AdaptiveSweep(known.lowest, known.highest, most=points)
     found = []
@@ -152,7 +174,7 @@ def swept(case: Case, known: Bounds, seed: int, points: int) -> list[tuple[float
     return sorted(found)
 
 
-def on_a_grid(case: Case, known: Bounds, seed: int, points: int) -> list[tuple[float, float, float]]:
+def on_a_grid(case: Case, known: Known, seed: int, points: int) -> list[tuple[float, float, float]]:
     """The same of evenly spaced rates."""
     found = []
     for number, rate in enumerate(linear_rates(known.lowest, known.highest, points)):

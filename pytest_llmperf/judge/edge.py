@@ -14,9 +14,10 @@ DEGREES = 4.0
 """Of Student's t, which the noise of a margin has: a run that went wrong shall not move the edge far."""
 BEND = 0.3
 """So badly a straight line knows a margin far from the edge, as a share of what it says there."""
-SHORT_BIAS = 0.015
-"""What a run of half the time may be off in log rate because it began with an empty engine; three times
-that a run of a quarter, and so on."""
+UNSURE = 0.5
+"""How badly a lag is known, as a share of it."""
+MOST_SKEW = 0.03
+"""The most in log rate that runs are taken to look better than a long one would because they are noisy."""
 FLOOR, UNKNOWN = 0.01, 0.15
 """The least standard deviation of a margin, and what is taken for it where the run says nothing."""
 LIES = 0.01
@@ -29,23 +30,29 @@ _FACTOR_PRIOR = np.array([0.40, 0.30, 0.16, 0.08, 0.04, 0.02])
 
 @dataclass(frozen=True)
 class Sight:
-    """What one run says: the logarithm of its rate, its margin with its error, its share of a full run."""
+    """What one run says: the logarithm of its rate, its margin with its error, by how much in log rate it
+    looks better than it is (give or take half of that), and by how much in log rate its load varies."""
 
     log_rate: float
     margin: float
     error: float
-    share: float
+    lag: float = 0.0
+    spread: float = 0.0
 
 
 class Edge:
     """The posterior of log capacity, the slope of the margin there and how far errors are too small.
 
-    margin = slope · (log rate − log capacity) + noise, the noise from Student's t with four degrees of
-    freedom (Lange, Little and Taylor 1989) and the variance (factor · error)² + (slope · 0.3 · distance)²
-    + (slope · bias of a short run)². The factor is learnt, because a bootstrap takes requests for
-    independent, which under load they are not. Because of the second term runs far from the edge tell hardly
-    more than their side of it, and no curve has to be known. A run with an infinite margin tells its side
-    only.
+    margin = slope · (log rate − log capacity − lag) − w / 2 + noise, the noise from Student's t with four
+    degrees of freedom (Lange, Little and Taylor 1989) and the variance w + (slope · 0.3 · distance)²
+    + (slope · lag / 2)², where w = (factor · error)² + (slope · spread)². The factor is learnt, because a
+    bootstrap takes requests for independent, which under load they are not. Because of the second term runs
+    far from the edge tell hardly more than their side of it, and no curve has to be known. A run with an
+    infinite margin tells its side only.
+
+    w / 2 is what the mean of logarithms lacks to the logarithm of the mean (of a log-normal distribution,
+    Aitchison and Brown 1957): the tail of a long run is that of its worst stretches, which most short runs do
+    not see.
 
     Before anything is measured, capacity is taken to be anywhere between the bounds, four fifths of the
     chance even in rate and the rest even in log rate; slopes are even in their logarithm from 1 to 40, and
@@ -63,17 +70,18 @@ class Edge:
 
     def add(self, sight: Sight) -> None:
         """Learn from one run."""
-        distance = sight.log_rate - self.grid[:, None, None]
+        distance = sight.log_rate - sight.lag - self.grid[:, None, None]
         slope, factor = _SLOPES[None, :, None], _FACTORS[None, None, :]
         error = factor * max(sight.error or UNKNOWN, FLOOR)
-        bias = SHORT_BIAS * (1 / sight.share - 1)
-        scale = np.sqrt(error**2 + (slope * BEND * distance) ** 2 + (slope * bias) ** 2)
+        noise = error**2 + (slope * sight.spread) ** 2
+        scale = np.sqrt(noise + (slope * BEND * distance) ** 2 + (slope * UNSURE * sight.lag) ** 2)
         if math.isinf(sight.margin):
             side = math.copysign(1.0, sight.margin)
             likely = LIES + (1 - 2 * LIES) * _t_below(side * slope * distance / scale)
             self._log = self._log + np.log(likely)
         else:
-            score = (sight.margin - slope * distance) / scale
+            expected = slope * distance - np.minimum(noise / 2, MOST_SKEW * slope)
+            score = (sight.margin - expected) / scale
             self._log = self._log - np.log(scale) - (DEGREES + 1) / 2 * np.log1p(score * score / DEGREES)
         self._log -= self._log.max()
 

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_llmperf.judge.capacity import HIGHEST_SHARE, LOWEST_SHARE, Capacity, CapacitySearch, Probe, Trial
+from pytest_llmperf.judge.capacity import (
+    DOUBLINGS,
+    HIGHEST_SHARE,
+    LOWEST_SHARE,
+    Capacity,
+    CapacitySearch,
+    Probe,
+    Trial,
+)
+from pytest_llmperf.judge.run_in import lag, relaxation_s, run_in_s
 
 LOW, HIGH = 1.0, 40.0
 Margin = Callable[[float, float], float]
@@ -16,7 +25,13 @@ MARGINS = st.floats(-3, 3) | st.just(math.inf) | st.just(-math.inf)
 
 
 def search(
-    margin: Margin, *, low: float = LOW, high: float = HIGH, most: int = 14, error: float = 0.03
+    margin: Margin,
+    *,
+    low: float = LOW,
+    high: float = HIGH,
+    most: int = 14,
+    error: float = 0.03,
+    full_s: float = 600.0,
 ) -> tuple[Capacity, list[Trial]]:
     """Search with the answers of ``margin``, by rate and share of a full run."""
     searching = CapacitySearch(low, high, most=most)
@@ -24,7 +39,7 @@ def search(
     while (trial := searching.next()) is not None:
         assert len(trials) < most
         trials.append(trial)
-        searching.add(Probe(trial.rate, margin(trial.rate, trial.share), error, 60 * trial.share))
+        searching.add(Probe(trial.rate, margin(trial.rate, trial.share), error, full_s * trial.share))
     return searching.capacity(), trials
 
 
@@ -64,7 +79,8 @@ def test_whatever_the_answers_are_a_search_ends_within_its_bounds(
     capacity, trials = search(lambda *_: next(answers), low=low, high=low * ratio, most=most)
     assert len(trials) <= most
     for trial in trials:
-        assert LOWEST_SHARE * low * (1 - 1e-9) <= trial.rate <= HIGHEST_SHARE * low * ratio * (1 + 1e-9)
+        highest = 2**DOUBLINGS * HIGHEST_SHARE * low * ratio
+        assert LOWEST_SHARE * low * (1 - 1e-9) <= trial.rate <= highest * (1 + 1e-9)
         assert 0 < trial.share <= 1
         assert trial.rate == float(f"{trial.rate:.3g}")
     assert 0 < capacity.low <= capacity.rate <= capacity.high < math.inf
@@ -76,7 +92,9 @@ def test_whatever_the_answers_are_a_search_ends_within_its_bounds(
 def test_other_units_of_rate_change_nothing(power: int, share: float, seed: int) -> None:
     scale = 10.0**power
     one, trials = search(noisy(share * HIGH, 4, 0.1, seed))
-    other, scaled = search(noisy(share * HIGH * scale, 4, 0.1, seed), low=LOW * scale, high=HIGH * scale)
+    other, scaled = search(
+        noisy(share * HIGH * scale, 4, 0.1, seed), low=LOW * scale, high=HIGH * scale, full_s=600 / scale
+    )
     assert [trial.rate * scale for trial in trials] == pytest.approx([trial.rate for trial in scaled])
     assert other.rate == pytest.approx(one.rate * scale)
     assert (other.kind, other.is_settled) == (one.kind, one.is_settled)
@@ -118,12 +136,58 @@ def test_one_run_that_lies_moves_the_edge_little() -> None:
     assert capacity.rate == pytest.approx(17, rel=0.03)
 
 
-def test_what_is_met_wherever_the_engine_keeps_up_is_above() -> None:
-    capacity, _ = search(lambda *_: -1.0)
-    assert (capacity.kind, capacity.rate, capacity.is_settled) == ("above", HIGH, True)
-    assert capacity.low <= HIGH <= capacity.high
-    given_up, _ = search(lambda rate, _: math.inf if rate > HIGH else -1.0)
-    assert (given_up.kind, given_up.rate) == ("above", HIGH)
+def test_what_is_never_missed_is_tried_at_up_to_eight_times_the_highest_rate() -> None:
+    capacity, trials = search(lambda *_: -1.0)
+    highest = 2**DOUBLINGS * HIGHEST_SHARE * HIGH
+    assert (capacity.kind, capacity.is_settled) == ("above", False)
+    assert capacity.rate == max(trial.rate for trial in trials) == pytest.approx(highest, rel=0.01)
+    assert capacity.low == capacity.rate <= capacity.high
+    assert len(trials) < 12
+
+
+def test_what_is_met_as_long_as_the_engine_keeps_up_is_above_and_a_rate_that_was_served() -> None:
+    """The bound is wrong: too high, too low by far, or right."""
+    for most in (0.5 * HIGH, HIGH, 3 * HIGH):
+        capacity, trials = search(lambda rate, _, most=most: math.inf if rate > most else -1.0)  # type: ignore[misc]
+        assert capacity.kind == "above"
+        assert capacity.rate == max(trial.rate for trial in trials if trial.rate <= most)
+        assert 0.88 * most < capacity.rate <= most
+        assert capacity.low <= capacity.rate <= capacity.high
+
+
+def test_a_bound_that_is_too_low_is_no_capacity() -> None:
+    capacity, _ = search(straight(3 * HIGH, 4))
+    assert (capacity.kind, capacity.is_settled) == ("found", True)
+    assert capacity.rate == pytest.approx(3 * HIGH, rel=0.04)
+
+
+def test_where_time_ran_out_before_anything_was_missed_the_rest_is_open() -> None:
+    capacity, trials = search(straight(3 * HIGH, 4), most=2)
+    assert (capacity.kind, capacity.is_settled) == ("above", False)
+    assert capacity.rate == max(trial.rate for trial in trials)
+    assert capacity.high > 3 * HIGH
+
+
+def early(capacity: float, latency_s: float, run_in: float) -> Capacity:
+    """A search of runs that begin with an empty engine, and have so much of the run-in that they should."""
+    searching = CapacitySearch(LOW, HIGH, full_s=60.0)
+    while (trial := searching.next()) is not None:
+        duration_s = 60 * trial.share
+        before_s = run_in * run_in_s(trial.relaxation_s, duration_s)
+        looks_better = lag(before_s, relaxation_s(latency_s, 1 / LOW), duration_s)
+        margin = 4 * (math.log(trial.rate / capacity) - looks_better)
+        searching.add(Probe(trial.rate, margin, 0.03, duration_s, before_s, latency_s))
+    return searching.capacity()
+
+
+def test_what_a_search_lags_is_taken_off_and_told_by_its_interval() -> None:
+    for latency_s in (1.5, 3.0, 6.0):
+        found = early(17.0, latency_s, run_in=1.0)
+        assert found.rate == pytest.approx(17, rel=0.03)
+        assert found.low <= 17 <= found.high
+    quick, slow = (early(17.0, latency_s, run_in=1.0) for latency_s in (1.5, 6.0))
+    assert slow.deviation > 1.5 * quick.deviation
+    assert not slow.is_settled
 
 
 def test_what_is_missed_even_by_a_trickle_is_below() -> None:
