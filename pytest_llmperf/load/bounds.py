@@ -98,7 +98,8 @@ def bounds_of(send: Send, patience_s: float) -> Bounds | None:
         if burst.throughput < _GROWTH * best and count >= _TELLING:
             return Bounds(latency_s, max(best, burst.throughput), at_once, is_flat=True)
         growth = min(_MOST_GROWTH, max(_LEAST_GROWTH, burst.took_s / took_s))
-        best, at_once = max(best, burst.throughput), count
+        at_once = count if burst.throughput >= _GROWTH * best else at_once
+        best = max(best, burst.throughput)
         took_s, expected_s = burst.took_s, growth * burst.took_s
     return Bounds(latency_s, best, at_once, is_flat=True)
 
