@@ -20,6 +20,7 @@ from pytest_llmperf.keep.result import Run
 from pytest_llmperf.load.bounds import Bounds
 from pytest_llmperf.load.run_in import WithRunIn
 
+MOST_BAD = 2
 Measure = Callable[[WithRunIn, int], Run]
 """Drives a load point as the n-th run of a search."""
 LATENCY = "e2e_p50_ms"
@@ -70,25 +71,31 @@ def seek(
     sweep: Sweep, slo: Slo, bounds: Bounds, measure: Measure, clock: Callable[[], float] = time.monotonic
 ) -> Found:
     """Measure rates, each chosen by what those before it said, until the capacity is known well enough or the
-    sweep's budget is spent. Ends at a run that says nothing about the engine."""
+    sweep's budget is spent. A run that says nothing about the engine is repeated, but not again and again:
+    then the search says nothing, either."""
     search = CapacitySearch(1 / bounds.latency_s, bounds.highest, full_s=sweep.at(bounds.highest).scheduled_s)
     deadline = clock() + (sweep.budget_s or USUAL_BUDGET_S)
     runs: list[Run] = []
     probes: list[Mapping[str, Any]] = []
+    bad: list[Run] = []
     while (trial := search.next()) is not None:
         point = _part(sweep.at(trial.rate), trial.share)
         part = WithRunIn(point, run_in_s(trial.relaxation_s, point.scheduled_s))
         if runs and clock() + part.driven.scheduled_s > deadline:
             break
-        run = measure(part, len(runs))
-        runs.append(run)
+        run = measure(part, len(runs) + len(bad))
         measured = run.measurement
         over, error = margin(slo, measured.values, measured.uncertainty, measured.requests)
         if run.is_saturated:
             over, error = math.inf, 0.0
         probes.append(_told(part, run, over))
         if not run.is_valid:
-            break
+            bad.append(run)
+            if len(bad) > MOST_BAD:
+                runs.append(run)
+                break
+            continue
+        runs.append(run)
         latency_ms = measured.values.get(LATENCY)
         latency_s = latency_ms / 1e3 if latency_ms else None
         search.add(Probe(trial.rate, over, error, point.scheduled_s, part.run_in_s, latency_s))
@@ -125,5 +132,6 @@ def _told(part: WithRunIn, run: Run, over: float) -> Mapping[str, Any]:
         "requests": measured.requests,
         "margin": over if math.isfinite(over) else None,
         "saturated": run.is_saturated,
+        "problems": list(measured.health.problems),
         "values": dict(measured.values),
     }

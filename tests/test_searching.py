@@ -94,10 +94,31 @@ def test_a_run_that_says_nothing_ends_the_search_and_its_problem_is_that_of_the_
 
     found = seek(SWEEP, SLO, BOUNDS, measure, clock=lambda: 0.0)
     whole = found.as_run(WORKLOAD, sought(SWEEP, SLO))
-    assert len(found.runs) == 3
+    assert len(found.runs) == 3  # two that count, and the one that was too many
     assert not whole.is_valid
     assert whole.measurement.health.problems == ("late",)
     assert whole.measurement.values["capacity_per_s"] > 0
+
+
+def test_a_run_that_says_nothing_now_and_then_is_driven_again() -> None:
+    asked: list[tuple[float | None, int]] = []
+
+    def measure(part: WithRunIn, number: int) -> Run:
+        asked.append((part.point.rate, number))
+        one = run(part.point)
+        if number not in (1, 4):
+            return one
+        health = dataclasses.replace(one.measurement.health, problems=("late",), is_late=True)
+        return dataclasses.replace(one, measurement=dataclasses.replace(one.measurement, health=health))
+
+    found = seek(SWEEP, SLO, BOUNDS, measure, clock=lambda: 0.0)
+    assert found.as_run(WORKLOAD, sought(SWEEP, SLO)).is_valid
+    assert [number for _, number in asked] == list(range(len(asked)))
+    assert asked[1][0] == asked[2][0]
+    assert asked[4][0] == asked[5][0]
+    assert len(found.runs) == len(asked) - 2
+    assert [bool(probe["problems"]) for probe in found.probes].count(True) == 2
+    assert found.capacity.rate == pytest.approx(TRUTH, rel=0.03)
 
 
 def test_the_first_run_may_say_nothing_already() -> None:
