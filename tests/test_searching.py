@@ -101,7 +101,7 @@ def test_a_run_that_says_nothing_ends_the_search_and_its_problem_is_that_of_the_
 
 
 def test_a_run_that_says_nothing_now_and_then_is_driven_again() -> None:
-    asked: list[tuple[float | None, int]] = []
+    asked: list[tuple[object, int]] = []
 
     def measure(part: WithRunIn, number: int) -> Run:
         asked.append((part.point.rate, number))
