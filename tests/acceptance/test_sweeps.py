@@ -70,6 +70,10 @@ def test_the_capacity_of_a_queue_is_found_and_its_curve_ends_where_it_is_saturat
     assert run["values"]["capacity_per_s"] == pytest.approx(true_capacity(), rel=0.2)
     assert run["capacity"]["kind"] == "found"
     assert len(run["probes"]) >= 3
+    counted = [probe for probe in run["probes"] if not probe["saturated"]]
+    driven = sum(probe["rate"] * (probe["duration_s"] + probe["run_in_s"]) for probe in counted)
+    assert all(0 < probe["run_in_s"] <= probe["duration_s"] / 2 for probe in counted)
+    assert 0.5 * driven < sum(probe["requests"] for probe in counted) < 0.97 * driven  # without the run-ins
     ran.stdout.fnmatch_lines(
         ["*capacity under TTFT p95 ≤ 100 ms, error rate ≤ 0%: *✓ (95% interval of this launch*runs*"]
     )
