@@ -67,9 +67,10 @@ def _capacity(point: Mapping[str, Any], several: bool) -> str:
         known = f"95% interval of this launch {found[0]['low']:.3g} to {found[0]['high']:.3g}, {probes} runs"
     else:
         known = f"{min(values):.3g} to {max(values):.3g} in {len(values)} launches, {probes} runs"
-    if any(one["kind"] == "above" for one in found):
-        known += "; met wherever the engine keeps up"
-    if not is_below and not all(one["settled"] for one in found):
+    is_above = bool(found) and all(one["kind"] == "above" for one in found)
+    if is_above:
+        known += "; met at every rate that it kept up with"
+    elif not is_below and not all(one["settled"] for one in found):
         known += "; a longer budget or duration would tell more"
     marks = "".join(SLO_MARKS[o["verdict"]] for o in point["objectives"] if o["metric"] == CAPACITY)
     changed = "".join(
@@ -77,5 +78,5 @@ def _capacity(point: Mapping[str, Any], several: bool) -> str:
         for change in point["changes"]
         if change["metric"] == CAPACITY
     )
-    sign = "less than " if is_below else ""
+    sign = "less than " if is_below else "at least " if is_above else ""
     return f"{head}{sign}{key.format(mean_value(key, values))}{marks} ({known}){changed}"
