@@ -15,6 +15,7 @@ from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.report.advice import advice_json, advice_lines
 
 KIND, VERSION = "llmperf_advice", 1
+_SHOWN = 3
 DEFAULTS = (Path(".llmperf/runs"), Path(".llmperf/matrix"))
 
 
@@ -37,8 +38,10 @@ def give_advice(
         is_answered |= bool(answer.capacities)
         print("\n".join(advice_lines(scene, answer, question, slo, price)), end="\n\n")
         written.append(advice_json(scene, answer, price))
-    for why in evidence.left_out:
+    for why in evidence.left_out[-_SHOWN:]:
         print(f"left out: {why}")
+    if (more := len(evidence.left_out) - _SHOWN) > 0:
+        print(f"left out: {more} more (--json names them)")
     if not written:
         where = ", ".join(map(str, paths or DEFAULTS))
         print(

@@ -31,6 +31,14 @@ How it is judged: docs/advise.md.
 """
 
 
+_NO_LOAD = {
+    "capacity": "--min-rate asks for a capacity",
+    "cost": "--max-cost asks for a cost",
+    "startup": "leave it out",
+    "cold_startup": "leave it out",
+}
+
+
 def add_advise(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command."""
     advise = commands.add_parser(
@@ -85,6 +93,9 @@ def _slo(text: str) -> tuple[str, Slo]:
     slo = parse_slo(text)
     if not slo.limits:
         raise DeclarationError(f"{text!r} has no limit, as ttft_ms=300 is one")
+    for limit in slo.limits:
+        if (name := limit.key.metric_name) in _NO_LOAD:
+            raise DeclarationError(f"{limit.key.name} is no limit on a load: {_NO_LOAD[name]}")
     return text, slo
 
 

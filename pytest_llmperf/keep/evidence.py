@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from pytest_llmperf.declare.load import LoadPoint
@@ -167,8 +168,8 @@ def _take(
     evidence: Evidence,
 ) -> None:
     if entry["verdict"] in _SAYS_NOTHING:
-        why = " ".join(line.strip() for line in str(entry["error"]).splitlines()[:2])
-        text = f"{entry['subject']['text']}, {session}: {entry['verdict']}: {why[:_LONG]}"
+        why = shorten(" ".join(str(entry["error"]).splitlines()[:2]), _LONG, placeholder=" …")
+        text = f"{entry['subject']['text']}, {session}: {entry['verdict']}: {why}"
         if text not in evidence.left_out:  # it may be in several records
             evidence.left_out.append(text)
         return

@@ -80,7 +80,7 @@ def _aim(name: str, answer: Advice, scene: Scene) -> str:
 
 def _why_none(name: str) -> str:
     if name == "cost":
-        return "unknown, because the price of this hardware is (--prices)"
+        return "unknown: no price is known of this hardware (of a GPU, --prices takes one)"
     return "nothing that meets the SLO was measured there"
 
 

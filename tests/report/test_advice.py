@@ -83,6 +83,19 @@ def test_the_answer_says_what_to_run_how_sure_that_is_and_what_it_costs(
     assert lines[-1] == "left out: tensorrt-llm, 2026-11-22T02:00:00+00:00: error: out of memory"
 
 
+def test_of_much_that_says_nothing_a_part_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = [entry(f"vllm=={n}", [], verdict="error", error="out of memory " * 40) for n in range(5)]
+    write(tmp_path / "r.json", record(curve("vllm", 10.0), *lost))
+    assert advice(tmp_path, "--json", str(tmp_path / "a.json")) == Outcome.DONE
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out:")]
+    assert len(lines) == 4
+    assert all(line.endswith("memory …") for line in lines[:3])
+    assert lines[3] == "left out: 2 more (--json names them)"
+    assert len(json.loads((tmp_path / "a.json").read_text())["left_out"]) == 5
+
+
 def test_an_slo_that_nothing_meets_is_said_with_the_closest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +190,11 @@ def test_programs_read_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         (["--slo", "ttft=3"], "argument --slo: unknown metric 'ttft' (did you mean 'ttft_ms'?)"),
         (["--slo", " "], "argument --slo: ' ' has no limit, as ttft_ms=300 is one"),
+        (
+            ["--slo", "ttft_ms=3 capacity_per_s=5"],
+            "argument --slo: capacity_per_s is no limit on a load: --min-rate asks for a capacity",
+        ),
+        (["--slo", "startup_s=5"], "argument --slo: startup_s is no limit on a load: leave it out"),
         (["--slo", "ttft_ms=3", "--load", "0"], "argument --load: '0': a number greater than 0"),
         (["--slo", "ttft_ms=3", "--for", "fun"], "argument --for: invalid choice: 'fun'"),
         (
