@@ -66,8 +66,7 @@ def accept(result: TestResult, baselines: Baselines, gate: Iterable[MetricKey]) 
 
 
 def _named(metric: MetricKey, point: PointResult) -> str:
-    has_load = metric.metric.per not in ("launch", "search")
-    return f"{metric.label} at {point.point.label}" if has_load else metric.label
+    return f"{metric.label} at {point.point.label}" if metric.metric.has_load else metric.label
 
 
 def _far(result: TestResult) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmperf.declare.load import USUAL_BUDGET_S, LoadPoint, Sweep
+from pytest_llmperf.declare.load import LoadPoint, Sweep
 from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
@@ -68,13 +68,18 @@ def sought(sweep: Sweep, slo: Slo) -> LoadPoint:
 
 
 def seek(
-    sweep: Sweep, slo: Slo, bounds: Bounds, measure: Measure, clock: Callable[[], float] = time.monotonic
+    sweep: Sweep,
+    slo: Slo,
+    bounds: Bounds,
+    measure: Measure,
+    budget_s: float,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Found:
     """Measure rates, each chosen by what those before it said, until the capacity is known well enough or the
-    sweep's budget is spent. A run that says nothing about the engine is repeated, but not again and again:
+    budget is spent. A run that says nothing about the engine is repeated, but not again and again:
     then the search says nothing, either."""
     search = CapacitySearch(1 / bounds.latency_s, bounds.highest, full_s=sweep.at(bounds.highest).scheduled_s)
-    deadline = clock() + (sweep.budget_s or USUAL_BUDGET_S)
+    deadline = clock() + budget_s
     runs: list[Run] = []
     probes: list[Mapping[str, Any]] = []
     bad: list[Run] = []

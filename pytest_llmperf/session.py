@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -11,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pytest_llmperf.declare.load import USUAL_BUDGET_S, LoadPoint, Sweep
+from pytest_llmperf.declare.load import LoadPoint, Sweep
 from pytest_llmperf.declare.markers import Plan
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
@@ -36,7 +35,7 @@ from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
 from pytest_llmperf.rig import Rig
 from pytest_llmperf.searching import seek, sought
-from pytest_llmperf.sweeping import capped, explore, in_order, scheduled, single, told
+from pytest_llmperf.sweeping import capped, explore, in_order, is_point, scheduled, single, told
 from pytest_llmperf.turn import Side
 
 _KEPT = "{test}: measured at the rates of its baseline; --llmperf-rates adaptive chooses new ones"
@@ -213,7 +212,7 @@ class PerformanceSession:
         result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._command(nodeid)))
         machine = launch.server.environment()
         fields = subject_fields(subject, launch.description) | self._price_in(machine)
-        if self._now[1] == "base":
+        if self.measures_base:
             result.base_subject, result.base_subject_text = fields, str(subject)
         else:
             result.subject, result.subject_text = fields, str(subject)
@@ -234,20 +233,20 @@ class PerformanceSession:
     def _check_environment(self, result: TestResult, here: Mapping[str, str]) -> None:
         """Raises :class:`InvalidRun` for one that is unlike that of an earlier launch of either side."""
         mine, others = result.environment, result.base_environment
-        if self._now[1] == "base":
+        if self.measures_base:
             mine, others = others, mine
         if mine and (unlike := differences(mine, here)):
             raise InvalidRun(
                 "its launches are from unlike environments, which are never put together: "
                 f"{'; '.join(unlike)}"
             )
-        base, candidate = (here, others) if self._now[1] == "base" else (others, here)
+        base, candidate = (here, others) if self.measures_base else (others, here)
         if others and (unlike := differences(*self._without_address(base, candidate))):
             raise InvalidRun(
                 "the base and the candidate are in unlike environments, so they cannot be compared: "
                 f"{'; '.join(unlike)}"
             )
-        if self._now[1] == "base":
+        if self.measures_base:
             result.base_environment = here
         else:
             result.environment = here
@@ -279,12 +278,7 @@ class PerformanceSession:
         """Search for the highest rate that meets the limits in the current launch."""
         rig, sweep = self._rig(nodeid, plan), capped(plan.sweep(call))
         bounds, left_s = self._bounded(rig, workload, sweep)
-        found = seek(
-            dataclasses.replace(sweep, budget_s=left_s),
-            slo,
-            bounds,
-            lambda point, n: rig.probe(workload, point, n, slo),
-        )
+        found = seek(sweep, slo, bounds, lambda part, n: rig.probe(workload, part, n, slo), left_s)
         point = sought(sweep, slo)
         return self._keep(rig, workload, point, found.as_run(workload, point)), found.capacity
 
@@ -308,13 +302,13 @@ class PerformanceSession:
         self, rig: Rig, workload: Workload, point: LoadPoint, run: Run, *, is_explored: bool = False
     ) -> Measurement:
         result = self.results[rig.nodeid]
-        result.add(workload, point, run, of_base=self._now[1] == "base", is_explored=is_explored)
+        result.add(workload, point, run, of_base=self.measures_base, is_explored=is_explored)
         self.write_record("running")
         return run.measurement
 
     def _bounded(self, rig: Rig, workload: Workload, sweep: Sweep) -> tuple[Bounds, float]:
         """What the engine can do at most, looked for once in a launch, and the seconds left of the budget."""
-        begun, budget_s = time.monotonic(), sweep.budget_s or USUAL_BUDGET_S
+        begun, budget_s = time.monotonic(), sweep.allowed_s
         key = len(self._launched), str(workload)
         if key not in self._bounds:
             self._bounds[key] = rig.bounds(workload, budget_s)
@@ -333,8 +327,7 @@ class PerformanceSession:
 
         def try_out(point: LoadPoint) -> Run:
             run = rig.measure(workload, point, gives_up=True)
-            is_point = point.rate is None or (run.is_valid and not run.is_saturated)
-            return keep(point, run) if is_point else run
+            return keep(point, run) if is_point(point, run) else run
 
         if key not in self._schedules:
             self._schedules[key] = scheduled(self._explored_before(result, plan), str(workload), sweep)

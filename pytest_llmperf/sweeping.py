@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmperf.declare.load import USUAL_BUDGET_S, LoadPoint, Sweep
+from pytest_llmperf.declare.load import LoadPoint, Sweep
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.judge.curve import AdaptiveSweep, knee, linear_rates
 from pytest_llmperf.judge.margin import margin
@@ -41,15 +41,11 @@ class Exploration:
     ended: str = ""
 
     def keep(self, point: LoadPoint, run: Run) -> None:
-        # A late generator makes latency grow as well, so this is asked first. What bounds the sweep has to be
-        # valid as any other run has.
-        if not run.is_valid and point.rate is not None:
-            self.late.append((point, run))
-        elif run.is_saturated:
-            self.saturated.append((point, run))
-        else:
+        if is_point(point, run):
             self.points.append(point)
             self.runs[point] = run
+        else:  # a late generator makes latency grow as well
+            (self.saturated if run.is_valid else self.late).append((point, run))
 
     def is_bounded(self) -> bool:
         """Whether there is a rate above which nothing is to be learnt."""
@@ -61,11 +57,17 @@ class Exploration:
         return sorted(((rate, run) for rate, run in kept if rate is not None), key=lambda one: one[0])
 
 
+def is_point(point: LoadPoint, run: Run) -> bool:
+    """Whether a run tells how the engine is at a rate. What bounds the sweep, and has no rate, has to be
+    valid as any other run of a test has."""
+    return point.rate is None or (run.is_valid and not run.is_saturated)
+
+
 def capped(sweep: Sweep) -> Sweep:
     """The sweep with load points that end with a third of its budget, where requests alone would end them."""
     if sweep.requests is None or sweep.duration_s is not None:
         return sweep
-    return dataclasses.replace(sweep, duration_s=(sweep.budget_s or USUAL_BUDGET_S) / _FEWEST)
+    return dataclasses.replace(sweep, duration_s=sweep.allowed_s / _FEWEST)
 
 
 def single(sweep: Sweep) -> LoadPoint:
@@ -175,8 +177,9 @@ def told(
     """The sweep as records have it; ``side`` is whose launch it was."""
     kept = found.open_loop()
     limits = slo.of_load()
-    met = [rate for rate, run in kept if limits.limits and _margin(limits, run) <= 0]
-    missed = [rate for rate, run in kept if limits.limits and _margin(limits, run) > 0]
+    over = [(rate, _margin(limits, run)) for rate, run in kept] if limits.limits else []
+    met = [rate for rate, by in over if by <= 0]
+    missed = [rate for rate, by in over if by > 0]
     latencies = [run.measurement.values.get("e2e_p50_ms", 0.0) for _, run in kept]
     return {
         "workload": workload,

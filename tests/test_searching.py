@@ -20,7 +20,7 @@ SWEEP = Sweep.of(duration=10, budget="1h")
 
 
 def search(slo: Slo = SLO, sweep: Sweep = SWEEP, bounds: Bounds = BOUNDS) -> Found:
-    return seek(sweep, slo, bounds, lambda part, number: run(part.point), clock=lambda: 0.0)
+    return seek(sweep, slo, bounds, lambda part, number: run(part.point), sweep.allowed_s, clock=lambda: 0.0)
 
 
 def test_the_rate_at_which_the_limit_is_reached_is_found() -> None:
@@ -48,7 +48,7 @@ def test_each_run_has_a_number_of_its_own_and_none_is_longer_than_a_load_point()
         asked.append((part, number))
         return run(part.point)
 
-    found = seek(SWEEP, SLO, BOUNDS, measure, clock=lambda: 0.0)
+    found = seek(SWEEP, SLO, BOUNDS, measure, SWEEP.allowed_s, clock=lambda: 0.0)
     assert [number for _, number in asked] == list(range(len(found.runs)))
     assert all(0 < part.point.scheduled_s <= 10 for part, _ in asked)
 
@@ -60,13 +60,13 @@ def test_the_run_in_grows_with_how_long_requests_take_and_is_half_of_what_counts
         parts.append(part)
         return run(part.point)
 
-    seek(SWEEP, SLO, BOUNDS, measure, clock=lambda: 0.0)
+    seek(SWEEP, SLO, BOUNDS, measure, SWEEP.allowed_s, clock=lambda: 0.0)
     by_rate = sorted(parts, key=lambda part: part.point.mean_rate or 0)
     assert 0 < by_rate[0].run_in_s < by_rate[-1].run_in_s
     assert all(part.run_in_s <= part.point.scheduled_s / 2 for part in parts)
     slow = dataclasses.replace(BOUNDS, latency_s=8.0)
     parts.clear()
-    seek(SWEEP, SLO, slow, measure, clock=lambda: 0.0)
+    seek(SWEEP, SLO, slow, measure, SWEEP.allowed_s, clock=lambda: 0.0)
     assert parts[0].run_in_s == parts[0].point.scheduled_s / 2
 
 
@@ -78,7 +78,7 @@ def test_the_budget_ends_a_search_that_has_something_to_say() -> None:
         now += part.driven.scheduled_s
         return run(part.point)
 
-    found = seek(Sweep.of(duration=10, budget="25s"), SLO, BOUNDS, measure, clock=lambda: now)
+    found = seek(SWEEP, SLO, BOUNDS, measure, 25.0, clock=lambda: now)
     assert len(found.runs) >= 1
     assert now <= 25
     assert not found.capacity.is_settled
@@ -92,7 +92,7 @@ def test_a_run_that_says_nothing_ends_the_search_and_its_problem_is_that_of_the_
         health = dataclasses.replace(one.measurement.health, problems=("late",), is_late=True)
         return dataclasses.replace(one, measurement=dataclasses.replace(one.measurement, health=health))
 
-    found = seek(SWEEP, SLO, BOUNDS, measure, clock=lambda: 0.0)
+    found = seek(SWEEP, SLO, BOUNDS, measure, SWEEP.allowed_s, clock=lambda: 0.0)
     whole = found.as_run(WORKLOAD, sought(SWEEP, SLO))
     assert len(found.runs) == 3  # two that count, and the one that was too many
     assert not whole.is_valid
@@ -111,7 +111,7 @@ def test_a_run_that_says_nothing_now_and_then_is_driven_again() -> None:
         health = dataclasses.replace(one.measurement.health, problems=("late",), is_late=True)
         return dataclasses.replace(one, measurement=dataclasses.replace(one.measurement, health=health))
 
-    found = seek(SWEEP, SLO, BOUNDS, measure, clock=lambda: 0.0)
+    found = seek(SWEEP, SLO, BOUNDS, measure, SWEEP.allowed_s, clock=lambda: 0.0)
     assert found.as_run(WORKLOAD, sought(SWEEP, SLO)).is_valid
     assert [number for _, number in asked] == list(range(len(asked)))
     assert asked[1][0] == asked[2][0]
@@ -127,7 +127,7 @@ def test_the_first_run_may_say_nothing_already() -> None:
         health = dataclasses.replace(one.measurement.health, problems=("late",), is_late=True)
         return dataclasses.replace(one, measurement=dataclasses.replace(one.measurement, health=health))
 
-    found = seek(SWEEP, SLO, BOUNDS, measure, clock=lambda: 0.0)
+    found = seek(SWEEP, SLO, BOUNDS, measure, SWEEP.allowed_s, clock=lambda: 0.0)
     assert len(found.runs) == 1
     assert not found.as_run(WORKLOAD, sought(SWEEP, SLO)).is_valid
 

@@ -198,25 +198,29 @@ class Sweep:
             closer.budget_s or self.budget_s,
         )
 
-    def at(self, rate: float) -> LoadPoint:
+    @property
+    def allowed_s(self) -> float:
+        """How long a search of its rates, or for a capacity, may take in a launch."""
+        return self.budget_s or USUAL_BUDGET_S
+
+    @property
+    def _length_s(self) -> float | None:
+        return USUAL_S if self.duration_s is None and self.requests is None else self.duration_s
+
+    def at(self, rate: float | Ramp) -> LoadPoint:
         """An open loop at this rate, of the length and with the arrivals that were asked for."""
-        duration_s = USUAL_S if self.duration_s is None and self.requests is None else self.duration_s
-        return LoadPoint(rate, None, self.arrivals or "poisson", duration_s, self.requests)
+        return LoadPoint(rate, None, self.arrivals or "poisson", self._length_s, self.requests)
 
     def points(self) -> list[LoadPoint]:
         """The load points, in the order given; one request at a time where nothing was said, and none that
         have to be found first."""
         if self.search is not None:
             return []
-        arrivals = self.arrivals or "poisson"
-        duration_s = self.duration_s
         if self.replay:
-            bounds = (duration_s, self.requests)
+            bounds = (self.duration_s, self.requests)
             return [LoadPoint(None, None, "poisson", *bounds, replay=speed) for speed in self.replay]
-        if duration_s is None and self.requests is None:
-            duration_s = USUAL_S
         if self.rates:
-            points = [LoadPoint(rate, None, arrivals, duration_s, self.requests) for rate in self.rates]
+            points = [self.at(rate) for rate in self.rates]
             for point in points:
                 if (point.mean_rate or 0) * point.scheduled_s > MAX_REQUESTS:
                     raise DeclarationError(
@@ -224,7 +228,9 @@ class Sweep:
                         "give a shorter duration"
                     )
             return points
-        return [LoadPoint(None, n, "poisson", duration_s, self.requests) for n in self.concurrency or (1,)]
+        return [
+            LoadPoint(None, n, "poisson", self._length_s, self.requests) for n in self.concurrency or (1,)
+        ]
 
 
 def _distinct(name: str, values: object, read: Callable[[object], T]) -> tuple[T, ...]:

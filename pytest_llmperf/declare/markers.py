@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.declare.load import USUAL_BUDGET_S, USUAL_S, LoadPoint, Sweep
+from pytest_llmperf.declare.load import USUAL_S, LoadPoint, Sweep
 from pytest_llmperf.declare.number import finite_number
 from pytest_llmperf.declare.options import MARKERS
 from pytest_llmperf.declare.search import Search
@@ -103,7 +103,7 @@ class Plan:
         if sweep.search is None:
             return len(sweep.points())
         usual_s = sweep.at(1.0).duration_s or USUAL_S
-        return 2 + (sweep.search.points or math.ceil((sweep.budget_s or USUAL_BUDGET_S) / usual_s))
+        return 2 + (sweep.search.points or math.ceil(sweep.allowed_s / usual_s))
 
     @property
     def expected_s(self) -> float | None:
@@ -111,7 +111,7 @@ class Plan:
         whose length nobody knows."""
         declared = self.settings.below.sweep.updated(self.marked).updated(self.settings.above.sweep)
         if declared.search is not None:
-            return declared.budget_s or USUAL_BUDGET_S
+            return declared.allowed_s
         known = [point.expected_s for point in self.points()]
         if not declared.names_points or None in known:
             return None

@@ -37,6 +37,11 @@ class Metric:
     share: bool = False
 
     @property
+    def has_load(self) -> bool:
+        """Whether it is of one load point; not what is a launch's own, or was searched for."""
+        return self.per not in ("launch", "search")
+
+    @property
     def is_distribution(self) -> bool:
         return self.per in ("request", "token")
 

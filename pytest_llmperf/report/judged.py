@@ -91,8 +91,8 @@ def has_interval(objective: Judged) -> bool:
 
 def _what(point: Judged, judged: Judged) -> str:
     """``TTFT p95 at 6/s``; what is a launch's own, or was searched for, is at no load."""
-    has_load = parse_metric(judged["metric"]).metric.per not in ("launch", "search")
-    return str(judged["label"]) if not has_load else f"{judged['label']} at {point['load']}"
+    has_load = parse_metric(judged["metric"]).metric.has_load
+    return f"{judged['label']} at {point['load']}" if has_load else str(judged["label"])
 
 
 def _beyond(key: MetricKey, objective: Judged) -> str:
