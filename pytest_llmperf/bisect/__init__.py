@@ -1,0 +1,1 @@
+"""Which change did it: releases, commits or flags between a good and a bad end, told by noisy measurements."""

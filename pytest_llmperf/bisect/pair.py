@@ -1,0 +1,55 @@
+"""What is asked of the measurements, and what they answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pytest_llmperf.judge.change import Direction
+
+
+@dataclass(frozen=True, order=True)
+class Question:
+    """One metric of one test at one load point. ``tolerance`` 0.05: 5 % worse is borne."""
+
+    test: str
+    workload: str
+    load: str
+    metric: str
+    better: Direction
+    tolerance: float
+
+    def worse(self, left: float, right: float) -> float:
+        """The logarithm of the change from one value to another, counted upwards where it is for the
+        worse."""
+        return (1 if self.better == "lower" else -1) * math.log(right / left)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One launch at each of two positions, side by side: ``figures`` has the two values of every question.
+
+    ``number`` counts the pairs of a bisection from 1, ``seconds`` is how long it took, ``record`` the file
+    that has all of it.
+    """
+
+    left: int
+    right: int
+    figures: Mapping[Question, tuple[float, float]]
+    number: int = 0
+    seconds: float = 0.0
+    record: str = ""
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+class Oracle(Protocol):
+    """Measures; what it says is noisy."""
+
+    def compare(self, left: int, right: int) -> Pair:
+        """Launch both, one after the other, in an order that changes from call to call.
+
+        Raises :class:`~pytest_llmperf.bisect.position.Unusable` for the one that cannot be measured.
+        """
+        ...
