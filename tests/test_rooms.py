@@ -13,7 +13,7 @@ import pytest_llmperf
 PACKAGE = "pytest_llmperf"
 ROOT = Path(pytest_llmperf.__file__).parent
 ROOMS = ("declare", "engines", "places", "load", "measure", "judge", "keep", "report")
-BESIDE = ("matrix",)  # knows all rooms
+BESIDE = ("matrix", "bisect")  # know all rooms
 FOR_ALL = ("errors",)
 MODULES = {
     ".".join((PACKAGE, *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path

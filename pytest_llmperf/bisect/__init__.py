@@ -1,1 +1,1 @@
-"""Which change did it: releases, commits or flags between a good and a bad end, told by noisy measurements."""
+"""Which change did it: releases, commits or flags between a good and a bad end, by noisy measurements."""

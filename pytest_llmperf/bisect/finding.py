@@ -36,10 +36,10 @@ class Finding:
     """``question`` is the metric that was followed, ``ends`` what became of all metrics between the ends.
 
     ``suspects`` are the positions, in their order, one of which brought it: one, or several where what is
-    between them cannot be measured, or the budget ended. ``confidence`` is the probability that it is one of
-    them, ``probabilities`` that of every position. ``confirmation`` compares the last suspect with the last
-    usable position ahead of the first, in fresh launches. ``oddities`` tell of a history that is not one change
-    for good.
+    between them cannot be measured, or the budget ended. ``confidence`` is the probability that it is one
+    of them, ``probabilities`` that of every position. ``confirmation`` compares the last suspect with the
+    last usable position ahead of the first, in fresh launches. ``oddities`` tell of a history that is not
+    one change for good.
     """
 
     outcome: Outcome

@@ -15,8 +15,8 @@ class Position:
 
     ``name`` is how a person knows it: a version, a commit's short hash, what the flags are there. ``about``
     is what else there is to say of it: the subject line, the author and the date of a commit, the date of a
-    release. ``change`` is what came with it, in words: ``release 0.23.1``, ``commit 3f2a91c``, ``--max-num-seqs
-    64``.
+    release. ``change`` is what came with it, in words: ``release 0.23.1``, ``commit 3f2a91c``,
+    ``--max-num-seqs 64``.
     """
 
     name: str
