@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from pytest_llmperf.cli_advise import add_advise
+from pytest_llmperf.cli_bisect import add_bisect, add_step
 from pytest_llmperf.cli_matrix import add_matrix
 from pytest_llmperf.cli_typed import typed
 from pytest_llmperf.declare.lengths import parse_lengths
@@ -39,7 +40,11 @@ a bearer token. What is measured, and how: docs/command.md and docs/measuring.md
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
     try:
-        said, odd = parser().parse_known_args(arguments)
+        ours, theirs = _halves(sys.argv[1:] if arguments is None else arguments)
+        said, odd = parser().parse_known_args(ours)
+        if theirs and not hasattr(said, "after"):
+            odd += ["--", *theirs]
+        said.after = theirs
         if odd:
             said.parser.error(f"unrecognized arguments: {' '.join(odd)}")
         return int(said.run(said))
@@ -57,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.DEFECT
 
 
+def _halves(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What is for us, and what stands after ``--``, which is for pytest."""
+    words = list(arguments)
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong on one line."""
 
@@ -68,13 +80,15 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = _Parser(
         prog="llmperf",
-        description="Measure how fast LLM servers answer, and say which to run.",
+        description="Measure how fast LLM servers answer, say which to run, and what made one slower.",
         allow_abbrev=False,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _add_load_command(commands)
     add_matrix(commands)
     add_advise(commands)
+    add_bisect(commands)
+    add_step(commands)
     return top
 
 

@@ -11,14 +11,17 @@ from pytest_llmperf.judge.change import Change
 
 
 class Outcome(StrEnum):
-    """``undecided``: the budget ended with several suspects left, or the suspect was not confirmed."""
+    """``culprit``: found and confirmed. ``undecided``: the budget ended with several suspects left, or no
+    suspect was confirmed. Of the end points: there is ``no difference`` between them, they are ``ends
+    undecided`` (neither told apart nor equal), the bad one is ``better``, or one is ``unusable``, that is,
+    cannot be measured."""
 
     CULPRIT = "culprit"
     UNDECIDED = "undecided"
-    NO_DIFFERENCE = "no difference between the end points"
-    ENDS_UNDECIDED = "the end points could not be told apart, nor be called equal"
-    BETTER = "the bad end is not worse, but better"
-    UNUSABLE = "an end point cannot be measured"
+    NO_DIFFERENCE = "no difference"
+    ENDS_UNDECIDED = "ends undecided"
+    BETTER = "better"
+    UNUSABLE = "unusable"
 
 
 @dataclass(frozen=True)

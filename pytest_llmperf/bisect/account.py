@@ -1,0 +1,98 @@
+"""A finding in words and numbers, as a JSON object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pytest_llmperf.bisect.finding import Finding
+from pytest_llmperf.bisect.pair import Question
+from pytest_llmperf.bisect.position import Position
+from pytest_llmperf.judge.change import CONFIDENCE, Change
+from pytest_llmperf.judge.student import t_quantile
+from pytest_llmperf.keep.files import rounded
+
+KIND, VERSION = "llmperf_bisection", 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do next, and the command that does it."""
+
+    what: str
+    command: Sequence[str]
+
+
+def account(
+    axis: str,
+    positions: Sequence[Position],
+    finding: Finding,
+    subjects: tuple[str, str],
+    steps: Sequence[Step],
+) -> dict[str, Any]:
+    """All of it; ``subjects`` are the ends as they were typed."""
+    good, bad = positions[0], positions[-1]
+    return {
+        KIND: VERSION,
+        "axis": axis,
+        "good": {"name": good.name, "subject": subjects[0]},
+        "bad": {"name": bad.name, "subject": subjects[1]},
+        "positions": len(positions),
+        "outcome": str(finding.outcome),
+        "confidence": rounded(finding.confidence),
+        "question": finding.question and asdict(finding.question),
+        "ends": [_change(question, change) for question, change in finding.ends.items()],
+        "suspects": [_suspect(positions, finding, index) for index in finding.suspects],
+        "confirmation": _confirmation(finding),
+        "before": positions[_before(finding)].name,
+        "after": positions[finding.suspects[-1] if finding.suspects else -1].name,
+        "oddities": [
+            {
+                "name": positions[odd.position].name,
+                "words": odd.words,
+                "change": finding.question and _change(finding.question, odd.change),
+            }
+            for odd in finding.oddities
+        ],
+        "skipped": [{"name": positions[i].name, "why": why} for i, why in sorted(finding.skipped.items())],
+        "launches": finding.launches,
+        "seconds": rounded(finding.seconds),
+        "next": [{"what": step.what, "command": list(step.command)} for step in steps],
+    }
+
+
+def _before(finding: Finding) -> int:
+    """The last position that is good."""
+    return finding.suspects[0] - 1 if finding.suspects else 0
+
+
+def _suspect(positions: Sequence[Position], finding: Finding, index: int) -> Mapping[str, Any]:
+    probability = finding.probabilities.get(index)
+    return {**asdict(positions[index]), "probability": None if probability is None else rounded(probability)}
+
+
+def _confirmation(finding: Finding) -> dict[str, Any] | None:
+    if finding.confirmation is None or finding.question is None:
+        return None
+    return _change(finding.question, finding.confirmation)
+
+
+def _change(question: Question, change: Change) -> dict[str, Any]:
+    figures = {
+        **asdict(change),
+        "estimate": change.estimate,
+        "low": change.low,
+        "high": change.high,
+        **_interval("base", change.base, change.base_launches, change),
+        **_interval("candidate", change.candidate, change.candidate_launches, change),
+    }
+    shown = {name: rounded(value) if isinstance(value, float) else value for name, value in figures.items()}
+    return {**shown, "question": asdict(question), "verdict": str(change.verdict)}
+
+
+def _interval(side: str, value: float, launches: int, change: Change) -> dict[str, float]:
+    """Of one side for itself, from the spread between launches."""
+    half = t_quantile(0.5 + CONFIDENCE / 2, change.degrees) * change.spread / math.sqrt(launches)
+    return {f"{side}_low": value * math.exp(-half), f"{side}_high": value * math.exp(half)}
