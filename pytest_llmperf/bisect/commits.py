@@ -11,8 +11,8 @@ from pathlib import Path
 from pytest_llmperf.bisect.lineage import Lineage
 from pytest_llmperf.bisect.position import Position, Unusable
 from pytest_llmperf.bisect.trees import Trees
-from pytest_llmperf.declare.subject import Subject, parse_subject
-from pytest_llmperf.errors import DeclarationError, EngineError
+from pytest_llmperf.declare.subject import Subject, parse_subject, without_credentials
+from pytest_llmperf.errors import DeclarationError, EngineError, StoreError
 from pytest_llmperf.keep.repository import Repository
 from pytest_llmperf.places.index import PackageIndex
 from pytest_llmperf.places.indexes import configured
@@ -54,9 +54,9 @@ class Recipe:
         if self.wheel is not None:
             if "wheel" not in places:
                 raise DeclarationError(f"--wheel has no use: put {{wheel}} into --subject {subject}")
-            if set(_PLACE.findall(self.wheel)) - {"wheel"} == set():
+            if not {"commit", "checkout"} & set(_PLACE.findall(self.wheel)):
                 raise DeclarationError(
-                    f"--wheel {self.wheel}: it is the same for every commit; put {{commit}} into it"
+                    f"--wheel {without_credentials(self.wheel)}: it is the same for every commit; put {{commit}} into it"
                 )
         return subject
 
@@ -109,7 +109,7 @@ class Commits:
                 filling["checkout"] = str(self._checkout(index))
             if self._recipe.wheel is not None:
                 filling["wheel"] = str(self._wheel(commit.hash, filling))
-        except (EngineError, OSError) as error:
+        except (EngineError, StoreError, OSError) as error:
             self._failed[index] = f"commit {commit.short}: {error}"
             raise Unusable(index, self._failed[index]) from None
         return _filled(self._template, filling)

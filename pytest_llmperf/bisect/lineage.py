@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ _FIELDS = "%H%x1f%h%x1f%cs%x1f%an%x1f%s"
 
 @dataclass(frozen=True)
 class Commit:
-    """``skipped`` commits come between it and the one before it, that touch none of the paths asked for."""
+    """``skipped`` commits come between it and the older one, that touch none of the paths asked for;
+    ``touches``: it does itself."""
 
     hash: str
     short: str
@@ -24,12 +27,18 @@ class Commit:
     author: str
     subject: str
     skipped: int = 0
+    touches: bool = True
 
-    def position(self, change: str) -> Position:
-        about = {"subject": self.subject, "author": self.author, "date": self.date, "commit": self.hash}
+    @property
+    def change(self) -> str:
+        return f"commit {self.short}" if self.touches else "a commit that touches none of the paths"
+
+    @property
+    def about(self) -> dict[str, str]:
+        found = {"subject": self.subject, "author": self.author, "date": self.date, "commit": self.hash}
         if self.skipped:
-            about["with it"] = f"{self.skipped} commits ahead of it that touch none of the paths"
-        return Position(self.short, change, about)
+            found["with it"] = f"{self.skipped} commits ahead of it that touch none of the paths"
+        return found
 
 
 class Lineage:
@@ -57,13 +66,14 @@ class Lineage:
         self.commits = line[::-1] if self.is_backwards else line
 
     def positions(self) -> list[Position]:
-        if not self.is_backwards:
-            return [commit.position(f"commit {commit.short}") for commit in self.commits]
-        taken_back = ("", *(f"commit {commit.short} taken back" for commit in self.commits))
-        return [
-            commit.position(change or f"commit {commit.short}")
-            for commit, change in zip(self.commits, taken_back, strict=False)
-        ]
+        """What brings a position is its commit, or, backwards, that the one before it is taken back."""
+        found = [Position(commit.short, commit.change, commit.about) for commit in self.commits]
+        if self.is_backwards:
+            found[1:] = [
+                Position(commit.short, f"{newer.change} taken back", newer.about)
+                for newer, commit in itertools.pairwise(self.commits)
+            ]
+        return found
 
     def _commit(self, side: str, name: str) -> str:
         found = self._repository.commit(name)
@@ -105,12 +115,17 @@ class Lineage:
             self._refuse_merged(older, every)
         (start,) = self._log("-1", older)
         chosen = self._log(f"{older}..{newer}", "--", *self._paths) if self._paths else every
-        if self._paths and (not chosen or chosen[-1].hash != newer):
-            chosen = [*chosen, every[-1]]
+        if not chosen:
+            raise DeclarationError(
+                f"none of the {len(every)} commits touches {' or '.join(self._paths)}; --paths are relative to "
+                f"{self._repository.root}"
+            )
+        if chosen[-1].hash != newer:
+            chosen = [*chosen, dataclasses.replace(every[-1], touches=False)]
         places = {commit.hash: number for number, commit in enumerate(every)}
         before, line = -1, [start]
         for commit in chosen:
-            line.append(Commit(**{**vars(commit), "skipped": places[commit.hash] - before - 1}))
+            line.append(dataclasses.replace(commit, skipped=places[commit.hash] - before - 1))
             before = places[commit.hash]
         return line
 
@@ -130,11 +145,16 @@ class Lineage:
     def _log(self, *arguments: str) -> list[Commit]:
         """Oldest first."""
         listed = self._repository.git(
-            *("-c", "log.showSignature=false", "log", "-z", "--first-parent", "--reverse"),
+            *("log", "-z", "--first-parent", "--reverse", "--no-show-signature", "--no-color"),
             *(f"--format={_FIELDS}", *arguments),
             timeout_s=_TIMEOUT_S,
         )
         if listed.returncode:
             raise DeclarationError(f"git cannot list the commits {arguments[0]}: {first_line(listed)}")
         lines = os.fsdecode(listed.stdout).split("\0")
-        return [Commit(*line.split("\x1f", 4)) for line in lines if line]
+        return [Commit(*_five(line)) for line in lines if line]
+
+
+def _five(line: str) -> tuple[str, str, str, str, str]:
+    commit, short, date, author, subject = line.split("\x1f", 4)
+    return commit, short, date, author, subject

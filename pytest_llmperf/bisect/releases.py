@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 from packaging.version import InvalidVersion, Version
@@ -64,16 +65,18 @@ class Releases:
         return dataclasses.replace(self._good, version=str(release.version))
 
     def _positions(self, is_backwards: bool) -> list[Position]:
-        found = []
-        for index, release in enumerate(self._chosen):
-            about = {"date": release.date} if release.date else {}
-            if release.is_yanked:
-                about["yanked"] = "yes"
-            change = f"release {release.version}"
-            if is_backwards and index:
-                change = f"release {self._chosen[index - 1].version} taken back"
-            found.append(Position(str(release.version), change, about))
+        found = [Position(str(one.version), f"release {one.version}", _about(one)) for one in self._chosen]
+        if is_backwards:
+            found[1:] = [
+                Position(str(one.version), f"release {newer.version} taken back", _about(newer))
+                for newer, one in itertools.pairwise(self._chosen)
+            ]
         return found
+
+
+def _about(release: Release) -> dict[str, str]:
+    about = {"date": release.date} if release.date else {}
+    return about | ({"yanked": "yes"} if release.is_yanked else {})
 
 
 def _ends(good: Subject, bad: Subject, engine: Engine) -> tuple[Version, Version]:
@@ -88,7 +91,9 @@ def _ends(good: Subject, bad: Subject, engine: Engine) -> tuple[Version, Version
                 f"--{side} '{subject.engine}==VERSION'"
             )
     if good.engine != bad.engine:
-        raise DeclarationError(f"{good.engine} and {bad.engine} are two engines: no releases lie between them")
+        raise DeclarationError(
+            f"{good.engine} and {bad.engine} are two engines: no releases lie between them"
+        )
     if (good.args, good.env) != (bad.args, bad.env):
         raise DeclarationError("--good and --bad differ in flags or variables as well: bisect one at a time")
     first, last = (_version(side, subject) for side, subject in (("good", good), ("bad", bad)))

@@ -58,10 +58,8 @@ class Trees:
                 return tree
         self._remove_tree(tree)
         tree.parent.mkdir(parents=True, exist_ok=True)
-        # No hooks: what those of the user's do at a checkout is meant for the user's own.
         added = self._repository.git(
-            *("-c", f"core.hooksPath={os.devnull}", "worktree", "add", "--quiet", "--force", "--detach"),
-            *(str(tree), commit),
+            *("worktree", "add", "--quiet", "--force", "--detach", str(tree), commit),
             timeout_s=_CHECKOUT_TIMEOUT_S,
         )
         if added.returncode:
@@ -175,7 +173,9 @@ def _download(url: str, path: Path, index: PackageIndex) -> None:
                     digest.update(piece)
                     file.write(piece)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        part.unlink(missing_ok=True)
         raise EngineError(f"{shown} cannot be downloaded: {without_credentials(str(error))}") from None
     if wanted and digest.hexdigest() != wanted[1]:
+        part.unlink()
         raise EngineError(f"{shown} is not what its page says: its SHA-256 is {digest.hexdigest()[:12]}…")
     part.replace(path)

@@ -64,7 +64,7 @@ class Repository:
         return found.stdout
 
     def git(self, *arguments: str, timeout_s: float = _TIMEOUT_S) -> subprocess.CompletedProcess[bytes]:
-        """Run git there, with nobody to ask and no other language than English; also if it fails.
+        """Run git there, without hooks, with nobody to ask and in English; what it said, also if it failed.
 
         Raises :class:`StoreError` if there is no git, or it does not end within ``timeout_s``.
         """
@@ -73,7 +73,7 @@ class Repository:
         environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
         try:
             return subprocess.run(
-                ["git", "-C", str(self.root), *arguments],
+                ["git", "-c", f"core.hooksPath={os.devnull}", "-C", str(self.root), *arguments],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

@@ -154,7 +154,9 @@ class PackageIndex:
             return list(_from_json(response.text, str(response.url)))
         if "html" in kind:
             return list(_from_html(response.text, str(response.url)))
-        raise EngineError(f"{without_credentials(url)} is no page of a package index: it is {kind or 'untyped'}")
+        raise EngineError(
+            f"{without_credentials(url)} is no page of a package index: it is {kind or 'untyped'}"
+        )
 
     def _get(self, url: str) -> httpx.Response | None:
         shown = without_credentials(url)

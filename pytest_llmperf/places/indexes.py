@@ -61,7 +61,12 @@ def of_pip(environ: Mapping[str, str]) -> Indexes:
     options: dict[str, str] = {}
     for path in _pip_files(environ):
         options |= _pip_file(path)
-    for name in (*("index-url", "extra-index-url", "no-index", "find-links"), "cert", "proxy", "trusted-host"):
+    for name in (
+        *("index-url", "extra-index-url", "no-index", "find-links"),
+        "cert",
+        "proxy",
+        "trusted-host",
+    ):
         if value := environ.get(f"PIP_{name.upper().replace('-', '_')}"):
             options[name] = value
     urls = (options.get("index-url", _PYPI).strip(), *options.get("extra-index-url", "").split())
@@ -69,7 +74,9 @@ def of_pip(environ: Mapping[str, str]) -> Indexes:
     return Indexes(
         () if is_without else tuple(dict.fromkeys(urls)),
         tuple(options.get("find-links", "").split()),
-        certificates=options.get("cert") or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE"),
+        certificates=options.get("cert")
+        or environ.get("REQUESTS_CA_BUNDLE")
+        or environ.get("CURL_CA_BUNDLE"),
         proxy=options.get("proxy"),
         trusted=tuple(options.get("trusted-host", "").split()),
     )
@@ -187,7 +194,9 @@ def _entry(text: str, environ: Mapping[str, str]) -> str:
     parts = urlsplit(url)
     if not (user or password) or "@" in parts.netloc:
         return url
-    return parts._replace(netloc=f"{quote(user or '', '')}:{quote(password or '', '')}@{parts.netloc}").geturl()
+    return parts._replace(
+        netloc=f"{quote(user or '', '')}:{quote(password or '', '')}@{parts.netloc}"
+    ).geturl()
 
 
 def is_local(url: str) -> bool:
