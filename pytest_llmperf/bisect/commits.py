@@ -56,7 +56,8 @@ class Recipe:
                 raise DeclarationError(f"--wheel has no use: put {{wheel}} into --subject {subject}")
             if not {"commit", "checkout"} & set(_PLACE.findall(self.wheel)):
                 raise DeclarationError(
-                    f"--wheel {without_credentials(self.wheel)}: it is the same for every commit; put {{commit}} into it"
+                    f"--wheel {without_credentials(self.wheel)}: it is the same for every commit; put "
+                    "{commit} into it"
                 )
         return subject
 
@@ -130,6 +131,8 @@ class Commits:
 
     def _checkout(self, index: int) -> Path:
         commit, recipe = self._commits[index], self._recipe
+        if (found := self._trees.find(commit.hash, recipe.build)) is not None:
+            return found
         self._progress(
             f"{'building' if recipe.build else 'checking out'} commit {commit.short} ({commit.subject})"
         )
@@ -140,7 +143,6 @@ class Commits:
         assert self._recipe.wheel is not None
         if self._index is None:
             self._index = PackageIndex(configured())
-        self._progress(f"the wheel of commit {commit[:10]}")
         url = _fill(self._recipe.wheel, filling)
         return self._trees.wheel(commit, url, self._index, self._distribution)
 

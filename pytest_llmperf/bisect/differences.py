@@ -71,9 +71,12 @@ def differences(good: Subject, bad: Subject) -> list[Difference]:
 def with_taken_over(good: Subject, bad: Subject, taken: Collection[Difference]) -> Subject:
     """``good`` with these of its differences as ``bad`` has them; with all of them it is ``bad``.
 
-    What both have keeps its place in ``good``; what only ``bad`` has follows, in its order there.
+    What both have keeps its place in ``good``; what only ``bad`` has follows, in its order there. A flag that
+    is given several times comes at one place.
     """
     every = differences(good, bad)
+    if not any(one in taken for one in every):
+        return good
     if all(one in taken for one in every):
         return bad
     by_key = {(one.place, one.name): one for one in every if one in taken}
@@ -84,7 +87,8 @@ def _env(good: Subject, taken: dict[_Key, Difference]) -> tuple[tuple[str, str],
     env = dict(good.env)
     for (place, name), one in taken.items():
         if place == _VARIABLE:
-            env.pop(name, None) if not one.bad else env.update({name: one.bad[0]})
+            env.pop(name, None)
+            env |= [(name, value) for value in one.bad]
     return tuple(env.items())
 
 
@@ -103,7 +107,7 @@ def _args(good: Subject, bad: Subject, taken: dict[_Key, Difference]) -> tuple[s
 def _flags(args: Sequence[str]) -> dict[_Key, list[_Unit]]:
     """The words of every flag, by its name: once for each time that it is given.
 
-    ``--no-x`` is another word for the flag ``x``. Words ahead of the first flag, as a command is, have no
+    Words ahead of the first flag, as a command is, have no
     name.
     """
     found: dict[_Key, list[_Unit]] = {}
@@ -130,14 +134,13 @@ def _is_flag(word: str) -> bool:
 
 
 def _name(word: str) -> str:
-    """A flag's own, with dashes for underscores; ``--no-x`` and ``--x`` have one."""
+    """A flag's own, with dashes for underscores: ``--no-x`` is ``--x``, ``--disable-x`` is ``--enable-x``."""
     if not _is_flag(word):
         return ""
     name = word.partition("=")[0].replace("_", "-")
-    for negation in ("--no-", "--disable-", "--enable-"):
-        if name.startswith(negation):
-            return f"--{name.removeprefix(negation)}"
-    return name
+    if name.startswith("--no-"):
+        name = f"--{name.removeprefix('--no-')}"
+    return re.sub("^--disable-", "--enable-", name)
 
 
 def _meaning(unit: _Unit) -> _Unit:

@@ -29,7 +29,8 @@ def kind_of(good: str, bad: str, template: str | None = None) -> Kind:
             )
     if first.engine != last.engine:
         raise DeclarationError(
-            f"--good is {first.engine}, --bad is {last.engine}: between two engines lies nothing to bisect"
+            f"--good is {first.engine}, --bad is {last.engine}: between two engines lies nothing to bisect; "
+            "if these are revisions, --subject says what is made of one, as in --subject 'vllm@{checkout}'"
         )
     changed = differences(first, last)
     if first.target == last.target:

@@ -92,19 +92,18 @@ class Lineage:
     def _refuse(self, good: str, bad: str, first: str, last: str) -> None:
         if self._repository.is_shallow:
             raise DeclarationError(
-                f"no line of commits leads from {good} to {bad} in {self._repository.root}, which is a shallow "
-                "clone: git fetch --unshallow"
+                f"no line of commits leads from {good} to {bad} in {self._repository.root}, which is a "
+                "shallow clone: git fetch --unshallow"
             )
         found = self._repository.git("merge-base", first, last, timeout_s=_TIMEOUT_S)
         base = found.stdout.decode().strip()
+        hint = (
+            f"their merge base is {base[:10]}: measure that one, and bisect from it (--good {base[:10]}) "
+            f"if it is good, else between it and {good}"
+        )
         raise DeclarationError(
-            f"--good {good} is no ancestor of --bad {bad}: what changed since they parted may lie on either side. "
-            + (
-                f"Their merge base is {base[:10]}: measure that one, and bisect from it (--good {base[:10]}), "
-                f"or towards {good}"
-                if base
-                else "They have no commit in common"
-            )
+            f"--good {good} is no ancestor of --bad {bad}, and what brought it may lie on either side; "
+            + (hint if base else "they have no commit in common")
         )
 
     def _line(self, older: str, newer: str) -> list[Commit]:
@@ -117,8 +116,8 @@ class Lineage:
         chosen = self._log(f"{older}..{newer}", "--", *self._paths) if self._paths else every
         if not chosen:
             raise DeclarationError(
-                f"none of the {len(every)} commits touches {' or '.join(self._paths)}; --paths are relative to "
-                f"{self._repository.root}"
+                f"none of the {len(every)} commits touches {' or '.join(self._paths)}; --paths are "
+                f"relative to {self._repository.root}"
             )
         if chosen[-1].hash != newer:
             chosen = [*chosen, dataclasses.replace(every[-1], touches=False)]
@@ -133,13 +132,14 @@ class Lineage:
         """``older`` is on a branch that was merged: there are commits on the main line without it."""
         if self._repository.is_shallow:
             raise DeclarationError(
-                f"{self._repository.root} is a shallow clone, which ends before {older[:10]}: git fetch --unshallow"
+                f"{self._repository.root} is a shallow clone, which ends before {older[:10]}: "
+                "git fetch --unshallow"
             )
         merge = next(commit for commit in every if self._is_ancestor(older, commit.hash))
         raise DeclarationError(
-            f"{older[:10]} is not on the line of first parents of {every[-1].short}: it came there with the merge "
-            f"{merge.short} ({merge.date}, {merge.subject}). Name that merge, or the commit ahead of it "
-            f"({merge.short}^)"
+            f"{older[:10]} is not on the line of first parents of {every[-1].short}: it came there with the "
+            f"merge {merge.short} ({merge.date}, {merge.subject}); name that merge, or the commit ahead of "
+            f"it ({merge.short}^)"
         )
 
     def _log(self, *arguments: str) -> list[Commit]:

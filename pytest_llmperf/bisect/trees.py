@@ -44,18 +44,21 @@ class Trees:
         """Where what belongs to a commit lies."""
         return self._directory / commit[:12]
 
+    def find(self, commit: str, build: str | None) -> Path | None:
+        """The worktree of a commit that :meth:`checkout` completed with the same ``build``, if any."""
+        tree = self.of(commit) / "checkout"
+        with contextlib.suppress(OSError):
+            if (tree.parent / "complete").read_text() == _mark(build) and (tree / ".git").exists():
+                return tree
+        return None
+
     def checkout(self, commit: str, build: str | None, timeout_s: float, log: Path) -> Path:
-        """The worktree of a commit, in which ``build`` ran, a command for the shell.
+        """A new worktree of a commit, in which ``build`` ran, a command for the shell.
 
         ``{commit}`` and ``{checkout}`` in it are filled in. Raises :class:`EngineError` with the last lines
         of ``log`` if that fails, or takes longer than ``timeout_s``.
         """
         tree = self.of(commit) / "checkout"
-        mark = self.of(commit) / "complete"
-        done = hashlib.sha256((build or "").encode()).hexdigest()
-        with contextlib.suppress(OSError):
-            if mark.read_text() == done and (tree / ".git").exists():
-                return tree
         self._remove_tree(tree)
         tree.parent.mkdir(parents=True, exist_ok=True)
         added = self._repository.git(
@@ -68,7 +71,7 @@ class Trees:
         if build is not None:
             filled = build.replace("{checkout}", shlex.quote(str(tree))).replace("{commit}", commit)
             _build(filled, tree, timeout_s, log)
-        mark.write_text(done)
+        (self.of(commit) / "complete").write_text(_mark(build))
         return tree
 
     def wheel(self, commit: str, url: str, index: PackageIndex, distribution: str | None) -> Path:
@@ -113,6 +116,10 @@ class Trees:
             )
             shutil.rmtree(tree, ignore_errors=True)
         self._repository.git("worktree", "prune")
+
+
+def _mark(build: str | None) -> str:
+    return hashlib.sha256((build or "").encode()).hexdigest()
 
 
 def _build(command: str, tree: Path, timeout_s: float, log: Path) -> None:
@@ -172,7 +179,7 @@ def _download(url: str, path: Path, index: PackageIndex) -> None:
                 for piece in response.iter_bytes(_PIECE):
                     digest.update(piece)
                     file.write(piece)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         part.unlink(missing_ok=True)
         raise EngineError(f"{shown} cannot be downloaded: {without_credentials(str(error))}") from None
     if wanted and digest.hexdigest() != wanted[1]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import ssl
 import sys
 import sysconfig
@@ -163,7 +164,7 @@ class PackageIndex:
         try:
             with self.client(url) as client:
                 response = client.get(url, headers={"Accept": _ACCEPT})
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             raise EngineError(
                 f"the package index cannot be reached: {shown}: {without_credentials(str(error))}"
             ) from None
@@ -190,7 +191,7 @@ class PackageIndex:
         auth = None
         if not urlsplit(url).username:
             with contextlib.suppress(OSError, SyntaxError):  # no .netrc, or one that is broken
-                auth = httpx.NetRCAuth()
+                auth = httpx.NetRCAuth(os.environ.get("NETRC"))
         return httpx.Client(
             verify=verify, proxy=self._indexes.proxy, auth=auth, follow_redirects=True, timeout=_TIMEOUT_S
         )

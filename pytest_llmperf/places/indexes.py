@@ -21,6 +21,7 @@ from pytest_llmperf.errors import EngineError
 from pytest_llmperf.places.installer import installer_name
 
 _PYPI = "https://pypi.org/simple"
+_MACHINES_PIP, _MACHINES_UV = Path("/etc/pip.conf"), Path("/etc/uv/uv.toml")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _pip_files(environ: Mapping[str, str]) -> Iterator[Path]:
         return
     home = Path(environ.get("HOME") or Path.home())
     shared = (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)
-    files = [Path(one, "pip", "pip.conf") for one in reversed(shared)] + [Path("/etc/pip.conf")]
+    files = [Path(one, "pip", "pip.conf") for one in shared] + [_MACHINES_PIP]
     if named and Path(named).exists():
         files += [Path(named)]
     else:
@@ -166,7 +167,7 @@ def _uv_files(environ: Mapping[str, str], directory: Path) -> Iterator[Path]:
             break
     home = Path(environ.get("HOME") or Path.home())
     own = Path(environ.get("XDG_CONFIG_HOME") or home / ".config", "uv", "uv.toml")
-    yield from (path for path in (own, Path("/etc/uv/uv.toml")) if path.is_file())
+    yield from (path for path in (own, _MACHINES_UV) if path.is_file())
 
 
 def _uv_tables(path: Path) -> list[dict[str, Any]]:
@@ -185,7 +186,7 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _entry(text: str, environ: Mapping[str, str]) -> str:
-    """A URL that may have a name, and credentials by that name: ``corp=https://…``, ``UV_INDEX_CORP_PASSWORD``."""
+    """A URL that may have a name (``corp=https://…``), and by it credentials (``UV_INDEX_CORP_PASSWORD``)."""
     name, equals, url = text.partition("=")
     if not equals or "://" in name:
         return text
