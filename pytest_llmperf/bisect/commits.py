@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_llmperf.bisect.lineage import Lineage
 from pytest_llmperf.bisect.position import Position, Unusable
-from pytest_llmperf.bisect.trees import Trees
+from pytest_llmperf.bisect.trees import Trees, is_wheel
 from pytest_llmperf.declare.subject import Subject, parse_subject, without_credentials
 from pytest_llmperf.errors import DeclarationError, EngineError, StoreError
 from pytest_llmperf.keep.repository import Repository
@@ -90,11 +90,17 @@ class Commits:
         """``distribution`` is the engine's, for ``--wheel`` with a page or a directory. ``progress`` is told
         what takes long. Raises :class:`DeclarationError` for a recipe that cannot mean anything."""
         self._template = recipe.parsed()
+        if recipe.wheel is not None and distribution is None and not is_wheel(recipe.wheel):
+            raise DeclarationError(
+                f"--wheel {without_credentials(recipe.wheel)}: {self._template.engine} is no Python "
+                "package that could be looked for there; name the .whl file itself"
+            )
         self._recipe, self._distribution = recipe, distribution
         self._directory, self._trees = directory, Trees(repository, directory / "trees")
         self._commits = lineage.commits
         self._most, self._progress = max(3, most), progress
         self._recent: list[int] = []
+        self._wheels: dict[int, Path] = {}
         self._failed: dict[int, str] = {}
         self._index: PackageIndex | None = None
         self.positions: Sequence[Position] = lineage.positions()
@@ -108,8 +114,8 @@ class Commits:
             filling = {"commit": commit.hash}
             if self._recipe.needs_checkout:
                 filling["checkout"] = str(self._checkout(index))
-            if self._recipe.wheel is not None:
-                filling["wheel"] = str(self._wheel(commit.hash, filling))
+            if (template := self._recipe.wheel) is not None:
+                filling["wheel"] = str(self._wheel(index, template, filling))
         except (EngineError, StoreError, OSError) as error:
             self._failed[index] = f"commit {commit.short}: {error}"
             raise Unusable(index, self._failed[index]) from None
@@ -119,6 +125,7 @@ class Commits:
         """Remove the worktrees and the wheels; the logs of the builds stay."""
         self._trees.remove_all()
         self._recent.clear()
+        self._wheels.clear()
 
     def _note_use(self, index: int) -> None:
         with contextlib.suppress(ValueError):
@@ -127,6 +134,7 @@ class Commits:
         while len(self._recent) > self._most:
             oldest = next(one for one in self._recent if one != 0)
             self._recent.remove(oldest)
+            self._wheels.pop(oldest, None)
             self._trees.remove(self._commits[oldest].hash)
 
     def _checkout(self, index: int) -> Path:
@@ -139,12 +147,13 @@ class Commits:
         log = self._directory / "logs" / f"build-{commit.hash[:12]}.log"
         return self._trees.checkout(commit.hash, recipe.build, recipe.build_timeout_s, log)
 
-    def _wheel(self, commit: str, filling: dict[str, str]) -> Path:
-        assert self._recipe.wheel is not None
-        if self._index is None:
-            self._index = PackageIndex(configured())
-        url = _fill(self._recipe.wheel, filling)
-        return self._trees.wheel(commit, url, self._index, self._distribution)
+    def _wheel(self, index: int, template: str, filling: dict[str, str]) -> Path:
+        if index not in self._wheels:
+            if self._index is None:
+                self._index = PackageIndex(configured())
+            url, commit = _fill(template, filling), self._commits[index].hash
+            self._wheels[index] = self._trees.wheel(commit, url, self._index, self._distribution)
+        return self._wheels[index]
 
 
 def _fill(text: str, filling: dict[str, str]) -> str:

@@ -80,7 +80,7 @@ class Trees:
 
         Raises :class:`EngineError` if there is none, or it cannot be had.
         """
-        if not _path(url).endswith(".whl"):
+        if not is_wheel(url):
             url = _on_page(url, index, distribution)
         if is_local(url):
             path = Path(url2pathname(urlsplit(url).path) if url.startswith("file://") else url).expanduser()
@@ -110,12 +110,12 @@ class Trees:
 
     def _remove_tree(self, tree: Path) -> None:
         (tree.parent / "complete").unlink(missing_ok=True)
-        if tree.exists():
-            self._repository.git(
-                "worktree", "remove", "--force", "--force", str(tree), timeout_s=_CHECKOUT_TIMEOUT_S
-            )
+        if tree.parent.exists():
+            # Also where the tree itself is lost. Not with prune, which forgets those of the user's as well
+            # that are only out of reach now.
+            asked = ("worktree", "remove", "--force", "--force", str(tree))
+            self._repository.git(*asked, timeout_s=_CHECKOUT_TIMEOUT_S)
             shutil.rmtree(tree, ignore_errors=True)
-        self._repository.git("worktree", "prune")
 
 
 def _mark(build: str | None) -> str:
@@ -150,14 +150,18 @@ def _build(command: str, tree: Path, timeout_s: float, log: Path) -> None:
     raise EngineError("\n".join((what, f"log: {log}", *tail)))
 
 
+def is_wheel(url: str) -> bool:
+    """Whether it names a wheel, and not a page or a directory of them."""
+    return _path(url).endswith(".whl")
+
+
 def _path(url: str) -> str:
     return unquote(urlsplit(url).path) if "://" in url else url
 
 
 def _on_page(url: str, index: PackageIndex, distribution: str | None) -> str:
     shown = without_credentials(url)
-    if distribution is None:
-        raise EngineError(f"{shown} is no .whl file, and the engine is no Python package to look for there")
+    assert distribution is not None
     found = index.wheel(url, distribution)
     if found is None:
         raise EngineError(f"there is no wheel for it: {shown} has none of {distribution} for {HERE}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,12 +162,11 @@ def test_a_checkout_that_was_interrupted_or_lost_is_made_anew(git: Git, made: li
     axis = commits(git, state, Recipe(CHECKOUT, build="echo new > built"))
     assert Path(axis.subject(1).args[1]).parent == path
     assert not (path / "half").exists()
-    for file in sorted(path.parent.rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
-    path.parent.rmdir()
+    shutil.rmtree(path.parent)
     axis = commits(git, state, Recipe(CHECKOUT, build="echo new > built"))
     axis.subject(1)
     assert (path / "built").read_text() == "new\n"
+    shutil.rmtree(path)
     axis.close()
     assert trees(git) == []
 
@@ -260,6 +260,9 @@ def test_of_a_page_of_wheels_the_one_that_fits_is_taken_and_checked(
     path = axis.subject(1).path
     assert path is not None
     assert Path(path).name == wheel.name
+    asked = len(served.asked)
+    assert axis.subject(1).path == path
+    assert len(served.asked) == asked == 2
     with pytest.raises(Unusable, match=r"is not what its page says: its SHA-256 is"):
         axis.subject(2)
     with pytest.raises(Unusable, match=r"there is no wheel for it: .* has none of fake-engine for Python"):
@@ -324,6 +327,30 @@ def test_a_server_that_fails_shows_no_credentials(
 def test_a_recipe_that_cannot_mean_anything_is_refused(recipe: Recipe, words: str) -> None:
     with pytest.raises(DeclarationError, match=words):
         recipe.parsed()
+
+
+def test_a_page_of_wheels_needs_to_know_whose(git: Git, made: list[str], tmp_path: Path) -> None:
+    repository = Repository(git.directory)
+    lineage, recipe = (
+        Lineage(repository, "HEAD~1", "HEAD"),
+        Recipe("command -- {wheel}", wheel="/w/{commit}/"),
+    )
+    with pytest.raises(
+        DeclarationError, match=r"command is no Python package .*; name the \.whl file itself"
+    ):
+        Commits(lineage, repository, recipe, tmp_path)
+    Commits(lineage, repository, Recipe("command -- {wheel}", wheel="/w/{commit}/x.whl"), tmp_path)
+
+
+def test_the_users_own_worktrees_are_left_alone_also_those_out_of_reach(
+    git: Git, made: list[str], state: Path, tmp_path: Path
+) -> None:
+    git("worktree", "add", "--quiet", "--detach", str(tmp_path / "mine"))
+    (tmp_path / "mine").rename(tmp_path / "unmounted")
+    axis = commits(git, state, Recipe(CHECKOUT))
+    axis.subject(1)
+    axis.close()
+    assert trees(git) == [str(tmp_path / "mine")]
 
 
 def test_progress_tells_what_takes_long(git: Git, made: list[str], state: Path) -> None:
