@@ -112,6 +112,11 @@ class Installer:
         )
 
 
+def installer_name() -> str:
+    """What environments are built with here: ``uv`` or ``pip``."""
+    return "uv" if _uv() else "pip"
+
+
 def _uv() -> list[str] | None:
     if found := shutil.which("uv"):
         return [found]
