@@ -19,6 +19,10 @@ class EngineDied(EngineError):
     """The engine ended while it was used; the message is complete."""
 
 
+class NothingFree(EngineError):
+    """What an engine needs is in use by others, which says nothing about the engine."""
+
+
 class NotReadyYet(EngineError):
     """The engine says that it is ready and refuses to work, for now (HTTP 503)."""
 

@@ -78,12 +78,6 @@ class Cell:
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
         return f"{slug(f'{self.subject} {self.workload}')}-{digest}"
 
-    @property
-    def typed_subject(self) -> str:
-        """The subject as one types it, secrets and all: for a command line, never for a record."""
-        subject = self.subject
-        return shlex.join([*(f"{n}={v}" for n, v in subject.env), subject.target, *subject.args])
-
 
 @dataclass(frozen=True)
 class Grid:

@@ -18,8 +18,9 @@ from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.files import replacing
 from pytest_llmperf.keep.record import KIND, VERSION, now
 from pytest_llmperf.keep.result import TestResult
-from pytest_llmperf.matrix.process import INTERRUPTED, USAGE, measure
+from pytest_llmperf.matrix.process import measure
 from pytest_llmperf.matrix.records import Records, is_failure
+from pytest_llmperf.pytest_process import INTERRUPTED, USAGE
 from pytest_llmperf.report.matrix import cell_line, matrix_table
 
 
