@@ -21,8 +21,7 @@ _REFUSED: Mapping[str, str] = {
     "--llmperf-against": _SIDES,
     "--llmperf-baseline": "both sides are measured, so there is no baseline to compare with",
     "--llmperf-update": "a bisection accepts no baselines",
-    "--llmperf-launches": "a pair is one launch of either side, and how many pairs there are is decided by what "
-    "they say",
+    "--llmperf-launches": "a pair is one launch of either side, and there are as many pairs as it takes",
     "--llmperf-json": "the records of the pairs are kept with the bisection",
     "--llmperf-exit-codes": _NOT_OURS,
     **dict.fromkeys(("-n", "--numprocesses", "--dist", "--tx"), _ALONE),

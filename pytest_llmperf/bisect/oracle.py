@@ -86,7 +86,7 @@ class PytestOracle:
         seconds = time.monotonic() - began
         pair = self._pair(reading, (left, right), seconds, path, late)
         self._count(pair)
-        self._tell(f"pair {pair.number}: {names} measured in {duration(seconds)}")
+        self._tell(f"pair {pair.number}: measured in {duration(seconds)}")
         return pair
 
     # -- one pair -----------------------------------------------------------------------------------

@@ -113,8 +113,8 @@ def check_writable(path: Path) -> None:
 def kept_for_one(directory: Path, other: str, way_out: str) -> Iterator[None]:
     """No other process that asks for the same writes to ``directory`` meanwhile; it is made.
 
-    Raises :class:`StoreError` if one does (``other`` is what it is called, ``way_out`` what to give instead),
-    or if nobody can.
+    Raises :class:`StoreError` if one does (``other`` is what it is called, ``way_out`` what to do
+    instead of waiting), or if nobody can.
     """
     path = directory / ".lock"
     try:
@@ -126,7 +126,7 @@ def kept_for_one(directory: Path, other: str, way_out: str) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise StoreError(f"{other} writes to {directory}: wait for it, or give {way_out}") from None
+            raise StoreError(f"{other} writes to {directory}: wait for it, or {way_out}") from None
         yield
     finally:
         os.close(handle)

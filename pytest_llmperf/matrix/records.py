@@ -55,7 +55,7 @@ class Records:
 
     def kept_for_one(self) -> contextlib.AbstractContextManager[None]:
         """No other matrix writes here meanwhile. Raises :class:`StoreError` if one does, or nobody can."""
-        return kept_for_one(self.directory, "another matrix", "another --out")
+        return kept_for_one(self.directory, "another matrix", "give another --out")
 
 
 def again(grid: str, cell: Cell) -> list[str]:
