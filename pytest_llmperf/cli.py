@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from pytest_llmperf.cli_advise import add_advise
+from pytest_llmperf.cli_cache import add_cache
 from pytest_llmperf.cli_matrix import add_matrix
 from pytest_llmperf.cli_typed import typed
 from pytest_llmperf.declare.lengths import parse_lengths
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     _add_load_command(commands)
     add_matrix(commands)
     add_advise(commands)
+    add_cache(commands)
     return top
 
 

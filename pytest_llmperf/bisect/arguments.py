@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pytest_llmperf.declare.grid import OF_THE_MACHINE
 from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.settings import API_KEY_VARIABLE
 from pytest_llmperf.declare.subject import Subject, is_secret, redact_args, typed, without_credentials
@@ -81,8 +82,7 @@ def shown(arguments: Sequence[str]) -> tuple[str, ...]:
 def telling_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that change what is measured, and not only where: part of what is asked."""
     outranked = [option.variable for option in OPTIONS if option.flag in _REFUSED]
-    places = ("gpus", "lease-timeout", "lease-dir", "startup-timeout", "workers", "dir", "prices")
-    elsewhere = [option.variable for option in OPTIONS if option.name in places]
+    elsewhere = [option.variable for option in OPTIONS if option.name in OF_THE_MACHINE]
     left_out = (*outranked, *elsewhere, API_KEY_VARIABLE)
     return {
         name: without_credentials(value)

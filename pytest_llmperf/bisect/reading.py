@@ -63,7 +63,8 @@ class Reading:
     def _blame(self, failure: Found) -> None:
         if failure["is_busy"]:
             raise InvalidRun(f"{first_line(failure['error'])}; the same command goes on where it was")
-        raise Unusable(self._position(failure["side"]), cause(failure["error"]))
+        subject = f"{failure['text']}: "
+        raise Unusable(self._position(failure["side"]), cause(failure["error"]).removeprefix(subject))
 
     def figures(self) -> dict[Question, tuple[tuple[float, float], tuple[float, float]]]:
         """For every metric of the gate that was compared, the values of base and candidate, and how badly

@@ -26,7 +26,9 @@ ALMANAC = (
 )
 """The workloads of Modal's LLM Almanac (May 2025), as input/output tokens."""
 MEASURES = ("sweep", "capacity", "batch")
-OF_THE_MACHINE = (*("gpus", "lease-timeout", "lease-dir", "startup-timeout", "workers", "dir", "prices"),)
+OF_THE_MACHINE = (
+    *("gpus", "lease-timeout", "lease-dir", "startup-timeout", "workers", "dir", "prices", "cache-limit"),
+)
 """Options that say where and with what a cell is measured, and not what: they make no other cell of it."""
 _SAID_BY_KEYS = ("model", "slo", "duration", "rates", "concurrency")
 _NOT_OF_A_MATRIX = (
