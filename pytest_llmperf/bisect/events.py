@@ -48,9 +48,10 @@ class Asked:
     @property
     def name(self) -> str:
         """Readable, with a hash of all of it: a directory's."""
-        content = json.dumps(self.as_json(), sort_keys=True, ensure_ascii=False)
-        digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-        ends = [slug(end)[:_NAME].strip("-.") for end in (self.good, self.bad)]
+        content = self.as_json()
+        text = json.dumps(content, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        ends = [slug(content[end])[:_NAME].strip("-.") for end in ("good", "bad")]
         return "-".join(filter(None, (self.kind, *ends, digest)))
 
 
