@@ -231,9 +231,14 @@ class Replay:
         self._kept: dict[tuple[int, int], deque[Event]] = {}
         self.is_fresh = False
         """Whether the last answer was measured, and not kept."""
+        if retries_unusable and any(event["event"] == "unusable" for event in diary.events):
+            diary.write("retried", {})
         for event in diary.events:
-            if event["event"] == "pair" or (event["event"] == "unusable" and not retries_unusable):
+            if event["event"] in ("pair", "unusable"):
                 self._kept.setdefault(_asked(event), deque()).append(event)
+            elif event["event"] == "retried":
+                for asked, kept in self._kept.items():
+                    self._kept[asked] = deque(one for one in kept if one["event"] == "pair")
 
     @property
     def left(self) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_llmperf.bisect.arguments import check_arguments, pair_arguments
 from pytest_llmperf.bisect.pair import Pair
-from pytest_llmperf.bisect.position import Axis
+from pytest_llmperf.bisect.position import Axis, Unusable
 from pytest_llmperf.bisect.reading import Late, Reading
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.errors import DeclarationError, InvalidRun, StoreError
@@ -61,7 +61,8 @@ class PytestOracle:
             self._count(pair)
 
     def compare(self, left: int, right: int) -> Pair:
-        """Measure both; what a busy machine made invalid is measured again, three times in all.
+        """Measure both. What a busy machine made invalid is measured again, three times in all; so is, once,
+        an engine that failed although it was measured before.
 
         Raises :class:`~pytest_llmperf.bisect.position.Unusable`, :class:`InvalidRun` if it stays invalid,
         :class:`DeclarationError` for what pytest does not understand or where nothing can be compared, and
@@ -71,20 +72,26 @@ class PytestOracle:
         names = " beside ".join(self._axis.positions[position].name for position in (left, right))
         self._tell(f"pair {self._number + 1}: {names}{self._expected()}")
         base, candidate = (right, left) if self._is_swapped(left, right) else (left, right)
-        began, late = time.monotonic(), list[str]()
+        began, again = time.monotonic(), list[str]()
         while True:
             reading, path = self._measure(base, candidate, subjects)
             try:
                 reading.check()
                 break
             except Late as error:
-                late.append(str(error))
-                if len(late) == _ATTEMPTS:
-                    raise self._invalid(late) from None
-                self._tell(f"pair {self._number + 1}: invalid, measured again: {error}")
+                if len(again) + 1 == _ATTEMPTS:
+                    raise _invalid(len(again) + 1, error) from None
+                again.append(str(error))
+            except Unusable as error:
+                name = self._axis.positions[error.position].name
+                if again or not any(error.position in known for known in self._measured):
+                    self._tell(f"pair {self._number + 1}: {name} cannot be measured: {error}")
+                    raise
+                again.append(f"{name}, which was measured before, failed: {error}")
+            self._tell(f"pair {self._number + 1}: measured again: {again[-1]}")
         self._check_environment(reading)
         seconds = time.monotonic() - began
-        pair = self._pair(reading, (left, right), seconds, path, late)
+        pair = self._pair(reading, (left, right), seconds, path, again)
         self._count(pair)
         self._tell(f"pair {pair.number}: measured in {duration(seconds)}")
         return pair
@@ -117,18 +124,17 @@ class PytestOracle:
         return records / f"{number:03d}.json", logs / f"{number:03d}.log"
 
     def _pair(
-        self, reading: Reading, positions: tuple[int, int], seconds: float, path: Path, late: Sequence[str]
+        self, reading: Reading, positions: tuple[int, int], seconds: float, path: Path, again: Sequence[str]
     ) -> Pair:
         figures = reading.figures()
         is_swapped = reading.base != positions[0]
-        again = [f"measured {len(late) + 1} times: {late[-1]}"] if late else []
         return Pair(
             *positions,
             {question: _turned(values, is_swapped) for question, (values, _) in figures.items()},
             self._number + 1,
             round(seconds, 3),
             str(path),
-            (*again, *reading.notes()),
+            (*(f"measured again: {why}" for why in again), *reading.notes()),
             {question: _turned(known, is_swapped) for question, (_, known) in figures.items()},
         )
 
@@ -165,11 +171,12 @@ class PytestOracle:
                     "that directory away to begin anew"
                 )
 
-    def _invalid(self, late: Sequence[str]) -> InvalidRun:
-        return InvalidRun(
-            f"the measurement was invalid {len(late)} times: {late[-1]}. When the machine is less busy, the "
-            "same command goes on where it was"
-        )
+
+def _invalid(times: int, why: Exception) -> InvalidRun:
+    return InvalidRun(
+        f"the measurement was invalid {times} times: {why}. When the machine is less busy, the same command "
+        "goes on where it was"
+    )
 
 
 def _turned(values: tuple[float, float], is_swapped: bool) -> tuple[float, float]:

@@ -121,6 +121,10 @@ def _interrupted(event: Event, question: Event | None, width: int) -> list[str]:
     return _wrapped(f"interrupted: {event['why']}")
 
 
+def _retried(event: Event, question: Event | None, width: int) -> list[str]:
+    return ["what could not be measured is tried again"]
+
+
 def _other(event: Event, question: Event | None, width: int) -> list[str]:
     return [str(event["event"])]
 
@@ -132,6 +136,7 @@ _TELL = {
     "unusable": _unusable,
     "suspicion": _suspicion,
     "found": _found,
+    "retried": _retried,
     "interrupted": _interrupted,
 }
 

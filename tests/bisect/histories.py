@@ -54,3 +54,10 @@ class Scripted:
         if right == len(POSITIONS) - 1:
             raise Unusable(right, "it does not start")
         return pair(left, right, len(self.asked), self._change)
+
+
+class Working:
+    """An oracle that can measure everything."""
+
+    def compare(self, left: int, right: int) -> Pair:
+        return pair(left, right)

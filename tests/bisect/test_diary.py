@@ -22,7 +22,7 @@ from pytest_llmperf.bisect.finding import Finding, Outcome
 from pytest_llmperf.bisect.pair import Pair, Question
 from pytest_llmperf.bisect.position import Position, Unusable
 from pytest_llmperf.errors import StoreError
-from tests.bisect.histories import ASKED, POSITIONS, TTFT, Scripted, pair
+from tests.bisect.histories import ASKED, POSITIONS, TTFT, Scripted, Working, pair
 
 
 def quietly(text: str) -> None:
@@ -165,6 +165,16 @@ def test_what_could_not_be_measured_is_tried_again_only_if_that_is_asked_for(tmp
         with opened(tmp_path) as diary, pytest.raises(Unusable, match="it does not start"):
             Replay(oracle, diary, retries_unusable=retries).compare(0, 2)
         assert len(oracle.asked) == asked
+
+
+def test_what_came_of_another_try_is_what_counts_from_then_on(tmp_path: Path) -> None:
+    with opened(tmp_path) as diary, pytest.raises(Unusable):
+        Replay(Scripted(), diary).compare(0, 2)
+    with opened(tmp_path) as diary:
+        replay = Replay(Working(), diary, retries_unusable=True)
+        measured = replay.compare(0, 2)
+    with opened(tmp_path) as diary:
+        assert Replay(Scripted(), diary).compare(0, 2) == measured
 
 
 def test_a_finding_is_kept_once_as_long_as_it_stays(tmp_path: Path) -> None:

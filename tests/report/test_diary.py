@@ -64,7 +64,7 @@ WHOLE = [
     SKIPPED,
     event("interrupted", "10:21", why="Ctrl-C"),
     event("resumed", "13:00", versions=VERSIONS),
-    pair(2, "13:05", 2, 12.1, 12.0, "measured 2 times: requests left 12.1 ms late"),
+    pair(2, "13:05", 2, 12.1, 12.0, "measured again: requests left 12.1 ms late"),
     event(
         "found",
         "13:06",
@@ -92,7 +92,7 @@ def test_a_whole_bisection_is_read_from_top_to_bottom() -> None:
         "10:21  interrupted: Ctrl-C",
         "13:00  resumed on 2026-11-22 with pytest-llmperf 0.1.0, python 3.12.1",
         "13:05  pair 2   0.22.1 | 0.23.1  12.1 ms → 12 ms, -0.8%  (4 min 10 s)",
-        "       note: measured 2 times: requests left 12.1 ms late",
+        "       note: measured again: requests left 12.1 ms late",
         "13:06  found: culprit: 0.24.0, 98.7% sure",
         "       beside what comes before it: +12% (95% interval +10% to +15%)",
         "       odd: 0.23.1: good again",
