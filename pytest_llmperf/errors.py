@@ -19,8 +19,9 @@ class EngineDied(EngineError):
     """The engine ended while it was used; the message is complete."""
 
 
-class NothingFree(EngineError):
-    """What an engine needs is in use by others, which says nothing about the engine."""
+class Hindered(EngineError):
+    """What an engine needs is in use by others, cannot be reached or has no room, which says nothing about
+    the engine: it may start another time."""
 
 
 class NotReadyYet(EngineError):

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmperf.budget import Budget
 from pytest_llmperf.collect import MISTAKE, PLAN
-from pytest_llmperf.errors import EngineError, InvalidRun, NothingFree, StoreError
+from pytest_llmperf.errors import EngineError, Hindered, InvalidRun, StoreError
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.files import write_json
 from pytest_llmperf.report.explain import explain
@@ -186,7 +186,7 @@ class Measuring:
             "test": item.nodeid,
             "side": "base" if is_base else "candidate",
             "text": str(self.session.subject(item.stash[PLAN])),
-            "is_busy": isinstance(error, NothingFree),
+            "is_hindered": isinstance(error, Hindered),
             "error": str(error),
         }
         self.session.failures.append(failure)

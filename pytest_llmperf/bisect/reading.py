@@ -61,7 +61,7 @@ class Reading:
         return self.base if side == "base" else self.candidate
 
     def _blame(self, failure: Found) -> None:
-        if failure["is_busy"]:
+        if failure["is_hindered"]:
             raise InvalidRun(f"{first_line(failure['error'])}; the same command goes on where it was")
         subject = f"{failure['text']}: "
         raise Unusable(self._position(failure["side"]), cause(failure["error"]).removeprefix(subject))

@@ -25,7 +25,7 @@ from pathlib import Path
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.cache import cache_directory, is_kept
 from pytest_llmperf.engines.protocol import Engine, Runtime
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineError, Hindered
 from pytest_llmperf.places import source
 from pytest_llmperf.places.installer import Installer, foreign_environment
 from pytest_llmperf.places.isolated import Isolated, Slot, ask, use
@@ -222,7 +222,8 @@ class Environments:
                 slot.publish(built)
                 self._using.enter_context(use(directory))
         except (EngineError, OSError) as error:
-            raise EngineError(f"{wanted.name} has no environment to run in: {error}") from None
+            told = f"{wanted.name} has no environment to run in: {error}"
+            raise Hindered(told) if isinstance(error, (Hindered, OSError)) else EngineError(told) from None
         self._prune(slot.directory.parent)
         self._listener.phase(f"starting {wanted.subject}")
         return built

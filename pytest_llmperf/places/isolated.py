@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineError, Hindered
 from pytest_llmperf.places import packages
 from pytest_llmperf.places.installer import foreign_environment
 from pytest_llmperf.places.packages import Packages
@@ -101,7 +101,7 @@ class Slot:
             began = time.monotonic()
             while not try_lock(lock.fileno()):
                 if time.monotonic() - began > _PATIENCE_S:
-                    raise EngineError(
+                    raise Hindered(
                         f"another test run ({_content(lock)}) builds it since more than {_PATIENCE_S:.0f} s; "
                         f"see what it does, or end it: {lock.name} is free then"
                     )

@@ -63,8 +63,8 @@ def session(
     return record(*tests, failures=list(failures))
 
 
-def failure(side: str, error: str, *, is_busy: bool = False) -> dict[str, Any]:
-    return {"test": "t", "side": side, "text": "vllm==0.23.0", "is_busy": is_busy, "error": error}
+def failure(side: str, error: str, *, is_hindered: bool = False) -> dict[str, Any]:
+    return {"test": "t", "side": side, "text": "vllm==0.23.0", "is_hindered": is_hindered, "error": error}
 
 
 DOES_NOT_START = (
@@ -106,7 +106,7 @@ def test_an_engine_that_fails_makes_its_own_position_unusable(side: str, positio
 
 def test_a_machine_that_others_use_is_no_fault_of_the_engine() -> None:
     busy = failure(
-        "candidate", "waited 5 s (--llmperf-lease-timeout) for a GPU: GPU 0 is leased", is_busy=True
+        "candidate", "waited 5 s (--llmperf-lease-timeout) for a GPU: GPU 0 is leased", is_hindered=True
     )
     with pytest.raises(InvalidRun, match=r"waited 5 s .*the same command goes on where it was"):
         Reading(session(failures=(busy,)), 0, 1).check()
