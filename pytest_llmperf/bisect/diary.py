@@ -266,9 +266,10 @@ class Replay:
         self._diary.write("pair", self._diary.event_of(pair))
         return pair
 
-    def suspected(self, question: Question, suspects: Sequence[int], confidence: float) -> None:
-        """Keep what is believed after the last answer, for who reads the diary; not if that was kept."""
-        if self.is_fresh:
+    def suspected(self, question: Question | None, suspects: Sequence[int], confidence: float) -> None:
+        """Keep what is believed after the last answer, for who reads the diary; not if that was kept, or if
+        nothing is believed yet."""
+        if self.is_fresh and question is not None and suspects:
             event = suspicion_event(question, suspects, confidence, self._diary.positions)
             self._diary.write("suspicion", event)
 

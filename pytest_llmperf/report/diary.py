@@ -15,6 +15,13 @@ Event = Mapping[str, Any]
 _WIDTH = 100
 _NAME = 26
 _INDENT = " " * 7
+_OUTCOMES = {
+    "culprit": "the culprit",
+    "no difference": "no difference between the ends",
+    "ends undecided": "the ends can neither be told apart nor called equal",
+    "better": "the bad end is better than the good one",
+    "unusable": "an end cannot be measured",
+}
 _FIRST_AND_LAST = 6
 """So many suspects are named one by one; of more, the first and the last."""
 
@@ -107,7 +114,8 @@ def _suspicion(event: Event, question: Event | None, width: int) -> list[str]:
 
 def _found(event: Event, question: Event | None, width: int) -> list[str]:
     named = f": {_names(event['suspects'])}, {_share(event['confidence'])} sure" if event["suspects"] else ""
-    lines = _wrapped(f"found: {event['outcome']}{named}")
+    outcome = str(event["outcome"])
+    lines = _wrapped(f"found: {_OUTCOMES.get(outcome, outcome)}{named}")
     if confirmation := event["confirmation"]:
         low, high = percent(confirmation["low"]), percent(confirmation["high"])
         lines.append(

@@ -177,6 +177,20 @@ def test_what_came_of_another_try_is_what_counts_from_then_on(tmp_path: Path) ->
         assert Replay(Scripted(), diary).compare(0, 2) == measured
 
 
+def test_what_is_believed_is_kept_after_a_fresh_answer_alone(tmp_path: Path) -> None:
+    for fresh in (1, 0):
+        with opened(tmp_path) as diary:
+            replay = Replay(Working(), diary)
+            replay.suspected(TTFT, [1], 0.5)
+            replay.compare(0, 1)
+            replay.suspected(None, [1], 0.5)
+            replay.suspected(TTFT, [], 0.0)
+            replay.suspected(TTFT, [2], 0.75)
+        assert replay.is_fresh is bool(fresh)
+    (kept,) = [event for event in lines(tmp_path) if event["event"] == "suspicion"]
+    assert (kept["suspects"], kept["confidence"]) == ([{"index": 2, "name": POSITIONS[2].name}], 0.75)
+
+
 def test_a_finding_is_kept_once_as_long_as_it_stays(tmp_path: Path) -> None:
     finding = Finding(Outcome.CULPRIT, TTFT, {}, [1], 0.99, {1: 0.99, 2: 0.01}, skipped={2: "no"})
     for suspects in ([1], [1], [2]):

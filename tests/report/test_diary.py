@@ -93,7 +93,7 @@ def test_a_whole_bisection_is_read_from_top_to_bottom() -> None:
         "13:00  resumed on 2026-11-22 with pytest-llmperf 0.1.0, python 3.12.1",
         "13:05  pair 2   0.22.1 | 0.23.1  12.1 ms → 12 ms, -0.8%  (4 min 10 s)",
         "       note: measured again: requests left 12.1 ms late",
-        "13:06  found: culprit: 0.24.0, 98.7% sure",
+        "13:06  found: the culprit: 0.24.0, 98.7% sure",
         "       beside what comes before it: +12% (95% interval +10% to +15%)",
         "       odd: 0.23.1: good again",
         "       2 pairs, 4 launches; 1 in vain; 9 min 30 s",
