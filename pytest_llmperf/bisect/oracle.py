@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 from pytest_llmperf.bisect.arguments import check_arguments, pair_arguments
 from pytest_llmperf.bisect.pair import Pair
@@ -29,6 +30,7 @@ from pytest_llmperf.report.progress import duration
 _ATTEMPTS = 3
 _LAST_LINES = 12
 _RECENT = 5
+_LONG = 100
 _COLLECTING = re.compile(r"Interrupted: \d+ errors? during collection")
 
 
@@ -88,7 +90,9 @@ class PytestOracle:
                     self._tell(f"pair {self._number + 1}: {name} cannot be measured: {error}")
                     raise
                 again.append(f"{name}, which was measured before, failed: {error}")
-            self._tell(f"pair {self._number + 1}: measured again: {again[-1]}")
+            self._tell(
+                f"pair {self._number + 1}: measured again: {shorten(again[-1], _LONG, placeholder=' …')}"
+            )
         self._check_environment(reading)
         seconds = time.monotonic() - began
         pair = self._pair(reading, (left, right), seconds, path, again)
