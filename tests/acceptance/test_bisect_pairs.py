@@ -47,9 +47,17 @@ def at_home(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.pytester.makeini("[pytest]\nllmperf_launches = 7\naddopts = -n 2 -x\n")
 
 
+# However busy the machine is, a pair is measured: how well is no matter here.
+UNHURRIED = """
+from pytest_llmperf.load import health
+health.MAX_LAG_MS = 1e6
+"""
+
+
+@pytest.mark.beside_others
 def test_a_pair_is_measured_whatever_the_test_says_and_a_broken_end_is_named(project: Project) -> None:
     """A missed SLO and a failed assertion keep no figures back."""
-    project.write(test_it=TEST)
+    project.write(test_it=TEST, conftest=UNHURRIED)
     asked, told = Asked("flags", "llamacpp", "llamacpp --paralell 1", ("-k", "chat")), list[str]()
     arguments = ("test_it.py", "-k", "chat", *GATE)
     with keeping(project.path / "state", asked, AXIS.positions, told.append) as diary:
@@ -84,7 +92,6 @@ def test_a_pair_is_measured_whatever_the_test_says_and_a_broken_end_is_named(pro
 def test_a_mistake_is_told_with_what_pytest_said_of_it(project: Project) -> None:
     project.write(test_it=TEST, test_bad="import nothing_like_it")
     for arguments, why in (
-        (("absent.py",), "absent.py"),
         (("test_it.py", "-k", "nothing"), "2 deselected"),
         (("test_bad.py",), "nothing_like_it"),
         (("test_it.py", "--llmperf-rates", "fast"), "--llmperf-rates"),
