@@ -149,7 +149,7 @@ def _place(settings: Settings, store: Store, progress: Progress, note: Callable[
         from pytest_llmperf.places.modal import ModalPlace
 
         return ModalPlace(settings.place, settings.startup_timeout_s, progress, note)
-    environments = Environments(store.locks, store.logs, progress, note)
+    environments = Environments(store.locks, store.logs, progress, note, settings.cache_limit)
     leases = Leases(Path(settings.lease_directory), settings.lease_timeout_s)
     return LocalProcess(environments, leases, settings.gpus, progress, note)
 

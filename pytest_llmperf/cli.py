@@ -12,6 +12,7 @@ from typing import Any, Never
 
 from pytest_llmperf.cli_advise import add_advise
 from pytest_llmperf.cli_bisect import add_bisect, add_step
+from pytest_llmperf.cli_cache import add_cache
 from pytest_llmperf.cli_matrix import add_matrix
 from pytest_llmperf.cli_typed import typed
 from pytest_llmperf.declare.lengths import parse_lengths
@@ -89,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     add_advise(commands)
     add_bisect(commands)
     add_step(commands)
+    add_cache(commands)
     return top
 
 

@@ -19,6 +19,11 @@ class EngineDied(EngineError):
     """The engine ended while it was used; the message is complete."""
 
 
+class Hindered(EngineError):
+    """What an engine needs is in use by others, cannot be reached or has no room, which says nothing about
+    the engine: it may start another time."""
+
+
 class NotReadyYet(EngineError):
     """The engine says that it is ready and refuses to work, for now (HTTP 503)."""
 

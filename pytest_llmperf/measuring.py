@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmperf.budget import Budget
 from pytest_llmperf.collect import MISTAKE, PLAN
-from pytest_llmperf.errors import EngineError, InvalidRun, StoreError
+from pytest_llmperf.errors import EngineError, Hindered, InvalidRun, StoreError
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.files import write_json
 from pytest_llmperf.report.explain import explain
@@ -169,6 +169,8 @@ class Measuring:
         if call.excinfo is not None and isinstance(error := call.excinfo.value, _OURS):
             report.longrepr = self._tell(error, report.when)
             report.llmperf_error = True  # type: ignore[attr-defined]
+            if isinstance(error, EngineError):
+                self._keep_failure(item, error)
             if result is not None:
                 result.verdict = Verdict.INVALID if isinstance(error, InvalidRun) else Verdict.ERROR
                 result.error = report.longrepr
@@ -176,6 +178,18 @@ class Measuring:
             # As text, because that is what every transport between processes can carry.
             report.llmperf = json.dumps(result.as_json())  # type: ignore[attr-defined]
         return report
+
+    def _keep_failure(self, item: pytest.Item, error: EngineError) -> None:
+        """Record that an engine did not start, or failed while a test measured it, and on which side."""
+        is_base = self.session.measures_base
+        failure = {
+            "test": item.nodeid,
+            "side": "base" if is_base else "candidate",
+            "text": str(self.session.subject(item.stash[PLAN])),
+            "is_hindered": isinstance(error, Hindered),
+            "error": str(error),
+        }
+        self.session.failures.append(failure)
 
     def _tell(self, error: BaseException, when: str | None) -> str:
         is_base = self._turn is not None and self._turn.side == "base"
@@ -190,7 +204,7 @@ class Measuring:
             self.session.close()
         finally:
             try:
-                if self.session.results:
+                if self.session.results or self.session.failures:
                     self._keep(session, _status(session, exitstatus))
             finally:
                 self._hand_on_notes(session.config)

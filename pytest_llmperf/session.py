@@ -78,6 +78,9 @@ class PerformanceSession:
         self._launch_is: tuple[int, Side, Subject] | None = None
         self._now: tuple[int, Side] = 0, "candidate"
         self._launched: list[dict[str, Any]] = []
+        self.failures: list[dict[str, Any]] = []
+        self.explored: Mapping[str, Sequence[str]] | None = None
+        """Of each test the load points that its sweeps are to keep to, by key; None: none are known."""
         self._bounds: dict[tuple[int, str], Bounds] = {}
         self._schedules: dict[tuple[str, str, str], list[LoadPoint]] = {}
         self._broken: dict[tuple[int, Side, Subject], EngineError] = {}
@@ -331,7 +334,7 @@ class PerformanceSession:
 
         if key not in self._schedules:
             self._schedules[key] = scheduled(self._explored_before(result, plan), str(workload), sweep)
-            if self._schedules[key]:
+            if self._schedules[key] and self.explored is None:
                 self.note(_KEPT.format(test=rig.nodeid.rpartition("::")[2]))
         if schedule := self._schedules[key]:
             for point in schedule:
@@ -350,6 +353,8 @@ class PerformanceSession:
     def _explored_before(self, result: TestResult, plan: Plan) -> Sequence[str]:
         """The load points that sweeps had found when the baseline that this is compared with was accepted.
         Who asks for a search on the command line is not given what another one found."""
+        if self.explored is not None:
+            return self.explored.get(result.nodeid, ())
         if self.settings.against is not None or plan.settings.above.sweep.search is not None:
             return ()
         base = self._baselines.find(result.nodeid, result.environment)
@@ -385,6 +390,7 @@ class PerformanceSession:
                 "request_timeout_s": settings.request_timeout_s,
             },
             "launches": self._launched,
+            "failures": self.failures,
             "tests": [result.as_json() for result in self.results.values()],
         }
 

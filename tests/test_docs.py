@@ -45,7 +45,8 @@ def test_every_option_is_documented_with_its_default(option: Option) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "page"), [("load", "command"), ("matrix", "matrix"), ("advise", "advise")]
+    ("command", "page"),
+    [("load", "command"), ("matrix", "matrix"), ("advise", "advise"), ("cache", "versions")],
 )
 def test_every_option_of_the_command_is_documented_and_no_other(
     command: str, page: str, capsys: pytest.CaptureFixture[str]

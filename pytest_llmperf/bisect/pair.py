@@ -32,7 +32,8 @@ class Pair:
     """One launch at each of two positions, side by side: ``figures`` has the two values of every question.
 
     ``number`` counts the pairs of a bisection from 1, ``seconds`` is how long it took, ``record`` the file
-    that has all of it.
+    that has all of it. ``uncertainty`` is what the requests of a launch leave unknown of its value, as the
+    standard deviation of the logarithm: 0 for what is not over requests.
     """
 
     left: int
@@ -42,6 +43,7 @@ class Pair:
     seconds: float = 0.0
     record: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
+    uncertainty: Mapping[Question, tuple[float, float]] = field(default_factory=dict)
 
 
 class Oracle(Protocol):

@@ -26,7 +26,9 @@ ALMANAC = (
 )
 """The workloads of Modal's LLM Almanac (May 2025), as input/output tokens."""
 MEASURES = ("sweep", "capacity", "batch")
-OF_THE_MACHINE = (*("gpus", "lease-timeout", "lease-dir", "startup-timeout", "workers", "dir", "prices"),)
+OF_THE_MACHINE = (
+    *("gpus", "lease-timeout", "lease-dir", "startup-timeout", "workers", "dir", "prices", "cache-limit"),
+)
 """Options that say where and with what a cell is measured, and not what: they make no other cell of it."""
 _SAID_BY_KEYS = ("model", "slo", "duration", "rates", "concurrency")
 _NOT_OF_A_MATRIX = (
@@ -77,12 +79,6 @@ class Cell:
         content = json.dumps(self.declared, sort_keys=True, ensure_ascii=False)
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
         return f"{slug(f'{self.subject} {self.workload}')}-{digest}"
-
-    @property
-    def typed_subject(self) -> str:
-        """The subject as one types it, secrets and all: for a command line, never for a record."""
-        subject = self.subject
-        return shlex.join([*(f"{n}={v}" for n, v in subject.env), subject.target, *subject.args])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from numbers import Real
 from pytest_llmperf.errors import DeclarationError
 
 MAX_SECONDS = 7 * 24 * 3600
+_BYTES = {"M": 10**6, "G": 10**9, "T": 10**12}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -73,6 +74,17 @@ def read_share(text: str) -> float:
     if number >= 100:
         raise DeclarationError(f"{text!r}: below 100%")
     return number / 100
+
+
+def read_size(text: str) -> int:
+    """``50GB``, ``500 MB`` or ``1.5TB`` (powers of 1000) in bytes. Raises :class:`DeclarationError`."""
+    match = re.fullmatch(r"(\S+?)\s*([MGT])B", text.strip(), re.IGNORECASE)
+    try:
+        if match is not None:
+            return round(read_number(match[1]) * _BYTES[match[2].upper()])
+    except DeclarationError:
+        pass
+    raise DeclarationError(f"{text!r}: a size, as in 50GB, 500MB or 1.5TB")
 
 
 def _at_most_a_week(seconds: float, text: str) -> float:

@@ -152,5 +152,11 @@ OPTIONS = (
         "DIR",
         "/tmp/llmperf-leases",
     ),
+    Option(
+        "cache-limit",
+        "after an environment of an engine was built, remove those that were not used for the longest until "
+        "all of them take no more than this, as in 50GB (default: keep all)",
+        "SIZE",
+    ),
     Option("update", "accept what is measured as the new baseline of each test that meets its SLO"),
 )

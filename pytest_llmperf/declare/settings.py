@@ -20,7 +20,7 @@ from typing import Literal, TypeVar, cast
 from pytest_llmperf.declare.launches import Launches, parse_launches
 from pytest_llmperf.declare.load import Sweep
 from pytest_llmperf.declare.metrics import STATISTICS, MetricKey, parse_metric
-from pytest_llmperf.declare.number import read_duration, read_number, read_seconds, read_whole
+from pytest_llmperf.declare.number import read_duration, read_number, read_seconds, read_size, read_whole
 from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.place import ModalPlace, parse_place
 from pytest_llmperf.declare.slo import Slo, parse_slo
@@ -83,6 +83,8 @@ class Settings:
     """A file of prices; None: those of the package."""
     lease_timeout_s: float
     lease_directory: str
+    cache_limit: int | None
+    """What the environments of engines may take, in bytes; None: all are kept."""
     update: bool
 
     @property
@@ -151,6 +153,7 @@ class Settings:
             prices=said["prices"].text if "prices" in said else None,
             lease_timeout_s=said["lease-timeout"].read(read_seconds),
             lease_directory=said["lease-dir"].read(_absolute),
+            cache_limit=said["cache-limit"].read(read_size) if "cache-limit" in said else None,
             update=update,
         )
 

@@ -62,6 +62,11 @@ class Subject:
         return {n: REDACTED if is_secret(n) else without_credentials(value) for n, value in self.env}
 
 
+def typed(subject: Subject) -> str:
+    """The subject as one types it, secrets and all: for a command line, never for a record."""
+    return shlex.join([*(f"{name}={value}" for name, value in subject.env), subject.target, *subject.args])
+
+
 def is_secret(name: str) -> bool:
     """Whether a variable or flag of this name holds a secret."""
     return _SECRET.search(name) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -106,6 +107,29 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def kept_for_one(directory: Path, other: str, way_out: str) -> Iterator[None]:
+    """No other process that asks for the same writes to ``directory`` meanwhile; it is made.
+
+    Raises :class:`StoreError` if one does (``other`` is what it is called, ``way_out`` what to do
+    instead of waiting), or if nobody can.
+    """
+    path = directory / ".lock"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreError(f"{other} writes to {directory}: wait for it, or {way_out}") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def rounded(value: float) -> float:

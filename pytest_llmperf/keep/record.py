@@ -18,7 +18,7 @@ from pytest_llmperf.keep.files import write_json
 KIND, VERSION = "llmperf_record", 1
 IGNORED = (
     "# Written by pytest-llmperf: baselines and locks are meant to be committed, the rest is not.\n"
-    "runs/\nlogs/\nmatrix/\n"
+    "runs/\nlogs/\nmatrix/\nbisect/\n"
 )
 
 
@@ -39,6 +39,10 @@ class Store:
     @property
     def locks(self) -> Path:
         return self.directory / "locks"
+
+    @property
+    def bisections(self) -> Path:
+        return self.directory / "bisect"
 
     def logs(self) -> Path:
         """A directory for engine logs that can be written to; made."""

@@ -7,9 +7,6 @@ ends the process, what is finished is kept.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
 from collections import Counter
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -29,7 +26,7 @@ _CELLS = pytest.StashKey[list[Cell]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("matrix", "cells of a matrix; said by llmperf matrix")
-    for name in ("grid", "name", "out", "cells", "parent"):
+    for name in ("grid", "name", "out", "cells"):
         group.addoption(f"--matrix-{name}", required=True)
 
 
@@ -41,24 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
     records = Records(Path(config.getoption("--matrix-out")))
     session = config.stash[ACTIVE].session
     config.pluginmanager.register(Keeper(cells, records, session, config.getoption("--matrix-name")))
-    _end_with(int(config.getoption("--matrix-parent")))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cells = metafunc.config.stash[_CELLS]
     # The arrivals follow from a test's name, and are to be the same for every subject.
     metafunc.parametrize("cell", cells, ids=[slug(str(cell.workload)) for cell in cells])
-
-
-def _end_with(parent: int) -> None:
-    """Interrupt this process when the other end of the pipe ``parent`` is closed, by whatever ended it."""
-
-    def watch() -> None:
-        while os.read(parent, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 class Keeper:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 from pytest_llmperf.declare.grid import Cell
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.keep.files import read_json, write_json
+from pytest_llmperf.keep.files import kept_for_one, read_json, write_json
 from pytest_llmperf.keep.record import KIND, VERSION
 
 _FAILED = (Verdict.ERROR, Verdict.INVALID)
@@ -55,25 +53,9 @@ class Records:
         }
         write_json(self.path(cell), content)
 
-    @contextlib.contextmanager
-    def kept_for_one(self) -> Iterator[None]:
+    def kept_for_one(self) -> contextlib.AbstractContextManager[None]:
         """No other matrix writes here meanwhile. Raises :class:`StoreError` if one does, or nobody can."""
-        path = self.directory / ".lock"
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise StoreError(
-                    f"another matrix writes to {self.directory}: wait for it, or give another --out"
-                ) from None
-            yield
-        finally:
-            os.close(handle)
+        return kept_for_one(self.directory, "another matrix", "give another --out")
 
 
 def again(grid: str, cell: Cell) -> list[str]:

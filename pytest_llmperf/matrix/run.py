@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any
 
 from pytest_llmperf.declare.grid import Cell, Grid, read_grid, slug
@@ -18,8 +16,9 @@ from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.files import replacing
 from pytest_llmperf.keep.record import KIND, VERSION, now
 from pytest_llmperf.keep.result import TestResult
-from pytest_llmperf.matrix.process import INTERRUPTED, USAGE, measure
+from pytest_llmperf.matrix.process import measure
 from pytest_llmperf.matrix.records import Records, is_failure
+from pytest_llmperf.pytest_process import INTERRUPTED, USAGE, interrupted_by_signals
 from pytest_llmperf.report.matrix import cell_line, matrix_table
 
 
@@ -48,7 +47,7 @@ def run_matrix(order: MatrixOrder) -> Outcome:
         errand = _Errand(order, grid, cells)
         if order.lists:
             return errand.show()
-        with errand.records.kept_for_one(), _interrupted_by_signals():
+        with errand.records.kept_for_one(), interrupted_by_signals():
             return errand.run()
     except (DeclarationError, StoreError) as error:
         print(f"llmperf: {error}", file=sys.stderr)
@@ -148,18 +147,3 @@ def _count(cells: int) -> str:
 def say(text: str) -> None:
     """Tell the person what goes on, between what the test sessions say."""
     print(f"llmperf: {text}", flush=True)
-
-
-@contextlib.contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """What would end this process interrupts it, so that it ends its engine first."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -25,13 +25,14 @@ from pathlib import Path
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.cache import cache_directory, is_kept
 from pytest_llmperf.engines.protocol import Engine, Runtime
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineError, Hindered
 from pytest_llmperf.places import source
 from pytest_llmperf.places.installer import Installer, foreign_environment
 from pytest_llmperf.places.isolated import Isolated, Slot, ask, use
 from pytest_llmperf.places.lockfile import LockFile
 from pytest_llmperf.places.packages import Packages, canonical, digest, packages_of
 from pytest_llmperf.places.protocol import Listener
+from pytest_llmperf.places.pruning import prune, readable
 from pytest_llmperf.places.source import Source
 
 # The part of the installer's configuration that decides what is chosen, and what is built of it.
@@ -93,12 +94,15 @@ class Environments:
         logs: Callable[[], Path] = lambda: Path(".llmperf/logs"),
         listener: Listener | None = None,
         note: Callable[[str], None] = lambda text: None,
+        limit: int | None = None,
     ) -> None:
         """Lock files are read and written in ``locks``, the installer's log goes to ``logs()``.
 
         ``listener`` is told of a build while it lasts, ``note`` what a person should know in the end.
+        ``limit`` is what all environments may take after a build, in bytes; None: all are kept.
         """
         self._locks, self._logs, self._note = locks, logs, note
+        self._limit = limit
         self._listener = listener or Silent()
         self._known: dict[tuple[str | None, str, object], Runtime] = {}
         self._using = contextlib.ExitStack()
@@ -218,9 +222,23 @@ class Environments:
                 slot.publish(built)
                 self._using.enter_context(use(directory))
         except (EngineError, OSError) as error:
-            raise EngineError(f"{wanted.name} has no environment to run in: {error}") from None
+            told = f"{wanted.name} has no environment to run in: {error}"
+            raise Hindered(told) if isinstance(error, (Hindered, OSError)) else EngineError(told) from None
+        self._prune(slot.directory.parent)
         self._listener.phase(f"starting {wanted.subject}")
         return built
+
+    def _prune(self, cache: Path) -> None:
+        if self._limit is None:
+            return
+        try:
+            gone = prune(cache, self._limit)
+        except OSError as error:
+            self._note(f"the cache of environments is not pruned: {error}")
+            return
+        if gone:
+            told = ", ".join(f"{one.name} ({readable(one.size)})" for one in gone)
+            self._note(f"removed from the cache of environments (--llmperf-cache-limit): {told}")
 
 
 def _runtime(python: str, installed: Packages, found: Source | None = None) -> Runtime:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_llmperf.declare.subject import without_credentials
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineError, Hindered
 from pytest_llmperf.places.process import EngineProcess, describe_exit
 
 _LITTLE = 32 * 2**20
@@ -69,7 +69,8 @@ class Installer:
         commands = [self._create, *([*self._install, *arguments] for arguments in installs)]
         for command in commands:
             if (code := self._run(command, waiting)) != 0:
-                raise EngineError(self._complaint(commands, code))
+                complaint = self._complaint(commands, code)
+                raise Hindered(complaint) if is_hindrance(complaint) else EngineError(complaint)
 
     def _run(self, command: Sequence[str], waiting: Callable[[str], None]) -> int | None:
         environment = {k: v for k, v in foreign_environment().items() if k not in _OURS_TO_SAY}
@@ -173,6 +174,14 @@ def cause(lines: Sequence[str]) -> str | None:
         return found[1][:300]
     errors = [line for line in lines if re.match(r"\s*(ERROR|error)\b:?", line)]
     return errors[0].strip()[:300] if errors else None
+
+
+def is_hindrance(complaint: str) -> bool:
+    """Whether it is a matter of this machine and its network, and not of what was to be installed; that a
+    single file cannot be had, and not a page of the index, may be either."""
+    first = complaint.partition("\n")[0]
+    of_a_file = re.search(r"Failed to fetch: \S*[^/\s`]`?$", first)
+    return first.startswith(("the disk is full", "the package index cannot be reached")) and not of_a_file
 
 
 def _no_version(requirement: str, known: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineError, Hindered
 from pytest_llmperf.places import packages
 from pytest_llmperf.places.installer import foreign_environment
 from pytest_llmperf.places.packages import Packages
@@ -86,7 +86,7 @@ class Slot:
         """The same, unless somebody builds one here just now. Raises :class:`OSError`."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "lock").open("a") as lock:
-            if _try_lock(lock.fileno(), fcntl.LOCK_EX):
+            if try_lock(lock.fileno()):
                 self.publish(built)
 
     @contextlib.contextmanager
@@ -99,9 +99,9 @@ class Slot:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "lock").open("a+") as lock:
             began = time.monotonic()
-            while not _try_lock(lock.fileno(), fcntl.LOCK_EX):
+            while not try_lock(lock.fileno()):
                 if time.monotonic() - began > _PATIENCE_S:
-                    raise EngineError(
+                    raise Hindered(
                         f"another test run ({_content(lock)}) builds it since more than {_PATIENCE_S:.0f} s; "
                         f"see what it does, or end it: {lock.name} is free then"
                     )
@@ -131,13 +131,15 @@ class Slot:
 
 
 def use(directory: Path) -> IO[str]:
-    """Keep an environment from being removed, until what is returned is closed.
+    """Keep an environment from being removed, until what is returned is closed; it counts as used now.
 
     Raises :class:`OSError` if it is gone, or going.
     """
     # For writing, because only then a network file system grants the lock of one who removes it.
     file = (directory / "pyvenv.cfg").open("r+")
     if _try_lock(file.fileno(), fcntl.LOCK_SH):
+        with contextlib.suppress(OSError):  # of another user's the time cannot be set
+            os.utime(file.fileno())
         return file
     file.close()
     raise BlockingIOError(f"{directory} is being removed")
@@ -150,8 +152,21 @@ def _remove_unused(directory: Path) -> None:
         remove(directory)
         return
     with file:
-        if _try_lock(file.fileno(), fcntl.LOCK_EX):
+        if try_lock(file.fileno()):
             remove(directory)
+
+
+@contextlib.contextmanager
+def unused(directory: Path) -> Iterator[bool]:
+    """Whether no test run uses an environment, nor can begin to until the block ends. Raises
+    :class:`OSError` if it is gone."""
+    with (directory / "pyvenv.cfg").open("r+") as file:
+        yield try_lock(file.fileno())
+
+
+def try_lock(handle: int) -> bool:
+    """Have a file's lock alone, or not at all."""
+    return _try_lock(handle, fcntl.LOCK_EX)
 
 
 def _try_lock(handle: int, kind: int) -> bool:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineError, Hindered
 from pytest_llmperf.places.process import lineage_of
 
 _POLL_S = 0.25
@@ -116,8 +116,9 @@ class Leases:
 
         ``names`` maps them to what people call them, and ``what`` is what they are together ("a GPU"). Who
         waits holds nothing, so that two that want several cannot wait for each other. ``waiting`` is told the
-        seconds, and in words who is waited for, now and then. Raises :class:`EngineError` when the time is
-        up, and at once if the wait would be for this very process or one that waits for it.
+        seconds, and in words who is waited for, now and then. Raises :class:`Hindered` when the time is
+        up, and :class:`EngineError` at once if the wait would be for this very process or one that waits
+        for it.
         """
         began = time.monotonic()
         while True:
@@ -138,7 +139,7 @@ class Leases:
             waited_s = time.monotonic() - began
             told = f"{what}: {describe(holders)}"
             if waited_s > self.timeout_s:
-                raise EngineError(f"waited {self.timeout_s:g} s (--llmperf-lease-timeout) for {told}")
+                raise Hindered(f"waited {self.timeout_s:g} s (--llmperf-lease-timeout) for {told}")
             waiting(waited_s, told)
             time.sleep(_POLL_S * random.uniform(0.8, 1.2))
 

@@ -48,6 +48,13 @@ def test_an_engine_with_a_bad_flag_is_an_error_with_its_last_words(project: Proj
     )
     result.stdout.no_fnmatch_line("*hunter2*")
     assert "hunter2" not in json.dumps(project.records())
+    (record,) = project.records()
+    assert [(failed["test"], failed["side"]) for failed in record["failures"]] == [
+        ("test_it.py::test_chat", "candidate"),
+        ("test_it.py::test_other", "candidate"),
+    ]
+    assert "it does not know the flag" in record["failures"][0]["error"]
+    assert record["tests"] == []
     assert project.starts() == 1
 
 

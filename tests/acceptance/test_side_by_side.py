@@ -107,7 +107,11 @@ def test_kills(llmperf):
     llmperf(WORKLOAD, requests=4)
     port = llmperf.url.rpartition(":")[2]
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and port in (words := (entry / "cmdline").read_text().split("\\0")):
+        try:
+            words = (entry / "cmdline").read_text().split("\\0") if entry.name.isdigit() else []
+        except OSError:  # it has ended meanwhile
+            continue
+        if port in words:
             os.kill(int(entry.name), signal.SIGKILL)
     llmperf(WORKLOAD, requests=4)
 """
@@ -116,6 +120,9 @@ def test_kills(llmperf):
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["the base of the comparison failed: llamacpp: *"])
     (record,) = project.records()
+    (failed,) = record["failures"]
+    assert failed["side"] == "base"
+    assert failed["error"].startswith("llamacpp: ")
     assert launches(record) == [("base", 1)]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from pytest_llmperf.declare.grid import ALMANAC, Cell, read_grid
 from pytest_llmperf.declare.lengths import Uniform
+from pytest_llmperf.declare.subject import typed
 from pytest_llmperf.errors import DeclarationError
 
 FULL = """
@@ -103,7 +104,7 @@ def test_where_and_how_it_is_measured_makes_no_other_cell(tmp_path: Path) -> Non
 
 def test_a_secret_is_neither_in_a_name_nor_in_what_is_recorded(tmp_path: Path) -> None:
     (cell,) = cells(tmp_path, SMALL.replace('"llamacpp"', '"HF_TOKEN=hf_1 llamacpp --api-key sk-1"'))
-    assert cell.typed_subject == "HF_TOKEN=hf_1 llamacpp --api-key sk-1"
+    assert typed(cell.subject) == "HF_TOKEN=hf_1 llamacpp --api-key sk-1"
     assert "hf_1" not in f"{cell.id} {cell.declared}"
     assert "sk-1" not in f"{cell.id} {cell.declared}"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.declare.number import MAX_SECONDS, read_duration, read_share, read_whole
+from pytest_llmperf.declare.number import MAX_SECONDS, read_duration, read_share, read_size, read_whole
 from pytest_llmperf.errors import DeclarationError
 
 
@@ -56,3 +56,16 @@ def test_a_share_is_a_percentage_with_or_without_its_sign(text: str, share: floa
 
 def test_a_whole_number_may_be_written_as_a_float() -> None:
     assert read_whole("3.0") == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("50GB", 50 * 10**9), ("500 MB", 5 * 10**8), ("1.5tb", 15 * 10**11), (" 1GB ", 10**9)]
+)
+def test_a_size_is_written_with_its_unit(text: str, size: int) -> None:
+    assert read_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "50", "GB", "5 G B", "-1GB", "0MB", "infGB", "5KB", "5GiB"])
+def test_a_size_without_a_unit_or_a_number_is_refused(text: str) -> None:
+    with pytest.raises(DeclarationError, match="a size, as in 50GB"):
+        read_size(text)

@@ -88,6 +88,7 @@ PLAIN = {
     "gpus": ("0", "0, 1", "all"),
     "lease-timeout": ("1", "2", "3.5"),
     "lease-dir": ("/a", "/b", "/c"),
+    "cache-limit": ("1GB", "500MB", "1.5 TB"),
 }
 FIELDS = {
     "tolerance": "tolerances",
@@ -95,6 +96,7 @@ FIELDS = {
     "exit-codes": "exit_codes",
     "lease-timeout": "lease_timeout_s",
     "lease-dir": "lease_directory",
+    "cache-limit": "cache_limit",
     "dir": "directory",
     "json": "json_path",
     "startup-timeout": "startup_timeout_s",

@@ -196,7 +196,7 @@ def test_baselines_have_a_directory_of_their_own(store: Store) -> None:
 def test_git_is_told_to_ignore_all_but_baselines(store: Store) -> None:
     store.logs()
     lines = (store.directory / ".gitignore").read_text().splitlines()
-    assert [line for line in lines if not line.startswith("#")] == ["runs/", "logs/", "matrix/"]
+    assert [line for line in lines if not line.startswith("#")] == ["runs/", "logs/", "matrix/", "bisect/"]
 
 
 def test_git_is_told_by_whoever_else_keeps_something(store: Store) -> None:

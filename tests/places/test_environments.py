@@ -18,7 +18,7 @@ import pytest
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Runtime
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineError, Hindered
 from pytest_llmperf.places import isolated
 from pytest_llmperf.places.environments import Environments, engine_environment, is_version
 from pytest_llmperf.places.isolated import Isolated, Slot
@@ -445,7 +445,7 @@ def test_a_full_disk_is_named_even_where_the_installer_does_not_say_it(
     offline: Workshop, small_disk: None
 ) -> None:
     offline.publish("fake", "1.0")
-    with pytest.raises(EngineError, match="the disk is full"):
+    with pytest.raises(Hindered, match="the disk is full"):
         offline.runtime("fake==1.0")
 
 

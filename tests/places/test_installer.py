@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_llmperf.places.installer import cause, nearest
+from pytest_llmperf.places.installer import cause, is_hindrance, nearest
 
 PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 
@@ -144,3 +144,21 @@ def test_a_log_that_says_nothing_has_no_cause() -> None:
 )
 def test_neighbours_are_by_version_and_not_by_spelling(version: str, found: list[str]) -> None:
     assert nearest(version, ["2.0", "1.10", "1.2", "1.0", "1.1", "odd_", "1.3"]) == found
+
+
+@pytest.mark.parametrize(
+    ("complaint", "is_one"),
+    [
+        ("the disk is full", True),
+        ("the disk is full: 3 MiB are free at /cache\nto repeat it by hand: x", True),
+        ("the package index cannot be reached: Name or service not known", True),
+        ("the package index cannot be reached: Failed to fetch: `http://127.0.0.1:9/simple/six/`", True),
+        ("the package index cannot be reached: Failed to fetch: http://127.0.0.1:9/simple/six/", True),
+        ("the package index cannot be reached: Failed to fetch: `https://files.org/engine-1.0.whl`", False),
+        ("the package index cannot be reached: Failed to fetch: https://files.org/engine-1.0.whl", False),
+        ("the package index has no vllm 9.9 for Python\nthe disk is full", False),
+        ("engine cannot be built from source", False),
+    ],
+)
+def test_what_hinders_every_installation_says_nothing_about_this_one(complaint: str, is_one: bool) -> None:
+    assert is_hindrance(complaint) is is_one
