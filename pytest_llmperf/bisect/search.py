@@ -1,0 +1,212 @@
+"""The bisection itself: the ends, the search, the confirmation.
+
+It is deterministic given what the oracle answers: with the answers of an interrupted bisection it comes to
+the same questions, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from pytest_llmperf.bisect.confirmation import MOST as MOST_CONFIRMING
+from pytest_llmperf.bisect.confirmation import judge_confirmation, judge_pairs
+from pytest_llmperf.bisect.ends import PriorOf, documented, judge_ends
+from pytest_llmperf.bisect.finding import Finding, Oddity, Outcome
+from pytest_llmperf.bisect.measuring import EndUnusable, Listener, Measuring, Spent, Stage, Standing
+from pytest_llmperf.bisect.pair import Oracle, Pair, Question
+from pytest_llmperf.judge.change import Change, worst_change
+from pytest_llmperf.judge.culprit import Culprit, Sight
+from pytest_llmperf.judge.misfit import Misfit, misfit
+from pytest_llmperf.judge.next_pair import Array, Suspects, credible, next_pair, suspects
+from pytest_llmperf.judge.prior import MOST_DEGREES, Prior
+from pytest_llmperf.judge.usable import chances
+from pytest_llmperf.judge.verdict import Verdict
+
+CONFIDENCE = 0.95
+MOST_PAIRS = 64
+SUSPECTED = 0.8
+"""From this probability on a suspect is measured against its predecessor."""
+
+
+def bisect(
+    last: int,
+    oracle: Oracle,
+    *,
+    confidence: float = CONFIDENCE,
+    most_pairs: int = MOST_PAIRS,
+    budget_s: float | None = None,
+    question: Question | None = None,
+    prior_of: PriorOf = documented,
+    listener: Listener | None = None,
+) -> Finding:
+    """Find which of the positions 1 to ``last`` made it worse than position 0.
+
+    Ends when one is the culprit with a probability of ``confidence``, confirmed, or after ``most_pairs``
+    pairs, or before one that would probably go beyond ``budget_s``, the sum of what pairs took. Follows
+    ``question`` if there is one, and otherwise the one that the ends differ in most clearly.
+
+    Raises :class:`ValueError` for a history without a position between the ends, a confidence that is no
+    probability, or fewer pairs than one.
+    """
+    if last < 1:
+        raise ValueError(f"a history needs a bad end after its good end, not at position {last}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence {confidence:g} is not between 0 and 1")
+    if most_pairs < 1 or (budget_s is not None and not budget_s > 0):
+        raise ValueError("a bisection takes one pair at least, and time for it")
+    measuring = Measuring(last, oracle, most_pairs, budget_s, listener)
+    ends: dict[Question, Change] = {}
+    try:
+        outcome, followed = _ends(measuring, question, prior_of, ends)
+        if followed is None:
+            assert outcome is not None
+            return measuring.finding(outcome, question, ends)
+        return _Search(measuring, followed, prior_of(followed), confidence, ends).run()
+    except EndUnusable:
+        return measuring.finding(Outcome.UNUSABLE, question, ends)
+
+
+def _ends(
+    measuring: Measuring, asked: Question | None, prior_of: PriorOf, changes: dict[Question, Change]
+) -> tuple[Outcome | None, Question | None]:
+    """How it ends, or the question to follow."""
+    while True:
+        try:
+            measuring.compare(
+                Standing("ends", 0, measuring.last, len(measuring.pairs), measuring.last, asked)
+            )
+        except Spent:
+            return Outcome.ENDS_UNDECIDED, None
+        ends = judge_ends(measuring.pairs, prior_of, asked=asked)
+        changes.update(ends.changes)
+        if ends.question is not None or ends.outcome is not None:
+            return ends.outcome, ends.question
+
+
+class _Search:
+    """Which position did it, once the ends are known to differ in ``question``."""
+
+    def __init__(
+        self,
+        measuring: Measuring,
+        question: Question,
+        prior: Prior,
+        confidence: float,
+        ends: Mapping[Question, Change],
+    ) -> None:
+        self._measuring, self._question, self._prior = measuring, question, prior
+        self._confidence, self._ends = confidence, ends
+        self._bad = measuring.last
+        self._oddities: list[tuple[int, str]] = []
+        self._since: dict[tuple[int, int], int] = {}
+
+    def run(self) -> Finding:
+        while True:
+            culprit = Culprit(0, self._bad, self._sights(), self._prior)
+            if odd := misfit(0, self._bad, self._sights(), self._prior):
+                self._narrow(odd)
+                continue
+            measuring = self._measuring
+            open_to = chances(0, self._bad, measuring.usable, measuring.skipped)
+            first = suspects(culprit, open_to)
+            confirmation = self._confirmation(first, culprit)
+            is_sure = first.probability >= self._confidence
+            if is_sure and confirmation and confirmation.verdict is Verdict.REGRESSED:
+                return self._named(first, culprit, confirmation)
+            standing = self._next(first, culprit, open_to)
+            try:
+                if standing is None:
+                    raise Spent
+                measuring.compare(standing)
+            except Spent:
+                return self._undecided(culprit, open_to)
+
+    def _next(self, first: Suspects, culprit: Culprit, open_to: Array) -> Standing | None:
+        """A suspect is confirmed before anything else is asked, as long as that may help."""
+        if self._may_be_confirmed(first, culprit):
+            self._since.setdefault((first.before, first.last), len(self._measuring.pairs))
+            return self._standing("confirmation", first.before, first.last, 0.0, first, culprit)
+        if found := next_pair(culprit, open_to):
+            return self._standing("search", found.left, found.right, found.gain, first, culprit)
+        return None
+
+    def _standing(
+        self, stage: Stage, left: int, right: int, gain: float, first: Suspects, culprit: Culprit
+    ) -> Standing:
+        return Standing(
+            stage=stage,
+            left=left,
+            right=right,
+            pairs=len(self._measuring.pairs),
+            bad=self._bad,
+            question=self._question,
+            gain=gain,
+            suspects=first.positions,
+            confidence=first.probability,
+            effect=culprit.effect,
+            skipped=dict(self._measuring.skipped),
+        )
+
+    def _sights(self) -> list[Sight]:
+        question = self._question
+        return [
+            Sight(pair.left, pair.right, question.worse(*pair.figures[question]))
+            for pair in self._measuring.pairs
+            if question in pair.figures
+        ]
+
+    def _fresh(self, first: Suspects) -> list[Pair]:
+        """What was measured of the suspect and its predecessor since it was first suspected."""
+        since = self._since.get((first.before, first.last))
+        if since is None:
+            return []
+        pairs = self._measuring.between(first.before, first.last, since)
+        return [pair for pair in pairs if self._question in pair.figures]
+
+    def _confirmation(self, first: Suspects, culprit: Culprit) -> Change | None:
+        return judge_confirmation(self._fresh(first), self._question, culprit, self._prior)
+
+    def _may_be_confirmed(self, first: Suspects, culprit: Culprit) -> bool:
+        if first.probability < min(SUSPECTED, self._confidence):
+            return False
+        so_far = self._confirmation(first, culprit)
+        is_refuted = so_far is not None and so_far.verdict is Verdict.PASS
+        return len(self._fresh(first)) < MOST_CONFIRMING and not is_refuted
+
+    def _narrow(self, odd: Misfit) -> None:
+        """Search the earliest worsening for itself."""
+        self._oddities += [(position, odd.words) for position in odd.positions]
+        self._bad = odd.narrowed
+        self._since.clear()
+
+    def _named(self, first: Suspects, culprit: Culprit, confirmation: Change) -> Finding:
+        return self._finding(Outcome.CULPRIT, [first], culprit, confirmation)
+
+    def _undecided(self, culprit: Culprit, open_to: Array) -> Finding:
+        left = credible(culprit, open_to, self._confidence)
+        return self._finding(Outcome.UNDECIDED, left, culprit, self._confirmation(left[0], culprit))
+
+    def _finding(
+        self, outcome: Outcome, left: list[Suspects], culprit: Culprit, confirmation: Change | None
+    ) -> Finding:
+        return dataclasses.replace(
+            self._measuring.finding(outcome, self._question, self._ends),
+            suspects=tuple(sorted(position for one in left for position in one.positions)),
+            confidence=min(1.0, sum(one.probability for one in left)),
+            probabilities=dict(enumerate(culprit.probabilities.tolist(), 1)),
+            confirmation=confirmation,
+            oddities=self._told(culprit),
+        )
+
+    def _told(self, culprit: Culprit) -> tuple[Oddity, ...]:
+        """The oddities, each with what was measured there."""
+        question = self._question
+        known = Prior(culprit.spread, min(self._prior.degrees + culprit.pairs, MOST_DEGREES))
+        part = worst_change(question.better, question.tolerance)
+        words = dict(self._oddities)
+        return tuple(
+            Oddity(position, judge_pairs(pairs, question, known, part), words[position])
+            for position in sorted(words)
+            if (pairs := [one for one in self._measuring.between(0, position) if question in one.figures])
+        )
