@@ -25,7 +25,7 @@ class World:
 
     ``effect`` +0.1: the bad end is 10 % worse. ``shape``: one ``step`` for good; ``two`` of half the size
     each; a step that is ``mended`` and comes back; a ``creep`` of as many little steps as there are
-    positions; ``none``. ``spread`` is that of a launch's logarithm, ``wobble`` that of a position's level,
+    positions; ``none``. ``spread`` is that of a launch's logarithm, each position is off by up to ``wobble``,
     ``drift`` that of a machine's random walk from launch to launch. ``tails``: 5 % of the launches are
     ``wild`` (three times as far off) or ``slow`` (by 30 %). ``stretch``: so many positions in a row
     cannot be built, ``around`` the culprit or ``beside`` it; ``scattered``: that share of all.
@@ -50,7 +50,9 @@ class World:
     def questions(self) -> list[Question]:
         """The first is the one that changes."""
         return [
-            Question("tests/test_chat.py::test_it", "chat", f"{4 * (load + 1)}/s", metric, "lower", self.tolerance)
+            Question(
+                "tests/test_chat.py::test_it", "chat", f"{4 * (load + 1)}/s", metric, "lower", self.tolerance
+            )
             for load in range(self.loads)
             for metric in METRICS[: self.metrics]
         ]
@@ -71,7 +73,9 @@ class History:
     def suspects(self, culprit: int) -> range:
         """The positions that cannot be told from it, it among them."""
         first = next(one for one in range(culprit - 1, -1, -1) if one not in self.unusable) + 1
-        return range(first, next(one for one in range(culprit, self.last + 1) if one not in self.unusable) + 1)
+        return range(
+            first, next(one for one in range(culprit, self.last + 1) if one not in self.unusable) + 1
+        )
 
 
 def draw(world: World, seed: int) -> History:
@@ -98,7 +102,7 @@ def draw(world: World, seed: int) -> History:
             levels[second:] = whole
     elif world.shape == "creep":
         levels = whole * np.arange(last + 1) / last
-    wobble = world.wobble * rng.standard_normal(last + 1)
+    wobble = world.wobble * rng.uniform(-1, 1, last + 1)
     return History(levels + wobble, culprits, _unusable(world, culprits, rng))
 
 

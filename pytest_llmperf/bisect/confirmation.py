@@ -12,9 +12,8 @@ from pytest_llmperf.judge.prior import MOST_DEGREES, Prior
 
 LEAST, MOST = 2, 8
 """Pairs of a confirmation."""
-LOOKS = 2
-"""So many comparisons the looks at a confirmation count as, which share the error of a session. There are up
-to seven, but at the same launches, and the suspicion that they test has passed all the others."""
+LOOKS = MOST - LEAST + 1
+"""Each look at a confirmation has its share of the error of a session."""
 SHARE = 1 / 3
 """A culprit brings more than this share of the effect (its logarithm), surely more than none of it."""
 

@@ -17,7 +17,7 @@ from pytest_llmperf.bisect.measuring import EndUnusable, Listener, Measuring, Sp
 from pytest_llmperf.bisect.pair import Oracle, Pair, Question
 from pytest_llmperf.judge.change import Change, worst_change
 from pytest_llmperf.judge.culprit import Culprit, Sight
-from pytest_llmperf.judge.misfit import Misfit, misfit
+from pytest_llmperf.judge.misfit import Misfit, beyond, misfit
 from pytest_llmperf.judge.next_pair import Array, Suspects, credible, next_pair, suspects
 from pytest_llmperf.judge.prior import MOST_DEGREES, Prior
 from pytest_llmperf.judge.usable import chances
@@ -25,6 +25,11 @@ from pytest_llmperf.judge.verdict import Verdict
 
 CONFIDENCE = 0.95
 MOST_PAIRS = 64
+LEAST_SHARE = 1 / 3
+"""What was narrowed to a part that has less of the effect (its logarithm) than this is not worth a search: a
+creep has no culprit."""
+FEWEST_OF_ENDS = 3
+"""Pairs of the ends of what is searched."""
 SUSPECTED = 0.8
 """From this probability on a suspect is measured against its predecessor."""
 
@@ -97,6 +102,7 @@ class _Search:
     ) -> None:
         self._measuring, self._question, self._prior = measuring, question, prior
         self._confidence, self._ends = confidence, ends
+        self._whole = ends[question].worse
         self._bad = measuring.last
         self._oddities: list[tuple[int, str]] = []
         self._since: dict[tuple[int, int], int] = {}
@@ -107,8 +113,10 @@ class _Search:
             if odd := misfit(0, self._bad, self._sights(), self._prior):
                 self._narrow(odd)
                 continue
+            if self._is_too_little(culprit):
+                return self._undecided(culprit, self._open())
             measuring = self._measuring
-            open_to = chances(0, self._bad, measuring.usable, measuring.skipped)
+            open_to = self._open()
             first = suspects(culprit, open_to)
             confirmation = self._confirmation(first, culprit)
             is_sure = first.probability >= self._confidence
@@ -124,6 +132,8 @@ class _Search:
 
     def _next(self, first: Suspects, culprit: Culprit, open_to: Array) -> Standing | None:
         """A suspect is confirmed before anything else is asked, as long as that may help."""
+        if len(self._measuring.between(0, self._bad)) < FEWEST_OF_ENDS:  # of what was narrowed
+            return self._standing("search", 0, self._bad, 0.0, first, culprit)
         if self._may_be_confirmed(first, culprit):
             self._since.setdefault((first.before, first.last), len(self._measuring.pairs))
             return self._standing("confirmation", first.before, first.last, 0.0, first, culprit)
@@ -147,6 +157,9 @@ class _Search:
             effect=culprit.effect,
             skipped=dict(self._measuring.skipped),
         )
+
+    def _open(self) -> Array:
+        return chances(0, self._bad, self._measuring.usable, self._measuring.skipped)
 
     def _sights(self) -> list[Sight]:
         question = self._question
@@ -180,7 +193,19 @@ class _Search:
         self._bad = odd.narrowed
         self._since.clear()
 
+    def _is_too_little(self, culprit: Culprit) -> bool:
+        """Whether what was narrowed to has hardly a part in the whole."""
+        is_known = len(self._measuring.between(0, self._bad)) >= FEWEST_OF_ENDS
+        is_narrowed = self._bad < self._measuring.last
+        return is_narrowed and is_known and culprit.effect.mean < LEAST_SHARE * self._whole
+
     def _named(self, first: Suspects, culprit: Culprit, confirmation: Change) -> Finding:
+        if self._bad == self._measuring.last:
+            # Ahead of the culprit all is as good as the good end.
+            direct = [Sight(0, one.right, one.worse) for one in self._sights() if one.left == first.before]
+            own = [*(one for one in self._sights() if first.before != one.left), *direct]
+            if odd := beyond(0, first.last, self._bad, own, self._prior):
+                self._oddities += [(position, odd.words) for position in odd.positions]
         return self._finding(Outcome.CULPRIT, [first], culprit, confirmation)
 
     def _undecided(self, culprit: Culprit, open_to: Array) -> Finding:

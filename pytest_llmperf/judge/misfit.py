@@ -1,9 +1,10 @@
 """A history that is not one change for good, from what was measured along it.
 
-One step, from 0 to the level of the bad end, is held against one step and a stretch of measured positions
-that has a level of its own. That finds a second culprit (the stretch between the two is better than the bad
-end and worse than the good one), a slow creep, and what was mended in between (a stretch that is good again).
-Least squares, with the p-value of the best stretch times the number of stretches (Bonferroni).
+One step, from 0 to the level of the bad end, is held against two others. One has besides a stretch of
+measured positions with a level of its own: that finds a second culprit (the stretch between the two is better
+than the bad end and worse than the good one), and what was mended in between (a stretch that is good again).
+The other has besides a slope: that finds a creep, everything a little worse than what is ahead of it. Least
+squares, with the p-value of the best stretch times the number of stretches (Bonferroni).
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ from pytest_llmperf.judge.student import t_tail
 
 Array = npt.NDArray[np.float64]
 Words = Literal["good again", "in between"]
-ERROR = 0.003
+ERROR = 0.0015
 """How often one look finds what is not there. One looks after every pair, but at much the same data."""
-WOBBLE = 0.01
+ERROR_AT_LAST = 0.01
+"""The same of the one look when there is a culprit, and it is asked whether it is the only one."""
+WOBBLE = 0.006
 """Positions may differ by so much (a standard deviation of logarithms) without anybody being to blame."""
 APART = 0.25
 """A level of its own is so much of the effect away from both good and bad."""
 FEWEST = 3
-"""Pairs in a stretch, so that it does not come of one bad launch."""
+"""Pairs in a stretch, and in what speaks against it, so that it does not come of one bad launch."""
 _CLIP = 2.25
+_FEWEST_OF_A_SLOPE = 4  # measured positions
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,41 @@ class Misfit:
 def misfit(good: int, bad: int, sights: Sequence[Sight], prior: Prior) -> Misfit | None:
     """What does not fit one step between ``good`` and ``bad``, if anything surely does not.
 
-    Looks at the pairs with the good end on the left. ``prior`` is of the spread between launches.
+    Looks at the pairs with the good end on the left. ``prior`` is of the spread between launches. What hangs
+    on a single pair is not told.
     """
+    own = [one for one in sights if one.left == good and good < one.right <= bad]
+    found = _misfit(good, bad, own, prior)
+    if found is None or any(
+        _misfit(good, bad, own[:i] + own[i + 1 :], prior) is None for i in range(len(own))
+    ):
+        return None
+    return found
+
+
+def beyond(good: int, step: int, bad: int, sights: Sequence[Sight], prior: Prior) -> Misfit | None:
+    """Whether what was measured from the position ``step`` on, which is the culprit, is surely better than
+    ``bad``: then it is not the only one."""
+    values = _values(good, bad, sights)
+    if bad not in values or not good < step < bad:
+        return None
+    return _Levels(values, prior).beyond(step)
+
+
+def _misfit(good: int, bad: int, sights: Sequence[Sight], prior: Prior) -> Misfit | None:
+    values = _values(good, bad, sights)
+    if bad not in values or len(values) < 2:
+        return None
+    levels = _Levels(values, prior)
+    return levels.stretch() or levels.creep(good)
+
+
+def _values(good: int, bad: int, sights: Sequence[Sight]) -> dict[int, list[float]]:
     values: dict[int, list[float]] = {}
     for one in sights:
         if one.left == good and good < one.right <= bad:
             values.setdefault(one.right, []).append(one.worse)
-    if bad not in values or len(values) < 2:
-        return None
-    return _Levels(values, prior).misfit()
+    return values
 
 
 class _Levels:
@@ -73,7 +103,7 @@ class _Levels:
         self._variance = (prior.degrees * prior.spread**2 + inside) / self._degrees
         self._weights = 1 / (2 * self._variance / self._counts + 2 * WOBBLE**2)
 
-    def misfit(self) -> Misfit | None:
+    def stretch(self) -> Misfit | None:
         """The stretch that explains most, if it does so surely, and is far enough from good and bad."""
         summed = [
             np.concatenate(([0.0], np.cumsum(self._weights * self._means**power))) for power in (0, 1, 2)
@@ -87,14 +117,56 @@ class _Levels:
         top = _mean_above(summed, cut, first, end)
         # What is right of the step differs from bad, and what is left of it from good; beside it, from both.
         is_own = (end > first) & ((cut <= first) | (cut >= end)) & (counts[end] - counts[first] >= FEWEST)
+        against = np.where(cut < first, counts[first] - counts[cut], counts[cut] - counts[end])
+        is_own &= (cut == first) | (cut == end) | (against >= FEWEST)
         is_own &= (cut < first) | (level > APART * top)
         is_own &= (cut > end) | (level < (1 - APART) * top)
         gained = np.where(is_own, one_step - free, -1.0)
         i, j, k = np.unravel_index(int(np.argmax(np.round(gained, 9))), gained.shape)
-        p_value = 2 * float(t_tail(np.sqrt(max(gained[i, j, k], 0.0)), self._degrees))
-        if gained[i, j, k] <= 0 or p_value * size * (size - 1) / 2 > ERROR:
+        if not self._is_sure(gained[i, j, k], size * (size - 1) / 2):
             return None
         return self._told(int(i), int(j), int(k), bool(level[i, j, k] < APART * top[i, j, k]))
+
+    def creep(self, good: int) -> Misfit | None:
+        """A slope beside the step, if there surely is one."""
+        if len(self._positions) < _FEWEST_OF_A_SLOPE:
+            return None
+        along = (np.array(self._positions) - good) / (self._positions[-1] - good)
+        steps = np.tril(np.ones((along.size, along.size))).T  # [cut, position]
+        w, y = self._weights, self._means
+        ss, sx, xx = steps @ w, steps @ (w * along), float((w * along**2).sum())
+        sy, xy = steps @ (w * y), float((w * along * y).sum())
+        determinant = ss * xx - sx**2
+        slopes = (ss * xy - sx * sy) / np.maximum(determinant, 1e-300)
+        heights = (sy - sx * slopes) / ss
+        gained = float((slopes * xy + heights * sy).max() - (sy**2 / ss).max())
+        best = int(np.argmax(np.round(slopes * xy + heights * sy, 9)))
+        is_much = slopes[best] > APART * (slopes[best] + heights[best])
+        if not (is_much and self._is_sure(gained, 1.0)):
+            return None
+        middle = int(np.argmin(np.abs(along[:-1] - 0.5)))
+        return Misfit((self._positions[middle],), "in between", self._positions[middle])
+
+    def beyond(self, step: int) -> Misfit | None:
+        """A stretch that begins at the step, known to be one, and has not all of the effect."""
+        first = next(i for i, one in enumerate(self._positions) if one >= step)
+        weights, means = self._weights, self._means
+        found = None
+        for end in range(first + 1, len(self._positions)):
+            if self._counts[first:end].sum() < FEWEST:
+                continue
+            own, rest = weights[first:end], weights[end:]
+            level = float(own @ means[first:end] / own.sum())
+            top = float(rest @ means[end:] / rest.sum())
+            away = (top - level) / float(np.sqrt(1 / own.sum() + 1 / rest.sum()))
+            is_sure = self._is_sure(max(away, 0.0) ** 2, len(self._positions) - first - 1, ERROR_AT_LAST)
+            if is_sure and level < (1 - APART) * top:
+                found = Misfit(tuple(self._positions[first:end]), "in between", self._positions[end - 1])
+        return found
+
+    def _is_sure(self, gained: float, times: float, error: float = ERROR) -> bool:
+        """Whether so much less is left unexplained by the best of so many ways."""
+        return gained > 0 and 2 * float(t_tail(np.sqrt(gained), self._degrees)) * times < error
 
     def _told(self, first: int, end: int, cut: int, is_good: bool) -> Misfit:
         """Of the stretch from ``first`` to before ``end``, with the step at ``cut``."""

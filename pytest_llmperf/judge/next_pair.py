@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pytest_llmperf.judge.culprit import Culprit
 
 Array = npt.NDArray[np.float64]
-HOPELESS = 0.08
+HOPELESS = 0.04
 """A position with less of a chance than this to be measurable is not tried."""
 _SHARES = np.linspace(0.0, 1.0, 41)
 _WIDE, _FINE = 12.0, 0.35  # in spreads of a launch: beyond the effects, and from point to point
