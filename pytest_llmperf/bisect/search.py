@@ -25,7 +25,7 @@ from pytest_llmperf.judge.verdict import Verdict
 
 CONFIDENCE = 0.95
 MOST_PAIRS = 64
-LEAST_SHARE = 1 / 3
+LEAST_SHARE = 0.3
 """What was narrowed to a part that has less of the effect (its logarithm) than this is not worth a search: a
 creep has no culprit."""
 FEWEST_OF_ENDS = 3

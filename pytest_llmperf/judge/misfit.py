@@ -77,7 +77,7 @@ def _misfit(good: int, bad: int, sights: Sequence[Sight], prior: Prior) -> Misfi
     if bad not in values or len(values) < 2:
         return None
     levels = _Levels(values, prior)
-    return levels.stretch() or levels.creep(good)
+    return levels.stretch(is_odd=levels.creeps(good))
 
 
 def _values(good: int, bad: int, sights: Sequence[Sight]) -> dict[int, list[float]]:
@@ -103,8 +103,9 @@ class _Levels:
         self._variance = (prior.degrees * prior.spread**2 + inside) / self._degrees
         self._weights = 1 / (2 * self._variance / self._counts + 2 * WOBBLE**2)
 
-    def stretch(self) -> Misfit | None:
-        """The stretch that explains most, if it does so surely, and is far enough from good and bad."""
+    def stretch(self, is_odd: bool) -> Misfit | None:
+        """The stretch that explains most and is far enough from good and bad: if it does so surely, or one step
+        is known not to fit (``is_odd``)."""
         summed = [
             np.concatenate(([0.0], np.cumsum(self._weights * self._means**power))) for power in (0, 1, 2)
         ]
@@ -123,14 +124,15 @@ class _Levels:
         is_own &= (cut > end) | (level < (1 - APART) * top)
         gained = np.where(is_own, one_step - free, -1.0)
         i, j, k = np.unravel_index(int(np.argmax(np.round(gained, 9))), gained.shape)
-        if not self._is_sure(gained[i, j, k], size * (size - 1) / 2):
+        is_sure = self._is_sure(gained[i, j, k], size * (size - 1) / 2)
+        if not is_sure and not (is_odd and gained[i, j, k] > 0):
             return None
         return self._told(int(i), int(j), int(k), bool(level[i, j, k] < APART * top[i, j, k]))
 
-    def creep(self, good: int) -> Misfit | None:
-        """A slope beside the step, if there surely is one."""
+    def creeps(self, good: int) -> bool:
+        """Whether there surely is a slope beside the step."""
         if len(self._positions) < _FEWEST_OF_A_SLOPE:
-            return None
+            return False
         along = (np.array(self._positions) - good) / (self._positions[-1] - good)
         steps = np.tril(np.ones((along.size, along.size))).T  # [cut, position]
         w, y = self._weights, self._means
@@ -142,10 +144,7 @@ class _Levels:
         gained = float((slopes * xy + heights * sy).max() - (sy**2 / ss).max())
         best = int(np.argmax(np.round(slopes * xy + heights * sy, 9)))
         is_much = slopes[best] > APART * (slopes[best] + heights[best])
-        if not (is_much and self._is_sure(gained, 1.0)):
-            return None
-        middle = int(np.argmin(np.abs(along[:-1] - 0.5)))
-        return Misfit((self._positions[middle],), "in between", self._positions[middle])
+        return bool(is_much and self._is_sure(gained, 1.0))
 
     def beyond(self, step: int) -> Misfit | None:
         """A stretch that begins at the step, known to be one, and has not all of the effect."""
