@@ -11,7 +11,7 @@ from bench.bisect.cases import OTHERS, STEPS, UNCHANGED
 from bench.bisect.searches import WAYS
 from bench.bisect.worlds import World
 from bench.clients.tables import as_markdown
-from bench.judge.tables import NONE, percent
+from bench.judge.tables import percent
 
 OURS = next(iter(WAYS))
 
@@ -65,23 +65,24 @@ def ways_table(figures: Mapping[Kind, Sequence[Figure]], worlds: Sequence[World]
     """Right, wrong and launches of all ways."""
     rows = []
     for world in worlds:
-        row = [world.name]
-        for way in WAYS:
-            own = figures.get((world.name, way), ())
-            row.append(_cell(own) if own else NONE)
-        rows.append(row)
+        if (world.name, OURS) in figures:
+            rows.append([world.name, *(_cell(figures[world.name, way]) for way in WAYS)])
     return as_markdown(("right / wrong; launches", *WAYS), rows)
 
 
 def report(figures: Iterable[Figure], heading: str) -> str:
     """All tables as one document."""
     known = by_kind(figures)
-    parts = (
-        ("One change for good", ours_table(known, STEPS)),
-        ("Other histories", ours_table(known, OTHERS)),
-        ("Nothing changed", ours_table(known, UNCHANGED)),
-        ("Beside others", ways_table(known, [*STEPS, *OTHERS, *UNCHANGED])),
-    )
+    parts = [
+        (title, ours_table(known, worlds))
+        for title, worlds in (
+            ("One change for good", STEPS),
+            ("Other histories", OTHERS),
+            ("Nothing changed", UNCHANGED),
+        )
+        if any((world.name, OURS) in known for world in worlds)
+    ]
+    parts.append(("Beside others", ways_table(known, [*STEPS, *OTHERS, *UNCHANGED])))
     return "\n\n".join([heading, *(f"### {title}\n\n{table}" for title, table in parts)]) + "\n"
 
 

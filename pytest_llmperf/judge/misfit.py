@@ -104,8 +104,8 @@ class _Levels:
         self._weights = 1 / (2 * self._variance / self._counts + 2 * WOBBLE**2)
 
     def stretch(self, is_odd: bool) -> Misfit | None:
-        """The stretch that explains most and is far enough from good and bad: if it does so surely, or one step
-        is known not to fit (``is_odd``)."""
+        """The stretch that explains most and is far enough from good and bad, if it surely is one, or if one
+        step is known not to fit (``is_odd``)."""
         summed = [
             np.concatenate(([0.0], np.cumsum(self._weights * self._means**power))) for power in (0, 1, 2)
         ]
