@@ -12,7 +12,7 @@ from pytest_llmperf.bisect.position import Unusable
 from pytest_llmperf.judge.change import Change
 from pytest_llmperf.judge.culprit import Estimate
 
-Stage = Literal["ends", "search", "confirmation"]
+Stage = Literal["ends", "search", "confirmation", "behind"]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ the same questions, and goes on from there.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
+
+import numpy as np
 
 from pytest_llmperf.bisect.confirmation import MOST as MOST_CONFIRMING
 from pytest_llmperf.bisect.confirmation import judge_confirmation, judge_pairs
@@ -28,6 +31,10 @@ MOST_PAIRS = 64
 LEAST_SHARE = 0.3
 """What was narrowed to a part that has less of the effect (its logarithm) than this is not worth a search: a
 creep has no culprit."""
+LOOKS_BEHIND, WIDE_GAP = 2, 1 / 8
+"""So often one looks whether it has been bad ever since, where so much of the history was not looked at."""
+PAIRS_BEHIND = 5
+"""So often a position behind the culprit is measured that looks less bad than it should."""
 FEWEST_OF_ENDS = 3
 """Pairs of the ends of what is searched."""
 SUSPECTED = 0.8
@@ -104,6 +111,7 @@ class _Search:
         self._confidence, self._ends = confidence, ends
         self._whole = ends[question].worse
         self._bad = measuring.last
+        self._looked = 0
         self._oddities: list[tuple[int, str]] = []
         self._since: dict[tuple[int, int], int] = {}
 
@@ -115,19 +123,19 @@ class _Search:
                 continue
             if self._is_too_little(culprit):
                 return self._undecided(culprit, self._open())
-            measuring = self._measuring
             open_to = self._open()
             first = suspects(culprit, open_to)
             confirmation = self._confirmation(first, culprit)
             is_sure = first.probability >= self._confidence
-            if is_sure and confirmation and confirmation.verdict is Verdict.REGRESSED:
-                return self._named(first, culprit, confirmation)
-            standing = self._next(first, culprit, open_to)
+            is_found = is_sure and confirmation is not None and confirmation.verdict is Verdict.REGRESSED
+            standing = (self._behind if is_found else self._next)(first, culprit, open_to)
             try:
                 if standing is None:
                     raise Spent
-                measuring.compare(standing)
+                self._measuring.compare(standing)
             except Spent:
+                if is_found and confirmation is not None:
+                    return self._named(first, culprit, confirmation)
                 return self._undecided(culprit, open_to)
 
     def _next(self, first: Suspects, culprit: Culprit, open_to: Array) -> Standing | None:
@@ -157,6 +165,28 @@ class _Search:
             effect=culprit.effect,
             skipped=dict(self._measuring.skipped),
         )
+
+    def _behind(self, first: Suspects, culprit: Culprit, open_to: Array) -> Standing | None:
+        """Whether it has been bad ever since: again where it does not look so, then in the middle of the
+        widest gap behind the culprit. None where that was looked at often enough."""
+        if self._bad < self._measuring.last:
+            return None
+        behind: dict[int, list[float]] = {first.last: [], self._bad: []}
+        for one in self._sights():
+            if one.left == 0 and first.last < one.right < self._bad and open_to[one.right]:
+                behind.setdefault(one.right, []).append(one.worse)
+        for position, values in sorted(behind.items()):
+            if 0 < len(values) < PAIRS_BEHIND and np.mean(values) < culprit.effect.mean / 2:
+                return self._standing("behind", 0, position, 0.0, first, culprit)
+        gaps = [(end - start, start, end) for start, end in itertools.pairwise(sorted(behind))]
+        width, start, end = max(gaps, default=(0, 0, 0))
+        inside = np.arange(start, end + 1)
+        worth = np.minimum(inside - start, end - inside) * open_to[start : end + 1]
+        best = int(np.argmax(np.round(worth, 9)))
+        if self._looked >= LOOKS_BEHIND or width < WIDE_GAP * self._bad or worth[best] <= 0:
+            return None
+        self._looked += 1
+        return self._standing("behind", 0, int(inside[best]), 0.0, first, culprit)
 
     def _open(self) -> Array:
         return chances(0, self._bad, self._measuring.usable, self._measuring.skipped)

@@ -9,6 +9,7 @@ squares, with the p-value of the best stretch times the number of stretches (Bon
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -147,20 +148,22 @@ class _Levels:
         return bool(is_much and self._is_sure(gained, 1.0))
 
     def beyond(self, step: int) -> Misfit | None:
-        """A stretch that begins at the step, known to be one, and has not all of the effect."""
-        first = next(i for i, one in enumerate(self._positions) if one >= step)
-        weights, means = self._weights, self._means
-        found = None
-        for end in range(first + 1, len(self._positions)):
-            if self._counts[first:end].sum() < FEWEST:
-                continue
-            own, rest = weights[first:end], weights[end:]
-            level = float(own @ means[first:end] / own.sum())
-            top = float(rest @ means[end:] / rest.sum())
-            away = (top - level) / float(np.sqrt(1 / own.sum() + 1 / rest.sum()))
-            is_sure = self._is_sure(max(away, 0.0) ** 2, len(self._positions) - first - 1, ERROR_AT_LAST)
-            if is_sure and level < (1 - APART) * top:
-                found = Misfit(tuple(self._positions[first:end]), "in between", self._positions[end - 1])
+        """The stretch behind the step, known to be one, that most surely has not all of the effect."""
+        start = next(i for i, one in enumerate(self._positions) if one >= step)
+        weights, means, last = self._weights, self._means, len(self._positions) - 1
+        found, most = None, 0.0
+        for first, end in itertools.combinations(range(start, last + 1), 2):
+            own = slice(first, end)
+            weight, total = float(weights[own].sum()), float(weights[own] @ means[own])
+            rest = float(weights[start:].sum()) - weight
+            level, top = total / weight, (float(weights[start:] @ means[start:]) - total) / rest
+            away = (top - level) / float(np.sqrt(1 / weight + 1 / rest))
+            is_much = self._counts[own].sum() >= FEWEST and level < (1 - APART) * top
+            times = (last - start) * (last - start + 1) / 2
+            if is_much and away > most and self._is_sure(away**2, times, ERROR_AT_LAST):
+                words: Words = "good again" if level < APART * top else "in between"
+                most = away
+                found = Misfit(tuple(self._positions[own]), words, self._positions[end - 1])
         return found
 
     def _is_sure(self, gained: float, times: float, error: float = ERROR) -> bool:

@@ -87,7 +87,7 @@ def test_without_noise_the_ways_take_what_bisection_takes() -> None:
     machines = [Machine(QUIET, draw(QUIET, 1), 1) for _ in range(3)]
     assert git_bisect(machines[0]).launches == 3 + 3 + 6
     assert asv_find(machines[1]).launches <= 3 + 6
-    assert ours(machines[2]).launches - ours(Machine(QUIET, draw(QUIET, 1), 1)).ends <= 2 * (6 + 3)
+    assert ours(machines[2]).launches - ours(Machine(QUIET, draw(QUIET, 1), 1)).ends <= 2 * (6 + 2 + 2)
 
 
 def test_verdicts() -> None:

@@ -124,7 +124,7 @@ def test_the_same_answers_lead_to_the_same_questions() -> None:
 def test_it_tells_where_it_stands() -> None:
     found, heard = listened(64, Simulated(step(23), spread=0.02, seed=1))
     stages = [one.stage for one in heard]
-    assert stages == sorted(stages, key=["ends", "search", "confirmation"].index)
+    assert stages == sorted(stages, key=["ends", "search", "confirmation", "behind"].index)
     assert [one.pairs for one in heard] == list(range(len(heard)))
     assert all(one.gain > 0 for one in heard if one.stage == "search")
     assert heard[-1].suspects == range(23, 24)
@@ -140,7 +140,7 @@ def test_a_stretch_that_cannot_be_measured_stays_together() -> None:
     assert found.suspects == tuple(range(20, 31))
     assert set(found.skipped) == set(oracle.failed)
     assert found.skipped[oracle.failed[0]] == f"error at {oracle.failed[0]}"
-    assert (oracle.pairs[-1].left, oracle.pairs[-1].right) == (19, 30)
+    assert [(one.left, one.right) for one in oracle.pairs if one.left] == [(19, 30)] * 2
     assert len(oracle.failed) == len(set(oracle.failed)) <= 8
 
 
@@ -215,6 +215,25 @@ def test_a_creep_names_no_culprit() -> None:
         found = bisect(64, Simulated(lambda position: 40 + position / 10, spread=0.01, seed=seed))
         assert found.outcome is Outcome.UNDECIDED
         assert found.oddities
+
+
+def test_what_was_mended_and_broken_again_is_noticed_behind_the_culprit() -> None:
+    def level(position: int) -> float:
+        return 40 * (1 + 0.1 * (10 <= position < 40 or position >= 62))
+
+    found, heard = listened(64, Simulated(level, spread=0.01, seed=1))
+    assert (found.outcome, found.suspects) == (Outcome.CULPRIT, (10,))
+    assert {one.words for one in found.oddities} == {"good again"}
+    assert all(40 <= one.position < 62 for one in found.oddities)
+    assert any(one.stage == "behind" and 40 <= one.right < 62 for one in heard)
+
+
+def test_a_culprit_stays_one_where_there_is_no_time_to_look_behind_it() -> None:
+    _, heard = listened(64, Simulated(step(5), spread=0.005))
+    assert heard[-1].stage == "behind"
+    needed = next(one.pairs for one in heard if one.stage == "behind")
+    found = bisect(64, Simulated(step(5), spread=0.005), most_pairs=needed)
+    assert (found.outcome, found.suspects) == (Outcome.CULPRIT, (5,))
 
 
 def test_a_suspect_that_is_refuted_leads_on() -> None:
