@@ -32,7 +32,7 @@ bench-judge: $(VENV)/.ready  ## how often judges of performance are wrong, ours 
 bench-search: $(VENV)/.ready  ## how right the search for a capacity is, beside a linear sweep (docs/sweeps.md)
 	$(BIN)/python -m bench.search.run --out .bench-search
 
-bench-bisect: $(VENV)/.ready  ## how often bisections of noisy histories are right, ours and others (docs/bisect.md)
+bench-bisect: $(VENV)/.ready  ## how often bisections of noisy histories are right, ours and others (docs/bisect-method.md)
 	$(BIN)/python -m bench.bisect.run --out .bench-bisect
 
 $(VENV)/.ready: pyproject.toml
