@@ -1,6 +1,6 @@
 """How often bisections of noisy histories name the right culprit, and what that takes: ours and others.
 
-    python -m bench.bisect.run --out .bench-bisect            # all histories, 800 bisections of each
+    python -m bench.bisect.run --out .bench-bisect            # all histories, 500 bisections of each
     python -m bench.bisect.run --count 4                      # does it run?
     python -m bench.bisect.run --only '64 pos' --tuning       # with the seeds that constants were chosen on
 
@@ -80,7 +80,7 @@ def _bisected(task: Task) -> Figure:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--count", type=int, default=800, metavar="N", help="bisections of each history")
+    parser.add_argument("--count", type=int, default=500, metavar="N", help="bisections of each history")
     parser.add_argument("--only", default="", metavar="TEXT", help="histories with this in their name")
     parser.add_argument("--tuning", action="store_true", help="with the seeds that constants were chosen on")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 8), metavar="N")
