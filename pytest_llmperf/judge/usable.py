@@ -1,9 +1,9 @@
 """Where one can probably measure, from where one could and where one could not.
 
 What does not build at one position probably does not at the next either: it was broken by one change and
-mended by a later one. How long such a stretch is nobody knows, so every length is as likely as its double
-(Jeffreys 1946): of those known to reach over s positions, s / (s + d) go on for d more. The best next try is
-therefore about as far away as the stretch is known to be long, and a few tries leave it.
+mended by a later one. How long such a stretch is nobody knows, so every length is as likely as its double:
+of those known to reach over s positions, s / (s + d) go on for d more. The best next try is therefore about as
+far away as the stretch is known to be long, and a few tries leave it.
 """
 
 from __future__ import annotations
