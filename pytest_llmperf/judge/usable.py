@@ -2,8 +2,8 @@
 
 What does not build at one position probably does not at the next either: it was broken by one change and
 mended by a later one. How long such a stretch is nobody knows, so every length is as likely as its double:
-of those known to reach over s positions, s / (s + d) go on for d more. The best next try is therefore about as
-far away as the stretch is known to be long, and a few tries leave it.
+of those known to reach over s positions, s / (s + d) go on for d more. The best next try is therefore about
+as far away as the stretch is known to be long, and a few tries leave it.
 """
 
 from __future__ import annotations
