@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-vllm check bench bench-clients bench-judge bench-search clean
+.PHONY: demo test test-vllm check bench bench-clients bench-judge bench-search bench-bisect clean
 
 demo: $(VENV)/.ready  ## a real engine, an SLO, a baseline, and a build that fails for a real reason
 	@$(BIN)/python examples/demo.py
@@ -32,6 +32,9 @@ bench-judge: $(VENV)/.ready  ## how often judges of performance are wrong, ours 
 bench-search: $(VENV)/.ready  ## how right the search for a capacity is, beside a linear sweep (docs/sweeps.md)
 	$(BIN)/python -m bench.search.run --out .bench-search
 
+bench-bisect: $(VENV)/.ready  ## how often bisections of noisy histories are right, ours and others (docs/bisect-method.md)
+	$(BIN)/python -m bench.bisect.run --out .bench-bisect
+
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
@@ -39,4 +42,4 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .demo .bench-judge .bench-search
+	rm -rf $(VENV) .demo .bench-judge .bench-search .bench-bisect

@@ -216,3 +216,26 @@ def test_the_numbers_of_a_search_are_those_of_the_code() -> None:
     said = f"{backlog.MIN_GROWTH:g} s/s, t > {backlog.SURE:g}, {backlog.STILL_RISES:.0%}"
     assert said.replace("%", " %") in sweeps
     assert f"{backlog.MIN_BEGUN} first tokens and {backlog.MIN_S:g} s" in sweeps
+
+
+def test_the_numbers_of_a_bisection_are_those_of_the_code() -> None:
+    from pytest_llmperf.bisect import confirmation, ends, search
+    from pytest_llmperf.judge import change, culprit, misfit, next_pair, usable
+
+    page = " ".join((ROOT / "docs/bisect-method.md").read_text().split())
+    assert f"{ends.LEAST} to {ends.MOST} pairs." in page
+    assert f"Student's t, {culprit.DEGREES:g} degrees of freedom" in page
+    assert f"δ anywhere from {100 * culprit.LEAST:g} % up" in page
+    assert f"{usable.USUAL - 1} in {usable.USUAL} where nothing is known" in page
+    assert f"less than {100 * next_pair.HOPELESS:g} % are not tried" in page
+    assert f"From a probability of {100 * search.SUSPECTED:g} % on" in page
+    assert f"{confirmation.LEAST} to {confirmation.MOST} fresh pairs" in page
+    assert round(1 / confirmation.SHARE, 9) == 3
+    assert f"({100 * change.SESSION_ERROR:g} % shared by {confirmation.LOOKS} looks" in page
+    assert f"with a probability of {100 * search.CONFIDENCE:g} % it is named" in page
+    assert f"After {search.MOST_PAIRS} pairs" in page
+    assert round(3**0.5 * misfit.WOBBLE, 3) == 0.01  # what is even within ± 1 % varies by that
+    assert f"less than {100 * search.LEAST_SHARE:g} % of the effect" in page
+    assert f"measured up to {search.PAIRS_BEHIND} times" in page
+    assert search.LOOKS_BEHIND == 2
+    assert search.WIDE_GAP == 1 / 8
