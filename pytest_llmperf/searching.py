@@ -93,7 +93,7 @@ def seek(
         over, error = margin(slo, measured.values, measured.uncertainty, measured.requests)
         if run.is_saturated:
             over, error = math.inf, 0.0
-        probes.append(_told(part, run, over))
+        probes.append(_told(part, run, over, error))
         if not run.is_valid:
             bad.append(run)
             if len(bad) > MOST_BAD:
@@ -128,7 +128,7 @@ def _part(point: LoadPoint, share: float) -> LoadPoint:
     )
 
 
-def _told(part: WithRunIn, run: Run, over: float) -> Mapping[str, Any]:
+def _told(part: WithRunIn, run: Run, over: float, error: float) -> Mapping[str, Any]:
     measured, point = run.measurement, part.point
     return {
         "rate": point.mean_rate,
@@ -136,6 +136,7 @@ def _told(part: WithRunIn, run: Run, over: float) -> Mapping[str, Any]:
         "run_in_s": part.run_in_s,
         "requests": measured.requests,
         "margin": over if math.isfinite(over) else None,
+        "error": error,
         "saturated": run.is_saturated,
         "problems": list(measured.health.problems),
         "values": dict(measured.values),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import statistics
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_llmperf.judge.edge import UNSURE, Edge, Sight
@@ -146,7 +147,7 @@ class CapacitySearch:
         self._probes.append(probe)
         spread = min(MOST_SPREAD, SPREAD / math.sqrt(probe.rate * probe.duration_s))
         self._sights.append(Sight(math.log(probe.rate), probe.margin, probe.error, self._lag(probe), spread))
-        self._edge.add(self._sights[-1])
+        self._look_again()
         if self._doubled < DOUBLINGS and self._is_at_top():
             self._double()
 
@@ -215,9 +216,18 @@ class CapacitySearch:
         self._doubled += 1
         self._top *= 2
         _, self._most_asked = _within(self._lowest, self._top)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """At all runs, none of which is known better than half of them are.
+
+        The stalls that decide a tail come now and then: a run that met none looks both fast and sure of it.
+        """
+        errors = [sight.error for sight in self._sights if sight.error and math.isfinite(sight.margin)]
+        least = statistics.median(errors) if errors else 0.0
         self._edge = Edge(math.log(self._lowest), math.log(self._top))
         for sight in self._sights:
-            self._edge.add(sight)
+            self._edge.add(replace(sight, error=max(sight.error, least) if sight.error else 0.0))
 
     def _kind(self) -> Literal["found", "below", "above"]:
         if self._missed_at_lowest >= _MIN_MISSED:

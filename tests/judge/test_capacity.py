@@ -136,6 +136,24 @@ def test_one_run_that_lies_moves_the_edge_little() -> None:
     assert capacity.rate == pytest.approx(17, rel=0.03)
 
 
+def test_no_run_is_known_better_than_half_of_them_are() -> None:
+    """A tail that comes of stalls looks short, and well known, in a run that met none."""
+
+    def found(lucky_error: float) -> Capacity:
+        searching = CapacitySearch(LOW, HIGH)
+        for rate, margin, error in (
+            (20, -0.1, 0.3),
+            (22, 0.15, 0.3),
+            (21, -0.9, lucky_error),
+            (24, 0.3, 0.3),
+        ):
+            searching.add(Probe(rate, margin, error, 60.0))
+        return searching.capacity()
+
+    assert found(0.02) == found(0.3)
+    assert found(0.6).rate != found(0.3).rate
+
+
 def test_what_is_never_missed_is_tried_at_up_to_eight_times_the_highest_rate() -> None:
     capacity, trials = search(lambda *_: -1.0)
     highest = 2**DOUBLINGS * HIGHEST_SHARE * HIGH
