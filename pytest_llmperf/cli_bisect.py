@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.cli_typed import typed
-from pytest_llmperf.declare.metrics import MetricKey, parse_metric
-from pytest_llmperf.declare.number import read_duration, read_share, read_whole
+from pytest_llmperf.declare.metrics import parse_metric
+from pytest_llmperf.declare.number import read_duration, read_seconds, read_share, read_whole
 from pytest_llmperf.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from pytest_llmperf.bisect.commits import Recipe
+    from pytest_llmperf.bisect.order import BisectOrder
 
 _EPILOG = """\
 examples:
-    llmperf bisect --good vllm==0.22.0 --bad vllm==0.24.0 -- tests/perf/test_chat.py
-    llmperf bisect --good 'vllm' --bad 'vllm --max-num-seqs 64 --kv-cache-dtype fp8' flags -- tests/perf -k chat
-    llmperf bisect --good v0.22.0 --bad main commits --repository ../vllm --subject 'vllm@{checkout}' -- tests/perf
+    llmperf bisect --good vllm==0.22.0 --bad vllm==0.24.0 -- tests/test_chat.py
+    llmperf bisect --good vllm --bad 'vllm --max-num-seqs 64 --kv-cache-dtype fp8' -- tests -k chat
+    llmperf bisect --good v0.22.0 --bad main --repository ../vllm --subject 'vllm@{checkout}' -- tests
     llmperf bisect log
 
 What is after -- goes to pytest: which tests, and options as --llmperf-model or --llmperf-rates. The ends are
@@ -26,6 +30,7 @@ exit codes:
     0  a culprit was found and confirmed
     1  none: the ends do not differ, or the budget ended before it was sure
     2  the command line is wrong, or a file cannot be read or written
+    3  a measurement stayed invalid, because the machine was busy, say; the same command goes on
    70  this program failed, which is a mistake of ours: please report it
   130  interrupted
 
@@ -46,6 +51,7 @@ exit codes, as git bisect run takes them:
   128  or more: stops git: the command line is wrong, the ends do not differ, or you interrupted it
 """
 AXES = ("releases", "commits", "flags")
+PAIRS, STEP_PAIRS = 64, 8
 
 
 def add_bisect(commands: argparse._SubParsersAction[Any]) -> None:
@@ -73,9 +79,17 @@ def add_bisect(commands: argparse._SubParsersAction[Any]) -> None:
     ends.add_argument("--pre", action="store_true", help="releases: pre-releases, too")
     ends.add_argument("--yanked", action="store_true", help="releases: those that were taken back, too")
     ends.add_argument("--list", action="store_true", help="show what lies between, and measure nothing")
-    _add_commits(bisect.add_argument_group("commits"))
+    commits_of = bisect.add_argument_group("commits")
+    _add_commits(commits_of)
+    commits_of.add_argument(
+        "--paths",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="only commits that touch this (repeatable)",
+    )
     search = bisect.add_argument_group("search")
-    _add_search(search)
+    _add_search(search, PAIRS)
     search.add_argument(
         "--confidence",
         metavar="PERCENT",
@@ -107,10 +121,10 @@ def add_step(commands: argparse._SubParsersAction[Any]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    step.add_argument("--good", metavar="REV", help="default: the first that git bisect was told")
-    step.add_argument("--bad", metavar="REV", help="default: the first that git bisect was told")
+    for end in ("good", "bad"):
+        step.add_argument(f"--{end}", metavar="REV", help="default: the first that git bisect was told of")
     _add_commits(step)
-    _add_search(step)
+    _add_search(step, STEP_PAIRS)
     _add_out(step)
     step.set_defaults(parser=step, run=_run_step, after=[])
 
@@ -122,12 +136,12 @@ def _add_commits(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--subject",
         metavar="TEMPLATE",
-        help="what is started at a commit: 'vllm@{checkout}', 'vllm@{wheel}', 'command -- {checkout}/serve {port}'",
+        help="what is started at a commit: 'vllm@{checkout}', 'vllm@{wheel}', 'command -- ./serve {port}'",
     )
     group.add_argument(
         "--build",
         metavar="COMMAND",
-        help="is run by a shell in the checkout of a commit, before it is started",
+        help="is run by a shell in the checkout first",
     )
     group.add_argument(
         "--wheel", metavar="URL", help="where the wheel of a commit is, with {commit} in place of its hash"
@@ -141,7 +155,7 @@ def _add_commits(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _add_search(group: argparse._ActionsContainer) -> None:
+def _add_search(group: argparse._ActionsContainer, pairs: int) -> None:
     group.add_argument(
         "--metric",
         metavar="NAME",
@@ -149,7 +163,10 @@ def _add_search(group: argparse._ActionsContainer) -> None:
         help="follow this, as in ttft_p50_ms (default: what got worse most clearly)",
     )
     group.add_argument(
-        "--pairs", metavar="N", type=typed(read_whole), help="measure no more pairs of launches than this"
+        "--pairs",
+        metavar="N",
+        type=typed(read_whole),
+        help=f"measure no more pairs of launches than this (default: {pairs})",
     )
 
 
@@ -163,8 +180,8 @@ def _add_out(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _metric(text: str) -> MetricKey:
-    return parse_metric(text)
+def _metric(text: str) -> str:
+    return parse_metric(text).name
 
 
 def _confidence(text: str) -> float:
@@ -186,12 +203,68 @@ def _run(said: argparse.Namespace) -> int:
         said.parser.error(f"{' and '.join(missing)} missing: between what and what?")
     if not said.after and not said.list:
         said.parser.error("nothing after --: which tests measure it? For example: -- tests/perf/test_chat.py")
-    return run.run_bisection(said)
+    return run.run_bisection(_order(said))
 
 
 def _run_step(said: argparse.Namespace) -> int:
     from pytest_llmperf.bisect import step
+    from pytest_llmperf.bisect.order import StepOrder
 
     if not said.after:
         said.parser.error("nothing after --: which tests measure it?")
-    return step.run_step(said)
+    if (recipe := _recipe(said)) is None:
+        message = "--subject says what is started at a commit, as in 'vllm@{checkout}'"
+        return int(said.parser.error(message))
+    return step.run_step(
+        StepOrder(
+            recipe=recipe,
+            arguments=said.after,
+            out=said.out,
+            pairs=said.pairs or STEP_PAIRS,
+            metric=said.metric,
+            repository=said.repository,
+            good=said.good,
+            bad=said.bad,
+        )
+    )
+
+
+def _order(said: argparse.Namespace) -> BisectOrder:
+    from pytest_llmperf.bisect.order import BisectOrder
+
+    recipe = _recipe(said)
+    if recipe is None and said.axis == "commits":
+        said.parser.error("commits: --subject says what is started at one, as in 'vllm@{checkout}'")
+    if recipe is not None and said.axis in ("releases", "flags"):
+        said.parser.error(f"--subject belongs to commits, not to {said.axis}")
+    return BisectOrder(
+        good=said.good,
+        bad=said.bad,
+        kind=said.axis,
+        arguments=said.after,
+        out=said.out,
+        confidence=said.confidence,
+        pairs=said.pairs or PAIRS,
+        budget_s=said.budget,
+        metric=said.metric,
+        repository=said.repository,
+        paths=said.paths,
+        recipe=recipe,
+        with_pre=said.pre,
+        with_yanked=said.yanked,
+        lists=said.list,
+        retries_unusable=said.retry_unusable,
+        json=said.json,
+        markdown=said.markdown,
+    )
+
+
+def _recipe(said: argparse.Namespace) -> Recipe | None:
+    from pytest_llmperf.bisect.commits import Recipe
+
+    if said.subject is None:
+        given = [f"--{name}" for name in ("build", "wheel", "paths") if getattr(said, name, None)]
+        if given:
+            said.parser.error(f"{given[0]} belongs to commits: --subject says what is started at one")
+        return None
+    return Recipe(said.subject, said.build, said.wheel, said.build_timeout)

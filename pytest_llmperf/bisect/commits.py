@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pytest_llmperf.bisect.lineage import Lineage
+from pytest_llmperf.bisect.lineage import Line
 from pytest_llmperf.bisect.position import Position, Unusable
 from pytest_llmperf.bisect.trees import Trees, is_wheel
 from pytest_llmperf.declare.subject import Subject, parse_subject, without_credentials
@@ -78,7 +78,7 @@ class Commits:
 
     def __init__(
         self,
-        lineage: Lineage,
+        lineage: Line,
         repository: Repository,
         recipe: Recipe,
         directory: Path,

@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pytest_llmperf.bisect.position import Position
 from pytest_llmperf.errors import DeclarationError
@@ -39,6 +40,25 @@ class Commit:
         if self.skipped:
             found["with it"] = f"{self.skipped} commits ahead of it that touch none of the paths"
         return found
+
+
+class Line(Protocol):
+    """Commits, one after another, and what a person knows them by."""
+
+    @property
+    def commits(self) -> Sequence[Commit]: ...
+
+    def positions(self) -> list[Position]: ...
+
+
+class Named:
+    """The commits of these hashes, in this order, whatever lies between them; see :class:`Line`."""
+
+    def __init__(self, repository: Repository, hashes: Sequence[str]) -> None:
+        self.commits = [commit for one in hashes for commit in listed(repository, "-1", one)]
+
+    def positions(self) -> list[Position]:
+        return [Position(commit.short, commit.change, commit.about) for commit in self.commits]
 
 
 class Lineage:
@@ -143,16 +163,20 @@ class Lineage:
         )
 
     def _log(self, *arguments: str) -> list[Commit]:
-        """Oldest first."""
-        listed = self._repository.git(
-            *("log", "-z", "--first-parent", "--reverse", "--no-show-signature", "--no-color"),
-            *(f"--format={_FIELDS}", *arguments),
-            timeout_s=_TIMEOUT_S,
-        )
-        if listed.returncode:
-            raise DeclarationError(f"git cannot list the commits {arguments[0]}: {first_line(listed)}")
-        lines = os.fsdecode(listed.stdout).split("\0")
-        return [Commit(*_five(line)) for line in lines if line]
+        return listed(self._repository, *arguments)
+
+
+def listed(repository: Repository, *arguments: str) -> list[Commit]:
+    """What ``git log`` lists along first parents, oldest first."""
+    found = repository.git(
+        *("log", "-z", "--first-parent", "--reverse", "--no-show-signature", "--no-color"),
+        *(f"--format={_FIELDS}", *arguments),
+        timeout_s=_TIMEOUT_S,
+    )
+    if found.returncode:
+        raise DeclarationError(f"git cannot list the commits {arguments[0]}: {first_line(found)}")
+    lines = os.fsdecode(found.stdout).split("\0")
+    return [Commit(*_five(line)) for line in lines if line]
 
 
 def _five(line: str) -> tuple[str, str, str, str, str]:

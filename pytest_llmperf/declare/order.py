@@ -23,12 +23,13 @@ class Exit(IntEnum):
 
 
 class Outcome(IntEnum):
-    """The exit codes of ``llmperf matrix`` and ``llmperf advise``: ``FAILED`` if a cell has, or nothing
-    meets the SLO."""
+    """The exit codes of ``llmperf matrix``, ``advise`` and ``bisect``: ``FAILED`` if a cell has, nothing
+    meets the SLO, or there is no culprit."""
 
     DONE = 0
     FAILED = 1
     USAGE = 2
+    INVALID = 3
     INTERRUPTED = 130
 
 

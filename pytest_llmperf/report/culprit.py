@@ -18,7 +18,7 @@ from pytest_llmperf.report.table import percent
 Account = Mapping[str, Any]
 
 _MANY = 8
-_PART = 0.2
+PART = 0.2
 """A culprit that leaves more than this of the whole change unexplained is not all of it."""
 
 
@@ -111,6 +111,8 @@ def _cells(row: tuple[str, Mapping[str, Any], str]) -> tuple[str, str, str, str]
 def notes(account: Account) -> Iterator[str]:
     """What else a reader has to know to believe it."""
     yield from _of_whole(account)
+    if account.get("open"):
+        yield f"That may not be all: {account['open']}."
     for odd in account["oddities"]:
         yield (
             f"The history is not one change for good: {odd['name']} is {odd['words']} "
@@ -144,7 +146,7 @@ def _of_whole(account: Account) -> Iterator[str]:
         f"{good} and {bad}"
     )
     share = math.log1p(part["estimate"]) / math.log1p(whole["estimate"])
-    if share < 1 - _PART:
+    if share < 1 - PART:
         yield f"That is about {share:.0%} of {between}: something else adds to it."
     else:
         yield f"That is the change of {between}."
@@ -152,9 +154,9 @@ def _of_whole(account: Account) -> Iterator[str]:
 
 def effort(account: Account) -> str:
     """``22 launches in 18 min 03 s, 14 releases``."""
-    count = account["positions"]
-    what = {"releases": "releases", "commits": "commits", "flags": "differences"}[account["axis"]]
-    return f"{account['launches']} launches in {duration(account['seconds'])}; {count} {what}."
+    count, axis = account["positions"], account["axis"]
+    between = f"{count - 1} differences" if axis == "flags" else f"{count} {axis}"
+    return f"{account['launches']} launches in {duration(account['seconds'])}; {between}."
 
 
 def _which(account: Account) -> str:

@@ -1,0 +1,221 @@
+"""What ``llmperf bisect`` does: bisect, tell the person what goes on, and keep the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.activate import BUILTIN
+from pytest_llmperf.bisect.account import account
+from pytest_llmperf.bisect.arguments import check_arguments, telling_variables
+from pytest_llmperf.bisect.commits import Commits
+from pytest_llmperf.bisect.diary import Diary, Replay, keeping, newest, read_diary
+from pytest_llmperf.bisect.events import Asked
+from pytest_llmperf.bisect.finding import Finding, Outcome
+from pytest_llmperf.bisect.flags import Explanation, Flags, smallest_set
+from pytest_llmperf.bisect.kind import Kind, kind_of
+from pytest_llmperf.bisect.lineage import Lineage
+from pytest_llmperf.bisect.next_steps import next_steps
+from pytest_llmperf.bisect.oracle import PytestOracle
+from pytest_llmperf.bisect.order import MEASURES, BisectOrder
+from pytest_llmperf.bisect.position import Axis
+from pytest_llmperf.bisect.releases import Releases
+from pytest_llmperf.bisect.search import bisect
+from pytest_llmperf.bisect.telling import Telling, say
+from pytest_llmperf.declare.order import Outcome as Exit
+from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.engines.protocol import Engine
+from pytest_llmperf.errors import DeclarationError, EngineError, InvalidRun, StoreError
+from pytest_llmperf.keep.files import check_writable, replacing, write_json
+from pytest_llmperf.keep.repository import Repository
+from pytest_llmperf.pytest_process import interrupted_by_signals
+from pytest_llmperf.report.culprit import culprit_lines, culprit_markdown
+from pytest_llmperf.report.diary import diary_lines
+
+
+def run_bisection(order: BisectOrder) -> int:
+    """Do as ordered, and tell the person; the exit code."""
+    try:
+        errand = _Errand(order)
+        if order.lists:
+            return errand.show()
+        with interrupted_by_signals():
+            return errand.run()
+    except InvalidRun as error:
+        print(f"llmperf: {error}", file=sys.stderr)
+        return Exit.INVALID
+    except (DeclarationError, StoreError, EngineError) as error:
+        print(f"llmperf: {error}", file=sys.stderr)
+        return Exit.USAGE
+    except KeyboardInterrupt:
+        print("\nllmperf: interrupted; the same command goes on where it was", file=sys.stderr)
+        return Exit.INTERRUPTED
+
+
+def show_log(directory: Path | None, out: Path) -> int:
+    """What was measured until now, in the bisection that was written last, or in the one at a path."""
+    try:
+        top = directory or newest(out)
+        lines = [
+            line for part in (top, *sorted(top.glob("line-*"))) for line in diary_lines(read_diary(part))
+        ]
+        print("\n".join([str(top), *lines]))
+        return Exit.DONE
+    except StoreError as error:
+        print(f"llmperf: {error}", file=sys.stderr)
+        return Exit.USAGE
+
+
+class _Errand:
+    """A bisection on its way."""
+
+    def __init__(self, order: BisectOrder) -> None:
+        """Raises :class:`DeclarationError` for what cannot be bisected, before anything is measured."""
+        self._order = order
+        template = order.recipe.subject if order.recipe else None
+        self.kind: Kind = order.kind or kind_of(order.good, order.bad, template)
+        if not order.lists:
+            check_arguments(order.arguments)
+            if order.metric and any(word.partition("=")[0] == MEASURES for word in order.arguments):
+                raise DeclarationError(f"--metric {order.metric} and {MEASURES}: give one of them")
+        asked = Asked(
+            self.kind,
+            order.good,
+            order.bad,
+            (*order.pytest_arguments, *_recipe_words(order)),
+            telling_variables(os.environ),
+        )
+        for path in filter(None, (order.json, order.markdown)):
+            check_writable(path)
+        self._asked, self.directory = asked, order.out / asked.name
+        self._axis = self._axis_of()
+        self._lines = 0
+
+    def show(self) -> int:
+        """The positions."""
+        for position in self._axis.positions:
+            about = "  ".join(position.about.values())
+            print(f"{position.name}  {about}".rstrip())
+        return Exit.DONE
+
+    def run(self) -> int:
+        say(f"{_between(self._axis)}; kept in {self.directory}")
+        if isinstance(self._axis, Flags):
+            good, bad = (parse_subject(one) for one in (self._order.good, self._order.bad))
+            explained = smallest_set(good, bad, self._line)
+            told = self._account_of_flags(explained)
+        else:
+            told = self._account_of(self._line(self._axis))
+        if isinstance(self._axis, Commits):
+            self._axis.close()
+        return self._tell(told)
+
+    def _line(self, axis: Axis) -> Finding:
+        """Bisect one line of positions."""
+        self._lines += 1
+        directory = self.directory if self._lines == 1 else self.directory / f"line-{self._lines}"
+        with keeping(directory, self._asked, axis.positions, say) as diary, _told(diary):
+            telling = Telling(axis, len(diary.pairs))
+            oracle = PytestOracle(axis, self._arguments(directory), diary.directory, diary.pairs, say)
+            replay = Replay(oracle, diary, retries_unusable=self._order.retries_unusable)
+            finding = bisect(
+                len(axis.positions) - 1,
+                replay,
+                confidence=self._order.confidence,
+                most_pairs=self._order.pairs,
+                budget_s=self._order.budget_s,
+                listener=lambda standing: telling.hear(standing, replay),
+            )
+            replay.found(finding)
+            return finding
+
+    def _arguments(self, directory: Path) -> list[str]:
+        words = self._order.pytest_arguments
+        is_said = any(word.partition("=")[0] == "--llmperf-dir" for word in words)
+        if self.kind != "commits" or is_said:
+            return words
+        # What is locked for a commit is of no use to the next, and not to be committed.
+        return [f"--llmperf-dir={directory.absolute() / 'sessions'}", *words]
+
+    def _axis_of(self) -> Axis:
+        order = self._order
+        if self.kind == "commits":
+            if order.recipe is None:
+                raise DeclarationError("commits: --subject says what is started, as in 'vllm@{checkout}'")
+            repository = Repository(order.repository)
+            lineage = Lineage(repository, order.good, order.bad, order.paths)
+            distribution = _engine(order.recipe.parsed().engine).distribution
+            return Commits(
+                lineage, repository, order.recipe, self.directory, distribution=distribution, progress=say
+            )
+        good, bad = (parse_subject(one) for one in (order.good, order.bad))
+        engine = _engine(good.engine)
+        if self.kind == "releases":
+            return Releases(good, bad, engine, with_pre=order.with_pre, with_yanked=order.with_yanked)
+        return Flags(good, bad)
+
+    def _account_of(self, finding: Finding) -> dict[str, Any]:
+        axis, order = self._axis, self._order
+        steps = next_steps(order, self.kind, axis, finding, self.directory)
+        return account(self.kind, axis.positions, finding, (order.good, order.bad), steps)
+
+    def _account_of_flags(self, explained: Explanation) -> dict[str, Any]:
+        told = self._account_of(explained.finding)
+        told["launches"] = sum(one.launches for one in explained.findings)
+        told["seconds"] = sum(one.seconds for one in explained.findings)
+        if explained.members:
+            told["suspects"] = [
+                {"name": str(one), "change": str(one), "about": {}, "probability": None}
+                for one in explained.members
+            ]
+        told["open"] = explained.why
+        return told
+
+    def _tell(self, told: dict[str, Any]) -> int:
+        print("\n" + "\n".join(culprit_lines(told)))
+        write_json(self.directory / "answer.json", told)
+        if self._order.json:
+            write_json(self._order.json, told)
+        if self._order.markdown:
+            with replacing(self._order.markdown) as file:
+                file.write(culprit_markdown(told))
+        return Exit.DONE if told["outcome"] == Outcome.CULPRIT else Exit.FAILED
+
+
+def _engine(name: str) -> Engine:
+    if name not in BUILTIN:
+        raise DeclarationError(f"engine {name!r} is not known; valid: {', '.join(BUILTIN)}")
+    return BUILTIN[name]
+
+
+def _recipe_words(order: BisectOrder) -> Sequence[str]:
+    """What else is part of the question: how commits are made into subjects, and which."""
+    if order.recipe is None:
+        return ()
+    given = (str(order.repository.absolute()), order.recipe.subject, order.recipe.build, order.recipe.wheel)
+    return tuple(word for word in (*given, *order.paths) if word)
+
+
+def _between(axis: Axis) -> str:
+    first, last = axis.positions[0].name, axis.positions[-1].name
+    count = len(axis.positions) - 1
+    if axis.kind == "flags":
+        return f"{count} difference{'' if count == 1 else 's'} between good and bad"
+    return f"{count + 1} {axis.kind} from {first} to {last}"
+
+
+@contextlib.contextmanager
+def _told(diary: Diary) -> Iterator[None]:
+    """What ends it early is in the diary."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        diary.interrupted("by the person")
+        raise
+    except (InvalidRun, DeclarationError) as error:
+        diary.interrupted(str(error).splitlines()[0])
+        raise

@@ -1,0 +1,188 @@
+"""What ``llmperf step`` does: one commit, as good as the good one or as bad as the bad one, for
+``git bisect run``.
+
+The ends of the history are measured once, in the first step, so that it is known what is to be told apart;
+then the commit at hand is measured beside the good one until it is like either of them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import IntEnum
+
+from pytest_llmperf.activate import BUILTIN
+from pytest_llmperf.bisect.arguments import check_arguments, telling_variables
+from pytest_llmperf.bisect.commits import Commits
+from pytest_llmperf.bisect.diary import Replay, keeping
+from pytest_llmperf.bisect.ends import documented, judge_ends
+from pytest_llmperf.bisect.events import Asked
+from pytest_llmperf.bisect.lineage import Named
+from pytest_llmperf.bisect.oracle import PytestOracle
+from pytest_llmperf.bisect.order import StepOrder
+from pytest_llmperf.bisect.pair import Oracle, Pair, Question
+from pytest_llmperf.bisect.position import Unusable
+from pytest_llmperf.bisect.telling import say
+from pytest_llmperf.errors import DeclarationError, EngineError, InvalidRun, StoreError
+from pytest_llmperf.judge.culprit import Culprit, Sight
+from pytest_llmperf.keep.repository import Repository
+from pytest_llmperf.pytest_process import interrupted_by_signals
+from pytest_llmperf.report.table import percent
+
+CONFIDENCE = 0.95
+_FEWEST = 2
+"""One in either order of launches."""
+_GOOD, _HERE, _BAD = 0, 1, 2
+_TOLD = re.compile(r"^# (good|bad|old|new): \[([0-9a-f]{40,64})\]", re.MULTILINE)
+
+
+class StepCode(IntEnum):
+    """What ``git bisect run`` takes a commit for; from 128 on it stops."""
+
+    GOOD = 0
+    BAD = 1
+    SKIP = 125
+    STOP = 129
+    INTERRUPTED = 130
+
+
+def run_step(order: StepOrder) -> int:
+    """Judge the commit that is checked out; the exit code for git."""
+    try:
+        with interrupted_by_signals():
+            return _Step(order).run()
+    except InvalidRun as error:
+        print(f"llmperf: {error}", file=sys.stderr)
+        return StepCode.SKIP
+    except (DeclarationError, StoreError, EngineError) as error:
+        print(f"llmperf: {error}", file=sys.stderr)
+        return StepCode.STOP
+    except KeyboardInterrupt:
+        print("\nllmperf: interrupted", file=sys.stderr)
+        return StepCode.INTERRUPTED
+
+
+class _Step:
+    """One step of a bisection that git is in charge of."""
+
+    def __init__(self, order: StepOrder) -> None:
+        """Raises :class:`DeclarationError` where it is not known what is good and bad."""
+        check_arguments(order.arguments)
+        self._order, self._repository = order, Repository(order.repository)
+        told = _first_told(self._repository)
+        self._good, self._bad = (
+            self._commit(side, name or told.get(side))
+            for side, name in (("good", order.good), ("bad", order.bad))
+        )
+        self._here = self._commit("HEAD", "HEAD")
+
+    def _commit(self, side: str, name: str | None) -> str:
+        if name is None:
+            raise DeclarationError(
+                f"no {side} commit: begin with git bisect start BAD GOOD, or give --good and --bad"
+            )
+        if (found := self._repository.commit(name)) is None:
+            raise DeclarationError(f"--{side} {name}: no commit of {self._repository.root}")
+        return found
+
+    def run(self) -> StepCode:
+        """Measure as long as it takes."""
+        if self._here in (self._good, self._bad):
+            return self._say(StepCode.GOOD if self._here == self._good else StepCode.BAD, "it is that end")
+        order, recipe = self._order, self._order.recipe
+        asked = Asked(
+            "step",
+            self._good[:12],
+            self._bad[:12],
+            (*order.pytest_arguments, recipe.subject, recipe.build or "", recipe.wheel or ""),
+            telling_variables(os.environ),
+        )
+        directory = (order.out / asked.name).absolute()
+        line = Named(self._repository, (self._good, self._here, self._bad))
+        engine = BUILTIN.get(recipe.parsed().engine)
+        axis = Commits(
+            line,
+            self._repository,
+            recipe,
+            directory,
+            distribution=engine.distribution if engine else None,
+            progress=say,
+        )
+        first, here, last = axis.positions
+        arguments = [f"--llmperf-dir={directory / 'sessions'}", *order.pytest_arguments]
+        try:
+            with keeping(directory, asked, [first, last], say) as ends:
+                kept = [replace(pair, right=_BAD) for pair in ends.pairs]
+                oracle = PytestOracle(axis, arguments, directory, kept, say)
+                question, between = _followed(Replay(_Ends(oracle), ends))
+                with keeping(directory / here.name, asked, [first, here, last], say) as diary:
+                    return self._judge(Replay(oracle, diary), question, between)
+        except Unusable as unusable:
+            if unusable.position != _HERE:
+                raise DeclarationError(f"an end cannot be measured: {unusable.why}") from None
+            return self._say(StepCode.SKIP, unusable.why)
+
+    def _judge(self, oracle: Oracle, question: Question, between: Sequence[Pair]) -> StepCode:
+        """Is it like the good or like the bad end?"""
+        sights = [_sight(pair, question) for pair in between]
+        own: list[Sight] = []
+        while len(own) < self._order.pairs:
+            own.append(_sight(oracle.compare(_GOOD, _HERE), question))
+            culprit = Culprit(_GOOD, _BAD, [*sights, *own], documented(question))
+            is_bad = culprit.between(_GOOD, _HERE)
+            changes = f"the bad end is {percent(_change(sights))}, this one {percent(_change(own))}"
+            told = f"bad with a probability of {is_bad:.0%}; {changes}"
+            if len(own) >= _FEWEST and not 1 - CONFIDENCE < is_bad < CONFIDENCE:
+                return self._say(StepCode.BAD if is_bad > 0.5 else StepCode.GOOD, told)
+        return self._say(StepCode.SKIP, f"{told}: not told apart in {len(own)} pairs")
+
+    def _say(self, code: StepCode, why: str) -> StepCode:
+        say(f"{self._here[:12]} is {code.name.lower()} (exit code {code.value}): {why}")
+        return code
+
+
+class _Ends:
+    """The oracle, asked for the ends alone: position 1 is the bad one."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self._oracle = oracle
+
+    def compare(self, left: int, right: int) -> Pair:
+        return replace(self._oracle.compare(_GOOD, _BAD), left=left, right=right)
+
+
+def _followed(oracle: Oracle) -> tuple[Question, list[Pair]]:
+    """What the ends differ in beyond doubt, and their pairs."""
+    pairs: list[Pair] = []
+    while True:
+        pairs.append(oracle.compare(0, 1))
+        ends = judge_ends(pairs)
+        if ends.question is not None:
+            return ends.question, [replace(pair, right=_BAD) for pair in pairs]
+        if ends.outcome is not None:
+            raise DeclarationError(
+                f"the good and the bad commit: {ends.outcome} after {len(pairs)} pairs of launches; "
+                "there is nothing that git could bisect by"
+            )
+
+
+def _sight(pair: Pair, question: Question) -> Sight:
+    return Sight(pair.left, pair.right, question.worse(*pair.figures[question]))
+
+
+def _change(sights: Sequence[Sight]) -> float:
+    """For the worse, as a share."""
+    return math.expm1(sum(one.worse for one in sights) / len(sights))
+
+
+def _first_told(repository: Repository) -> dict[str, str]:
+    """The first commits that git bisect was told of, by ``good`` and ``bad``."""
+    logged = repository.git("bisect", "log")
+    told: dict[str, str] = {}
+    for word, commit in _TOLD.findall(logged.stdout.decode(errors="replace")):
+        told.setdefault({"old": "good", "new": "bad"}.get(word, word), commit)
+    return told

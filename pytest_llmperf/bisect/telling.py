@@ -1,0 +1,57 @@
+"""What a person is told while a bisection lasts."""
+
+from __future__ import annotations
+
+import math
+
+from pytest_llmperf.bisect.diary import Replay
+from pytest_llmperf.bisect.measuring import Standing
+from pytest_llmperf.bisect.position import Axis
+from pytest_llmperf.report.table import percent
+
+_LINE = 80
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(f"llmperf: {text}", flush=True)
+
+
+class Telling:
+    """Tells before each pair that is measured what is believed, and why the pair is asked for."""
+
+    def __init__(self, axis: Axis, kept: int) -> None:
+        """``kept`` pairs were measured before."""
+        is_flags = axis.kind == "flags"
+        self._names = [one.change if is_flags else one.name for one in axis.positions]
+        self._kept = kept
+        self._last = ""
+
+    def hear(self, standing: Standing, replay: Replay) -> None:
+        replay.suspected(standing.question, standing.suspects, standing.confidence)
+        if replay.left:
+            return
+        if self._kept:
+            say(f"going on after {self._kept} pair{'' if self._kept == 1 else 's'}")
+            self._kept = 0
+        told = self._words(standing)
+        if told != self._last:
+            say(told)
+        self._last = told
+
+    def _words(self, standing: Standing) -> str:
+        if standing.stage == "ends":
+            return "do the ends differ?"
+        names = [self._names[one] for one in standing.suspects]
+        shown = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        effect = f", {percent(math.expm1(standing.effect.mean))}" if standing.effect is not None else ""
+        believed = f"{_cut(shown)} ({standing.confidence:.0%}{effect})"
+        if standing.stage == "confirmation":
+            return f"suspected: {believed}; beside what comes before it, in fresh launches"
+        if standing.stage == "behind":
+            return f"suspected: {believed}; has it been bad ever since?"
+        return f"most likely: {believed}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LINE else f"{text[: _LINE - 1]}…"
