@@ -147,11 +147,11 @@ def _add_commits(group: argparse._ActionsContainer) -> None:
         "--wheel", metavar="URL", help="where the wheel of a commit is, with {commit} in place of its hash"
     )
     group.add_argument(
-        "--paths",
-        metavar="PATH",
-        action="append",
-        default=[],
-        help="only commits that touch this (repeatable)",
+        "--build-timeout",
+        metavar="S",
+        type=typed(read_seconds),
+        default=7200.0,
+        help="seconds until a build is given up (default: 7200)",
     )
 
 

@@ -57,6 +57,7 @@ def account(
             for odd in finding.oddities
         ],
         "skipped": [{"name": positions[i].name, "why": why} for i, why in sorted(finding.skipped.items())],
+        "open": "",
         "launches": finding.launches,
         "seconds": rounded(finding.seconds),
         "next": [{"what": step.what, "command": list(step.command)} for step in steps],

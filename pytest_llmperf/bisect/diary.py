@@ -231,6 +231,7 @@ class Replay:
         self._kept: dict[tuple[int, int], deque[Event]] = {}
         self.is_fresh = False
         """Whether the last answer was measured, and not kept."""
+        self.last: Pair | None = None
         if retries_unusable and any(event["event"] == "unusable" for event in diary.events):
             diary.write("retried", {})
         for event in diary.events:
@@ -251,7 +252,8 @@ class Replay:
             self.is_fresh = False
             event = kept.popleft()
             if event["event"] == "pair":
-                return self._diary.pair_of(event)
+                self.last = self._diary.pair_of(event)
+                return self.last
             raise Unusable(int(event["position"]["index"]), str(event["why"]))
         began = time.monotonic()
         positions = self._diary.positions
@@ -264,6 +266,7 @@ class Replay:
             self._diary.write("unusable", event)
             raise
         self._diary.write("pair", self._diary.event_of(pair))
+        self.last = pair
         return pair
 
     def suspected(self, question: Question | None, suspects: Sequence[int], confidence: float) -> None:

@@ -48,8 +48,9 @@ class Flags:
             with_taken_over(good, bad, (*taken, *self.chain[:count])) for count in range(len(self.chain) + 1)
         ]
         changes = ["" if not taken else ", ".join(map(str, taken)), *map(str, self.chain)]
+        names = ["good", *(f"+ {change}" for change in changes[1:-1]), "bad"]
         self.positions: Sequence[Position] = [
-            Position(str(subject), change) for subject, change in zip(self._subjects, changes, strict=True)
+            Position(name, change) for name, change in zip(names, changes, strict=True)
         ]
 
     def subject(self, index: int) -> Subject:

@@ -117,6 +117,8 @@ class _Errand:
     def _line(self, axis: Axis) -> Finding:
         """Bisect one line of positions."""
         self._lines += 1
+        if self._lines > 1:
+            say(f"with {axis.positions[0].change} taken over: is there anything else?")
         directory = self.directory if self._lines == 1 else self.directory / f"line-{self._lines}"
         with keeping(directory, self._asked, axis.positions, say) as diary, _told(diary):
             telling = Telling(axis, len(diary.pairs))

@@ -35,6 +35,10 @@ class Telling:
             say(f"going on after {self._kept} pair{'' if self._kept == 1 else 's'}")
             self._kept = 0
         told = self._words(standing)
+        if replay.last is not None and standing.question in replay.last.figures:
+            assert standing.question is not None
+            left, right = replay.last.figures[standing.question]
+            told = f"{percent(right / left - 1)}; {told}"
         if told != self._last:
             say(told)
         self._last = told

@@ -90,6 +90,8 @@ def levels(account: Account) -> Iterator[tuple[str, Mapping[str, Any], str]]:
     """The two sides of the culprit, or else of the whole: a name, the change, which side of it."""
     change = account["confirmation"]
     names = (account["before"], account["after"])
+    if account["axis"] == "flags":
+        names = ("without", "with")
     if change is None:
         change = next((c for c in account["ends"] if c["question"] == account["question"]), None)
         names = ends(account)
@@ -111,7 +113,7 @@ def _cells(row: tuple[str, Mapping[str, Any], str]) -> tuple[str, str, str, str]
 def notes(account: Account) -> Iterator[str]:
     """What else a reader has to know to believe it."""
     yield from _of_whole(account)
-    if account.get("open"):
+    if account["open"] and account["outcome"] == "culprit":
         yield f"That may not be all: {account['open']}."
     for odd in account["oddities"]:
         yield (
