@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.activate import BUILTIN
+from pytest_llmperf.bisect.step import StepCode
 from pytest_llmperf.bisecting import BisectCode
 from pytest_llmperf.cli import main
 from pytest_llmperf.declare.grid import ALMANAC, KEYS, read_grid
 from pytest_llmperf.declare.metrics import METRICS, metric_names
 from pytest_llmperf.declare.options import OPTIONS, Option
-from pytest_llmperf.declare.order import Exit, Outcome
+from pytest_llmperf.declare.order import Bisected, Exit, Outcome
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
 from pytest_llmperf.keep.baseline import Baseline
@@ -85,6 +86,15 @@ def test_every_exit_code_of_the_command_is_documented() -> None:
 def test_every_exit_code_for_git_is_documented() -> None:
     rows = re.findall(r"^\| ([0-9]+) \| (\w+) \|", CONFIGURATION, re.MULTILINE)
     assert rows == [(str(code.value), code.name.lower()) for code in BisectCode]
+
+
+def test_every_exit_code_of_a_bisection_is_documented() -> None:
+    page = (ROOT / "docs/bisect.md").read_text()
+    assert re.findall(r"^\| ([0-9]+) \| [^|]* \|$", page, re.MULTILINE) == [
+        str(code) for code in sorted({*(code.value for code in Bisected), Exit.DEFECT.value})
+    ]
+    rows = re.findall(r"^\| ([0-9]+) \| (good|bad|skip|stop) \|", page, re.MULTILINE)
+    assert [int(code) for code, _ in rows] == [code.value for code in StepCode]
 
 
 def test_every_field_of_a_baseline_is_documented_in_its_order(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from pytest_llmperf.bisect.position import Axis
 from pytest_llmperf.bisect.releases import Releases
 from pytest_llmperf.bisect.search import bisect
 from pytest_llmperf.bisect.telling import Telling, say
-from pytest_llmperf.declare.order import Outcome as Exit
+from pytest_llmperf.declare.order import Bisected
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.errors import DeclarationError, EngineError, InvalidRun, StoreError
@@ -47,13 +47,13 @@ def run_bisection(order: BisectOrder) -> int:
             return errand.run()
     except InvalidRun as error:
         print(f"llmperf: {error}", file=sys.stderr)
-        return Exit.INVALID
+        return Bisected.INVALID
     except (DeclarationError, StoreError, EngineError) as error:
         print(f"llmperf: {error}", file=sys.stderr)
-        return Exit.USAGE
+        return Bisected.USAGE
     except KeyboardInterrupt:
         print("\nllmperf: interrupted; the same command goes on where it was", file=sys.stderr)
-        return Exit.INTERRUPTED
+        return Bisected.INTERRUPTED
 
 
 def show_log(directory: Path | None, out: Path) -> int:
@@ -64,10 +64,10 @@ def show_log(directory: Path | None, out: Path) -> int:
             line for part in (top, *sorted(top.glob("line-*"))) for line in diary_lines(read_diary(part))
         ]
         print("\n".join([str(top), *lines]))
-        return Exit.DONE
+        return Bisected.FOUND
     except StoreError as error:
         print(f"llmperf: {error}", file=sys.stderr)
-        return Exit.USAGE
+        return Bisected.USAGE
 
 
 class _Errand:
@@ -100,7 +100,7 @@ class _Errand:
         for position in self._axis.positions:
             about = "  ".join(position.about.values())
             print(f"{position.name}  {about}".rstrip())
-        return Exit.DONE
+        return Bisected.FOUND
 
     def run(self) -> int:
         say(f"{_between(self._axis)}; kept in {self.directory}")
@@ -185,7 +185,7 @@ class _Errand:
         if self._order.markdown:
             with replacing(self._order.markdown) as file:
                 file.write(culprit_markdown(told))
-        return Exit.DONE if told["outcome"] == Outcome.CULPRIT else Exit.FAILED
+        return Bisected.FOUND if told["outcome"] == Outcome.CULPRIT else Bisected.NOT_FOUND
 
 
 def _engine(name: str) -> Engine:

@@ -23,11 +23,20 @@ class Exit(IntEnum):
 
 
 class Outcome(IntEnum):
-    """The exit codes of ``llmperf matrix``, ``advise`` and ``bisect``: ``FAILED`` if a cell has, nothing
-    meets the SLO, or there is no culprit."""
+    """The exit codes of ``llmperf matrix`` and ``llmperf advise``: ``FAILED`` if a cell has, or nothing
+    meets the SLO."""
 
     DONE = 0
     FAILED = 1
+    USAGE = 2
+    INTERRUPTED = 130
+
+
+class Bisected(IntEnum):
+    """The exit codes of ``llmperf bisect``."""
+
+    FOUND = 0
+    NOT_FOUND = 1
     USAGE = 2
     INVALID = 3
     INTERRUPTED = 130
