@@ -150,15 +150,16 @@ class _Errand:
                 raise DeclarationError("commits: --subject says what is started, as in 'vllm@{checkout}'")
             repository = Repository(order.repository)
             lineage = Lineage(repository, order.good, order.bad, order.paths)
-            distribution = _engine(order.recipe.parsed().engine).distribution
+            engine = BUILTIN.get(order.recipe.parsed().engine)
+            distribution = engine.distribution if engine else None
             return Commits(
                 lineage, repository, order.recipe, self.directory, distribution=distribution, progress=say
             )
         good, bad = (parse_subject(one) for one in (order.good, order.bad))
+        if self.kind == "flags":
+            return Flags(good, bad)
         engine = _engine(good.engine)
-        if self.kind == "releases":
-            return Releases(good, bad, engine, with_pre=order.with_pre, with_yanked=order.with_yanked)
-        return Flags(good, bad)
+        return Releases(good, bad, engine, with_pre=order.with_pre, with_yanked=order.with_yanked)
 
     def _account_of(self, finding: Finding) -> dict[str, Any]:
         axis, order = self._axis, self._order
