@@ -215,8 +215,9 @@ def test_the_numbers_of_a_search_are_those_of_the_code() -> None:
     from pytest_llmperf.measure import saturation
 
     sweeps = (ROOT / "docs/sweeps.md").read_text()
-    assert f"(s · {edge.BEND:g} · (log r − c))² + (s · {edge.UNSURE:g} · lag)²" in sweeps
-    assert f"(s · {capacity.SPREAD:g} / √requests)²" in sweeps
+    assert f"w + ({edge.BEND:g} · bent(x))²" in sweeps
+    assert f"(s' · {capacity.SPREAD:g} / √requests)²" in sweeps
+    assert f"{capacity.FLOOR:g} at least" in sweeps
     assert f"lag      {run_in.LAG:g} · exp(−run-in / τ) · min(1, τ / duration)" in sweeps
     assert f"{run_in.RELAXATIONS:g} τ" in sweeps
     assert f"to {capacity.HIGHEST_SHARE:g} times the highest" in sweeps

@@ -25,4 +25,21 @@ CASES = (
         0.15,
         180.0,
     ),
+    Case(
+        Engine(
+            "64 sequences, stalls",
+            8,
+            0.06,
+            0.05,
+            2048,
+            64,
+            prompt=512,
+            output=128,
+            stall_s=0.3,
+            stall_every_s=30.0,
+        ),
+        "ttft",
+        0.3,
+        180.0,
+    ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,8 @@ class Engine:
 
     A step takes ``step_ms`` + ``sequence_ms`` for each sequence + ``prefill_ms`` for each token of a prompt.
     Prompts and answers have log-normal lengths of that mean and coefficient of variation ``spread``.
-    ``jitter``: the standard deviation of the logarithm of a run's speed.
+    ``jitter``: the standard deviation of the logarithm of a run's speed. ``stall_s``: how long it does
+    nothing at all, once in ``stall_every_s`` on average and at random (0: never).
     """
 
     name: str
@@ -36,6 +38,8 @@ class Engine:
     output: int
     spread: float = 0.3
     jitter: float = 0.0
+    stall_s: float = 0.0
+    stall_every_s: float = 60.0
 
     def lengths(self, rng: np.random.Generator, count: int) -> tuple[list[int], list[int]]:
         """Tokens of ``count`` prompts and of their answers (two at least: a TPOT takes two)."""
@@ -93,7 +97,7 @@ def open_loop(engine: Engine, rate: float, duration_s: float, seed: int) -> Serv
     rng = np.random.default_rng(seed)
     count = max(1, round(rate * duration_s))
     due: list[float] = np.sort(rng.uniform(0, duration_s, count)).tolist()
-    return _serve(engine, due, *engine.lengths(rng, count), _speed(engine, rng))
+    return _serve(engine, due, *engine.lengths(rng, count), _speed(engine, rng), _stalls(engine, rng))
 
 
 def closed_loop(engine: Engine, concurrency: int, duration_s: float, seed: int) -> Served:
@@ -101,17 +105,27 @@ def closed_loop(engine: Engine, concurrency: int, duration_s: float, seed: int) 
     rng = np.random.default_rng(seed)
     most = 1 + concurrency + round(duration_s * 1000)
     prompts, answers = engine.lengths(rng, min(most, 20_000))
-    return _serve(engine, [0.0] * concurrency, prompts, answers, _speed(engine, rng), duration_s)
+    at_once = [0.0] * concurrency
+    return _serve(engine, at_once, prompts, answers, _speed(engine, rng), _stalls(engine, rng), duration_s)
 
 
 def burst(engine: Engine, count: int, concurrency: int, seed: int) -> Served:
     """So many requests, so many at once."""
     rng = np.random.default_rng(seed)
-    return _serve(engine, [0.0] * concurrency, *engine.lengths(rng, count), _speed(engine, rng), math.inf)
+    at_once, lengths = [0.0] * concurrency, engine.lengths(rng, count)
+    return _serve(engine, at_once, *lengths, _speed(engine, rng), _stalls(engine, rng), math.inf)
 
 
 def _speed(engine: Engine, rng: np.random.Generator) -> float:
     return math.exp(rng.normal(0.0, engine.jitter)) if engine.jitter else 1.0
+
+
+def _stalls(engine: Engine, rng: np.random.Generator) -> Iterator[float]:
+    """When it begins to do nothing (s), without end."""
+    at_s = 0.0 if engine.stall_s else math.inf
+    while True:
+        at_s += rng.exponential(engine.stall_every_s) if engine.stall_s else 0.0
+        yield at_s
 
 
 def _serve(
@@ -120,6 +134,7 @@ def _serve(
     prompts: list[int],
     answers: list[int],
     speed: float,
+    stalls: Iterator[float],
     again_until: float = 0.0,
 ) -> Served:
     """Step by step; steps between which nothing comes or goes are taken at once."""
@@ -131,6 +146,7 @@ def _serve(
     ends: list[tuple[int, int]] = []  # the step after which a sequence is complete
     waiting: deque[list[int]] = deque()  # request and tokens left of its prompt
     now, step, arrived, prefilling = 0.0, 0, 0, 0
+    stall_at = next(stalls)
     while True:
         while arrived < len(due) and due[arrived] <= now:
             waiting.append([arrived, prompts[arrived]])
@@ -161,6 +177,8 @@ def _serve(
             if running < engine.max_seqs and arrived < len(due):
                 steps = max(1, min(steps, math.ceil((due[arrived] - now) / took)))
         step, now = step + steps, now + steps * took
+        while stall_at <= now:
+            now, stall_at = now + engine.stall_s, next(stalls)
         for one in filled:
             first[one] = now
             heapq.heappush(ends, (step + answers[one] - 1, one))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from pytest_llmperf.judge.edge import UNSURE, Edge, Sight
+from pytest_llmperf.judge.edge import Edge, Sight
 from pytest_llmperf.judge.run_in import lag, relaxation_s
 
 LOWEST_SHARE = 0.1
 """The lowest rate that is asked for, as a share of what requests one after another reach."""
 HIGHEST_SHARE = 1.05
 """The highest, as a share of the rate of a throughput run."""
-COMMON = 0.007
-"""What all runs of a search may be off together, in log rate, beside what each began too early."""
-SPREAD, MOST_SPREAD = 1.1, 0.1
+COMMON = 0.006
+"""What all runs of a search may be off together, in log rate, beside their lags."""
+SPREAD, MOST_SPREAD = 1.45, 0.1
 """What a run of a single request would be off in log rate: n of them vary by 1 / √n or so."""
+FLOOR = 1.0
+"""The least that margins may fall to below the edge, where no run so far had a lower one."""
 DOUBLINGS = 3
 """How often the highest rate is doubled where nothing was too much for the engine."""
 _TAILS = (0.025, 0.5, 0.975)
@@ -116,7 +118,6 @@ class CapacitySearch:
         self._top = highest * HIGHEST_SHARE
         self._edge = Edge(math.log(self._lowest), math.log(self._top))
         self._probes: list[Probe] = []
-        self._sights: list[Sight] = []
         self._full = self._missed_at_lowest = self._doubled = 0
 
     def next(self) -> Trial | None:
@@ -145,8 +146,6 @@ class CapacitySearch:
         self._full += share == 1.0
         self._missed_at_lowest += share == 1.0 and probe.margin > 0 and probe.rate <= self._lowest
         self._probes.append(probe)
-        spread = min(MOST_SPREAD, SPREAD / math.sqrt(probe.rate * probe.duration_s))
-        self._sights.append(Sight(math.log(probe.rate), probe.margin, probe.error, self._lag(probe), spread))
         self._look_again()
         if self._doubled < DOUBLINGS and self._is_at_top():
             self._double()
@@ -154,7 +153,7 @@ class CapacitySearch:
     def capacity(self) -> Capacity:
         """What is known so far."""
         low, rate, high = (math.exp(one) for one in self._interval())
-        deviation = math.hypot(self._edge.deviation, self._common())
+        deviation = math.hypot(self._edge.deviation, COMMON)
         kind = self._kind()
         if kind == "above" and self._is_all_met():  # how much more it could be nobody has seen
             low, high = math.exp(self._bracket()[0]), self._top * 2 ** (DOUBLINGS - self._doubled)
@@ -182,14 +181,19 @@ class CapacitySearch:
         return relaxation_s(min(known)[1] if known else self._alone_s, self._alone_s)
 
     def _lag(self, probe: Probe) -> float:
-        """0 where nothing but the side is known: what looks better than it is, and is missed, is missed."""
+        """0 where nothing but the side is known: what looks better than it is, and is missed, is missed.
+
+        Beyond the edge requests take as long as the queue is, which is no steady state: what the highest run
+        took that met the SLO is taken for it.
+        """
         if math.isinf(probe.margin):
             return 0.0
-        relaxes_s = (
-            relaxation_s(probe.latency_s, self._alone_s)
-            if probe.latency_s
-            else self._relaxation_s(probe.rate)
-        )
+        known = [(p.rate, p.latency_s) for p in self._probes if p.is_met and p.latency_s]
+        met = [one for one in known if one[0] < probe.rate]
+        latency_s = probe.latency_s
+        if latency_s and met and not probe.is_met:
+            latency_s = min(latency_s, max(met)[1])
+        relaxes_s = relaxation_s(latency_s, self._alone_s) if latency_s else self._relaxation_s(probe.rate)
         return lag(probe.run_in_s, relaxes_s, probe.duration_s)
 
     def _middle(self) -> float:
@@ -223,11 +227,15 @@ class CapacitySearch:
 
         The stalls that decide a tail come now and then: a run that met none looks both fast and sure of it.
         """
-        errors = [sight.error for sight in self._sights if sight.error and math.isfinite(sight.margin)]
+        finite = [probe for probe in self._probes if math.isfinite(probe.margin)]
+        errors = [probe.error for probe in finite if probe.error]
         least = statistics.median(errors) if errors else 0.0
-        self._edge = Edge(math.log(self._lowest), math.log(self._top))
-        for sight in self._sights:
-            self._edge.add(replace(sight, error=max(sight.error, least) if sight.error else 0.0))
+        floor = max([FLOOR, *(-probe.margin for probe in finite)])
+        self._edge = Edge(math.log(self._lowest), math.log(self._top), floor)
+        for probe in self._probes:
+            error = max(probe.error, least) if probe.error else 0.0
+            spread = min(MOST_SPREAD, SPREAD / math.sqrt(probe.rate * probe.duration_s))
+            self._edge.add(Sight(math.log(probe.rate), probe.margin, error, self._lag(probe), spread))
 
     def _kind(self) -> Literal["found", "below", "above"]:
         if self._missed_at_lowest >= _MIN_MISSED:
@@ -257,18 +265,8 @@ class CapacitySearch:
     def _interval(self) -> tuple[float, float, float]:
         """Of log capacity: 95 % and the median."""
         low, median, high = self._edge.quantiles(_TAILS)
-        common = _TWO_SIDED * self._common()
+        common = _TWO_SIDED * COMMON
         return median - math.hypot(median - low, common), median, median + math.hypot(high - median, common)
-
-    def _common(self) -> float:
-        """What all runs may be off together: the least of what those close to the edge lag is not known."""
-        median = self._edge.quantiles(_TAILS)[1]
-        near = min(
-            (s for s in self._sights if math.isfinite(s.margin)),
-            key=lambda s: (abs(s.log_rate - median) > _NEAR, s.lag),
-            default=None,
-        )
-        return math.hypot(COMMON, UNSURE * near.lag if near else 0.0)
 
     def _side(self, median: float) -> float:
         """Below (-1) or above (1): where fewer runs were, by how far from the edge they were."""

@@ -38,6 +38,16 @@ def test_no_more_run_than_there_is_room_for() -> None:
     assert max(int(((run.first <= at) & (run.last > at)).sum()) for at in run.first) <= 3
 
 
+def test_a_stall_holds_up_all_that_is_under_way_once_in_a_while() -> None:
+    """One request after another of 0.16 s: now and then one takes 0.3 s more, and none is half stalled."""
+    stalling = dataclasses.replace(ALONE, stall_s=0.3, stall_every_s=10.0)
+    quiet, run = (closed_loop(engine, 1, 400.0, 2) for engine in (ALONE, stalling))
+    took, usual = run.last - run.due, float((quiet.last - quiet.due)[0])
+    stalls = (took - usual) / 0.3
+    assert stalls == pytest.approx(np.rint(stalls), abs=1e-6)
+    assert 25 <= int(np.rint(stalls).sum()) <= 55
+
+
 def test_requests_get_their_first_token_in_order_and_all_are_answered() -> None:
     for case in CASES:
         run = open_loop(case.engine, 0.5 * stored()[case.engine.name].saturation, 20, 3)
@@ -73,8 +83,8 @@ def test_the_capacity_is_found_within_three_per_cent() -> None:
             assert found is not None
             off.append(abs(math.log(found.rate / truth)))
             covered += found.low <= truth <= found.high
-    assert sum(one <= 0.03 for one in off) >= 14
-    assert covered >= 13
+    assert sum(one <= 0.03 for one in off) >= 18
+    assert covered >= 17
 
 
 def test_as_shipped_the_interval_holds_what_is_true_and_nothing_is_settled_that_is_not() -> None:

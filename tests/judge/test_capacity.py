@@ -256,3 +256,74 @@ def test_a_search_without_bounds_is_refused(low: float, high: float, precision: 
 def test_a_run_that_is_none_is_refused(probe: Probe) -> None:
     with pytest.raises(ValueError, match=r"is none|says nothing"):
         CapacitySearch(LOW, HIGH).add(probe)
+
+
+HOPELESS = (math.inf, 0.0)
+ENGINES = {
+    "flat, then steep": (
+        (0.92, 35.4),
+        (21.9, 25.4, 30.5),
+        [
+            (15.5, (-0.70, 0.20), 5, 2.5, 1.84),
+            (21.2, (-0.89, 0.03), 20, 10, 2.84),
+            (30.5, HOPELESS, 20, 10, 12.3),
+            (25.4, (0.53, 0.18), 20, 10, 6.28),
+            (21.9, (-0.83, 0.03), 20, 10, 3.05),
+        ],
+    ),
+    "stalls in some runs": (
+        (0.89, 34.9),
+        (20.8, 24.4, 28.6),
+        [
+            (15.3, (-0.65, 0.20), 5, 2.5, 1.78),
+            (20.8, (-0.10, 0.20), 20, 10, 2.68),
+            (21.9, (0.14, 0.18), 20, 10, 3.65),
+            (20.4, (-0.94, 0.03), 20, 10, 2.74),
+            (28.6, HOPELESS, 20, 10, 11.4),
+            (24.4, (0.32, 0.18), 20, 10, 7.30),
+            (22.5, (-0.62, 0.06), 20, 10, 3.22),
+        ],
+    ),
+    "bent": (
+        (0.86, 36.8),
+        (25.0, 27.3, 32.9),
+        [
+            (16.2, (-0.66, 0.20), 5, 2.5, 1.62),
+            (22.6, (-0.66, 0.03), 20, 9.24, 2.25),
+            (32.9, HOPELESS, 20, 10, 10.8),
+            (27.3, (-0.22, 0.10), 20, 10, 4.07),
+            (29.9, (0.49, 0.10), 20, 10, 7.79),
+            (26.1, (0.003, 0.10), 20, 10, 4.76),
+            (25.0, (-0.37, 0.06), 20, 10, 2.73),
+        ],
+    ),
+}
+"""Searches on an H100 (TTFT p95 of 300 ms): seconds of a request alone and the highest rate; between which
+rates a person sees the edge, and what saturated; and each run's rate, margin with its error, duration, run-in
+and latency."""
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_real_engines_have_their_capacity_where_a_person_sees_it(name: str) -> None:
+    (alone_s, highest), (low, high, saturated), runs = ENGINES[name]
+    searching = CapacitySearch(1 / alone_s, highest, full_s=20.0)
+    for rate, (margin, error), duration_s, run_in, latency_s in runs:
+        searching.add(Probe(rate, margin, error, duration_s, run_in, latency_s))
+    found = searching.capacity()
+    assert found.kind == "found"
+    assert low <= found.rate <= high
+    assert 0.8 * low < found.low < low
+    assert high < found.high < 1.01 * saturated
+
+
+def test_a_run_that_missed_lags_no_more_than_the_one_that_met_the_slo_below_it() -> None:
+    """What requests take beyond the edge is how long the queue is."""
+
+    def found(latency_s: float) -> Capacity:
+        searching = CapacitySearch(LOW, HIGH, full_s=20.0)
+        searching.add(Probe(20, -0.8, 0.05, 20.0, 10.0, 3.0))
+        searching.add(Probe(24, 0.5, 0.05, 20.0, 10.0, latency_s))
+        return searching.capacity()
+
+    assert found(3.0) == found(12.0)
+    assert found(1.0) != found(3.0)

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_llmperf.judge.edge import Edge, Sight, _t_below
-from pytest_llmperf.judge.student import t_tail
+from pytest_llmperf.judge.edge import Edge, Sight
 
 
 def seen(*sights: Sight) -> Edge:
@@ -20,12 +18,6 @@ def seen(*sights: Sight) -> Edge:
 
 def median(edge: Edge) -> float:
     return edge.quantiles([0.5])[0]
-
-
-@given(st.floats(-50, 50))
-def test_students_probability_with_four_degrees(t: float) -> None:
-    """As well as the other one is good near 0."""
-    assert float(_t_below(np.array(t))) == pytest.approx(float(1 - t_tail(t, 4)), abs=1e-7)
 
 
 @given(st.floats(-1, 3), st.floats(-3, 3) | st.sampled_from([math.inf, -math.inf]), st.floats(0, 1))
@@ -81,3 +73,34 @@ def test_errors_that_are_too_small_are_seen_through() -> None:
         seen(*(Sight(1.0, sign * spread, 0.03) for sign in (1, -1) * 4)) for spread in (0.02, 0.15)
     )
     assert apart.deviation > 1.2 * close.deviation
+
+
+def above(edge: Edge, log_rate: float) -> float:
+    """The chance that the capacity is higher."""
+    return float(edge.density[edge.grid > log_rate].sum())
+
+
+def test_no_lag_makes_a_miss_a_pass() -> None:
+    """However much better than it is a run may look: what it missed is missed."""
+    at_once, lagging = (above(seen(Sight(1.0, 0.5, 0.05, lag)), 1.05) for lag in (0.0, 0.2))
+    assert lagging < 1.2 * at_once + 0.02
+
+
+def test_no_capacity_is_far_above_a_rate_that_saturates() -> None:
+    """However little the runs below it say of the slope."""
+    for spread in (0.02, 0.1):
+        edge = seen(Sight(0.5, -0.3, 0.3, 0.0, spread), Sight(1.0, math.inf, 0.0, 0.0, spread))
+        assert above(edge, 1.1) < 0.12
+        assert above(seen(Sight(0.5, -0.3, 0.3, 0.0, spread)), 1.1) > 0.6
+
+
+@pytest.mark.parametrize("depth", [0.5, 1.0])
+def test_what_is_flat_far_below_says_nothing_of_the_slope(depth: float) -> None:
+    """A hockey stick: flat up to 5 % below the edge, then steep."""
+    flat = [Sight(1 - off, -depth, 0.05) for off in (0.4, 0.2, 0.08)]
+    edge = Edge(-1.0, 1.4)
+    for sight in (*flat, Sight(1.03, 0.5, 0.05)):
+        edge.add(sight)
+    assert 0.92 < median(edge) < 1.03
+    assert above(edge, 0.88) > 0.95
+    assert above(edge, 1.08) < 0.3
