@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from pytest_llmperf.cli_advise import add_advise
-from pytest_llmperf.cli_bisect import add_bisect, add_step
+from pytest_llmperf.cli_bisect import add_bisect, add_step, for_git
 from pytest_llmperf.cli_cache import add_cache
 from pytest_llmperf.cli_matrix import add_matrix
 from pytest_llmperf.cli_typed import typed
@@ -40,8 +40,13 @@ a bearer token. What is measured, and how: docs/command.md and docs/measuring.md
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    return for_git(lambda: _run(words)) if words[:1] == ["step"] else _run(words)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        ours, theirs = _halves(sys.argv[1:] if arguments is None else arguments)
+        ours, theirs = _halves(arguments)
         said, odd = parser().parse_known_args(ours)
         if theirs and not hasattr(said, "after"):
             odd += ["--", *theirs]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.cli_typed import typed
 from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.declare.number import read_duration, read_seconds, read_share, read_whole
+from pytest_llmperf.declare.order import Exit
 from pytest_llmperf.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ exit codes, as git bisect run takes them:
 """
 AXES = ("releases", "commits", "flags")
 PAIRS, STEP_PAIRS = 64, 8
+STOPS_GIT = 129
 
 
 def add_bisect(commands: argparse._SubParsersAction[Any]) -> None:
@@ -69,7 +72,6 @@ def add_bisect(commands: argparse._SubParsersAction[Any]) -> None:
         "axis",
         metavar="AXIS",
         nargs="?",
-        choices=(*AXES, "log"),
         help="releases, commits or flags (default: what A and B differ in); log: what was measured until now",
     )
     bisect.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="of log: which bisection")
@@ -180,6 +182,17 @@ def _add_out(group: argparse._ActionsContainer) -> None:
     )
 
 
+def for_git(run: Callable[[], int]) -> int:
+    """``run`` with a code that stops git bisect, in place of one that it would take for a bad commit."""
+    try:
+        code = run()
+    except SystemExit as left:
+        if not left.code:  # of --help
+            raise
+        code = Exit.USAGE
+    return STOPS_GIT if code in (Exit.USAGE, Exit.DEFECT) else code
+
+
 def _metric(text: str) -> str:
     return parse_metric(text).name
 
@@ -194,7 +207,11 @@ def _confidence(text: str) -> float:
 def _run(said: argparse.Namespace) -> int:
     from pytest_llmperf.bisect import run  # takes its time, and --help does not need it
 
+    if said.axis not in (None, "log", *AXES):
+        said.parser.error(f"{said.axis}: expected {', '.join(AXES)} or log; what is for pytest goes after --")
     if said.axis == "log":
+        if said.after:
+            said.parser.error(f"log takes no arguments of pytest: {' '.join(said.after)}")
         return run.show_log(said.directory, said.out)
     if said.directory is not None:
         said.parser.error(f"{said.directory}: pytest's arguments go after --")
@@ -237,6 +254,8 @@ def _order(said: argparse.Namespace) -> BisectOrder:
         said.parser.error("commits: --subject says what is started at one, as in 'vllm@{checkout}'")
     if recipe is not None and said.axis in ("releases", "flags"):
         said.parser.error(f"--subject belongs to commits, not to {said.axis}")
+    if (said.pre or said.yanked) and (recipe is not None or said.axis == "flags"):
+        said.parser.error(f"{'--pre' if said.pre else '--yanked'} belongs to releases")
     return BisectOrder(
         good=said.good,
         bad=said.bad,
@@ -264,6 +283,7 @@ def _recipe(said: argparse.Namespace) -> Recipe | None:
 
     if said.subject is None:
         given = [f"--{name}" for name in ("build", "wheel", "paths") if getattr(said, name, None)]
+        given += ["--repository"] if said.repository != Path() else []
         if given:
             said.parser.error(f"{given[0]} belongs to commits: --subject says what is started at one")
         return None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pytest_llmperf.bisect.finding import Finding
+from pytest_llmperf.bisect.finding import Finding, Outcome
 from pytest_llmperf.bisect.pair import Question
 from pytest_llmperf.bisect.position import Position
 from pytest_llmperf.judge.change import CONFIDENCE, Change
@@ -32,8 +32,14 @@ def account(
     subjects: tuple[str, str],
     steps: Sequence[Step],
 ) -> dict[str, Any]:
-    """All of it; ``subjects`` are the ends as they were typed."""
+    """All of it; ``subjects`` are the ends as they may be shown.
+
+    ``before`` and ``after`` name the two sides of the confirmation, which is there for a culprit alone: of
+    several suspects that were not told apart it is about one, and would be read as if about all. Where the
+    history is not one change for good, ``narrowed_to`` is the last position that was searched.
+    """
     good, bad = positions[0], positions[-1]
+    before, after = _sides(axis, positions, finding)
     return {
         KIND: VERSION,
         "axis": axis,
@@ -46,8 +52,9 @@ def account(
         "ends": [_change(question, change) for question, change in finding.ends.items()],
         "suspects": [_suspect(positions, finding, index) for index in finding.suspects],
         "confirmation": _confirmation(finding),
-        "before": positions[_before(finding)].name,
-        "after": positions[finding.suspects[-1] if finding.suspects else -1].name,
+        "before": before,
+        "after": after,
+        "narrowed_to": _narrowed_to(positions, finding),
         "oddities": [
             {
                 "name": positions[odd.position].name,
@@ -64,9 +71,19 @@ def account(
     }
 
 
-def _before(finding: Finding) -> int:
-    """The last position that is good."""
-    return finding.suspects[0] - 1 if finding.suspects else 0
+def _sides(axis: str, positions: Sequence[Position], finding: Finding) -> tuple[str, str]:
+    """What is good and bad beside each other: the ends, where there is no culprit."""
+    if finding.outcome is not Outcome.CULPRIT:
+        return positions[0].name, positions[-1].name
+    if axis == "flags":
+        found = ", ".join(positions[index].change for index in finding.suspects)
+        return f"without: {found}", f"with: {found}"
+    return positions[finding.suspects[0] - 1].name, positions[finding.suspects[-1]].name
+
+
+def _narrowed_to(positions: Sequence[Position], finding: Finding) -> str | None:
+    last = max(finding.probabilities, default=len(positions) - 1)
+    return positions[last].name if last < len(positions) - 1 else None
 
 
 def _suspect(positions: Sequence[Position], finding: Finding, index: int) -> Mapping[str, Any]:
@@ -75,7 +92,7 @@ def _suspect(positions: Sequence[Position], finding: Finding, index: int) -> Map
 
 
 def _confirmation(finding: Finding) -> dict[str, Any] | None:
-    if finding.confirmation is None or finding.question is None:
+    if finding.outcome is not Outcome.CULPRIT or finding.confirmation is None or finding.question is None:
         return None
     return _change(finding.question, finding.confirmation)
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pytest_llmperf.bisect.arguments import shown_subject
 from pytest_llmperf.bisect.lineage import Line
 from pytest_llmperf.bisect.position import Position, Unusable
 from pytest_llmperf.bisect.trees import Trees, is_wheel
@@ -60,6 +61,15 @@ class Recipe:
                     "{commit} into it"
                 )
         return subject
+
+    @property
+    def words(self) -> list[str]:
+        """What a person types for it, without secrets."""
+        found = ["--subject", shown_subject(self.subject)]
+        found += ["--build", without_credentials(self.build)] if self.build else []
+        found += ["--wheel", without_credentials(self.wheel)] if self.wheel else []
+        is_said = self.build_timeout_s != BUILD_TIMEOUT_S
+        return found + (["--build-timeout", f"{self.build_timeout_s:g}"] if is_said else [])
 
     @property
     def needs_checkout(self) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_llmperf.bisect.account import Step
@@ -12,28 +14,23 @@ from pytest_llmperf.bisect.order import BisectOrder
 from pytest_llmperf.bisect.position import Axis, Unusable
 from pytest_llmperf.report.culprit import PART
 
-_LONGER = "30s"
-
 
 def next_steps(order: BisectOrder, kind: Kind, axis: Axis, finding: Finding, directory: Path) -> list[Step]:
     """In the order of their use."""
-    steps = []
+    steps: list[Step] = []
     last = len(axis.positions) - 1
     if finding.outcome is Outcome.CULPRIT:
         before, after = finding.suspects[0] - 1, finding.suspects[-1]
-        steps.append(Step("compare the two again", _comparison(order, kind, axis, before, after)))
+        steps += _compared("compare the two again", order, kind, axis, (before, after))
         if kind != "flags" and after < last and _leaves_much(finding):
             rest = order.between(_end(kind, axis, after), order.bad)
             steps.append(Step("find what else there is", rest.command(kind)))
     elif finding.outcome is Outcome.UNDECIDED:
-        command = order.command(kind)
-        at = command.index("--")
-        more = [*command[:at], "--pairs", str(2 * order.pairs), *command[at:]]
-        steps.append(Step("go on with more pairs", more))
+        steps.append(Step("go on with more pairs", order.longer().command(kind)))
     elif finding.outcome is Outcome.BETTER:
         steps.append(Step("find what made it better", order.between(order.bad, order.good).command(kind)))
     elif finding.outcome is Outcome.ENDS_UNDECIDED:
-        steps.append(Step("compare the ends in more launches", _comparison(order, kind, axis, 0, last)))
+        steps += _compared("compare the ends in more launches", order, kind, axis, (0, last))
     return [*steps, Step("see what was measured", ["llmperf", "bisect", "log", str(directory)])]
 
 
@@ -45,14 +42,17 @@ def _leaves_much(finding: Finding) -> bool:
     return part.worse < (1 - PART) * finding.ends[question].worse and math.isfinite(part.worse)
 
 
-def _comparison(order: BisectOrder, kind: Kind, axis: Axis, before: int, after: int) -> list[str]:
-    if kind == "commits":  # what is made of a commit is gone
-        return order.between(_end(kind, axis, before), _end(kind, axis, after)).command(kind)
-    try:
-        good, bad = (str(axis.subject(index)) for index in (before, after))
-    except Unusable:
-        return order.command(kind)
-    return order.comparison(good, bad)
+def _compared(
+    what: str, order: BisectOrder, kind: Kind, axis: Axis, places: tuple[int, int]
+) -> Iterator[Step]:
+    """Two positions, measured again; not where that would be this bisection again."""
+    if kind != "commits":
+        with contextlib.suppress(Unusable):
+            good, bad = (str(axis.subject(index)) for index in places)
+            yield Step(what, order.comparison(good, bad))
+    elif places != (0, len(axis.positions) - 1):  # what is made of a commit is gone
+        good, bad = (_end(kind, axis, index) for index in places)
+        yield Step(what, order.between(good, bad).command(kind))
 
 
 def _end(kind: Kind, axis: Axis, index: int) -> str:

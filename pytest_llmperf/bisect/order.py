@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmperf.bisect.arguments import shown
+from pytest_llmperf.bisect.arguments import shown, shown_subject
 from pytest_llmperf.bisect.commits import Recipe
 from pytest_llmperf.bisect.kind import Kind
+from pytest_llmperf.bisect.search import CONFIDENCE
+from pytest_llmperf.bisect.search import MOST_PAIRS as PAIRS
+from pytest_llmperf.declare.number import MAX_SECONDS
 
 MEASURES = "--llmperf-gate"
+
+OUT = Path(".llmperf/bisect")
 
 
 @dataclass(frozen=True)
@@ -49,16 +54,32 @@ class BisectOrder:
         """The same between other ends."""
         return dataclasses.replace(self, good=good, bad=bad)
 
+    def longer(self) -> BisectOrder:
+        """The same with twice the pairs, and twice the time."""
+        budget = None if self.budget_s is None else min(2 * self.budget_s, MAX_SECONDS)
+        return dataclasses.replace(self, pairs=2 * self.pairs, budget_s=budget)
+
+    @property
+    def shown_ends(self) -> tuple[str, str]:
+        """As they were typed, without secrets."""
+        good, bad = (shown_subject(one) if self.recipe is None else one for one in (self.good, self.bad))
+        return good, bad
+
     def command(self, kind: Kind) -> list[str]:
         """What a person types for it, without secrets."""
-        words = ["llmperf", "bisect", "--good", self.good, "--bad", self.bad, kind]
+        good, bad = self.shown_ends
+        words = ["llmperf", "bisect", "--good", good, "--bad", bad, kind]
         if self.recipe is not None:
             words += ["--repository", str(self.repository)] if self.repository != Path() else []
-            words += ["--subject", self.recipe.subject]
-            words += ["--build", self.recipe.build] if self.recipe.build else []
-            words += ["--wheel", self.recipe.wheel] if self.recipe.wheel else []
+            words += self.recipe.words
             words += [word for path in self.paths for word in ("--paths", path)]
+        words += ["--pre"] if self.with_pre else []
+        words += ["--yanked"] if self.with_yanked else []
         words += ["--metric", self.metric] if self.metric else []
+        words += ["--pairs", str(self.pairs)] if self.pairs != PAIRS else []
+        words += ["--confidence", f"{self.confidence:.6%}"] if self.confidence != CONFIDENCE else []
+        words += ["--budget", f"{self.budget_s:.0f}s"] if self.budget_s is not None else []
+        words += ["--out", str(self.out)] if self.out != OUT else []
         return [*words, "--", *shown(tuple(self.arguments))]
 
     def comparison(self, good: str, bad: str) -> list[str]:

@@ -30,11 +30,14 @@ from pytest_llmperf.declare.order import Bisected
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.errors import DeclarationError, EngineError, InvalidRun, StoreError
-from pytest_llmperf.keep.files import check_writable, replacing, write_json
+from pytest_llmperf.keep.files import check_writable, replacing, rounded, write_json
 from pytest_llmperf.keep.repository import Repository
 from pytest_llmperf.pytest_process import interrupted_by_signals
 from pytest_llmperf.report.culprit import culprit_lines, culprit_markdown
 from pytest_llmperf.report.diary import diary_lines
+from pytest_llmperf.report.printable import printable
+
+_LISTED = ("date", "author", "subject", "with it")
 
 
 def run_bisection(order: BisectOrder) -> int:
@@ -77,15 +80,19 @@ class _Errand:
         """Raises :class:`DeclarationError` for what cannot be bisected, before anything is measured."""
         self._order = order
         template = order.recipe.subject if order.recipe else None
-        self.kind: Kind = order.kind or kind_of(order.good, order.bad, template)
+        self.kind: Kind = kind_of(order.good, order.bad, template)
+        if order.kind not in (None, self.kind):
+            raise DeclarationError(
+                f"between --good {order.shown_ends[0]} and --bad {order.shown_ends[1]} lie {self.kind}, not "
+                f"{order.kind}; leave {order.kind} out"
+            )
         if not order.lists:
             check_arguments(order.arguments)
             if order.metric and any(word.partition("=")[0] == MEASURES for word in order.arguments):
                 raise DeclarationError(f"--metric {order.metric} and {MEASURES}: give one of them")
         asked = Asked(
             self.kind,
-            order.good,
-            order.bad,
+            *order.shown_ends,
             (*order.pytest_arguments, *_recipe_words(order)),
             telling_variables(os.environ),
         )
@@ -97,9 +104,11 @@ class _Errand:
 
     def show(self) -> int:
         """The positions."""
-        for position in self._axis.positions:
-            about = "  ".join(position.about.values())
-            print(f"{position.name}  {about}".rstrip())
+        is_flags = self.kind == "flags"
+        for index, position in enumerate(self._axis.positions):
+            name = position.change if is_flags and index else position.name
+            about = [position.about[key] for key in _LISTED if key in position.about]
+            print(printable("  ".join([name, *about])))
         return Bisected.FOUND
 
     def run(self) -> int:
@@ -164,12 +173,12 @@ class _Errand:
     def _account_of(self, finding: Finding) -> dict[str, Any]:
         axis, order = self._axis, self._order
         steps = next_steps(order, self.kind, axis, finding, self.directory)
-        return account(self.kind, axis.positions, finding, (order.good, order.bad), steps)
+        return account(self.kind, axis.positions, finding, order.shown_ends, steps)
 
     def _account_of_flags(self, explained: Explanation) -> dict[str, Any]:
         told = self._account_of(explained.finding)
         told["launches"] = sum(one.launches for one in explained.findings)
-        told["seconds"] = sum(one.seconds for one in explained.findings)
+        told["seconds"] = rounded(sum(one.seconds for one in explained.findings))
         if explained.members:
             told["suspects"] = [
                 {"name": str(one), "change": str(one), "about": {}, "probability": None}
@@ -199,8 +208,7 @@ def _recipe_words(order: BisectOrder) -> Sequence[str]:
     """What else is part of the question: how commits are made into subjects, and which."""
     if order.recipe is None:
         return ()
-    given = (str(order.repository.absolute()), order.recipe.subject, order.recipe.build, order.recipe.wheel)
-    return tuple(word for word in (*given, *order.paths) if word)
+    return (str(order.repository.absolute()), *order.recipe.words, *order.paths)
 
 
 def _between(axis: Axis) -> str:

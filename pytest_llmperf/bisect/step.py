@@ -58,7 +58,7 @@ def run_step(order: StepOrder) -> int:
     except InvalidRun as error:
         print(f"llmperf: {error}", file=sys.stderr)
         return StepCode.SKIP
-    except (DeclarationError, StoreError, EngineError) as error:
+    except (DeclarationError, StoreError, EngineError, OSError) as error:
         print(f"llmperf: {error}", file=sys.stderr)
         return StepCode.STOP
     except KeyboardInterrupt:
@@ -86,7 +86,7 @@ class _Step:
                 f"no {side} commit: begin with git bisect start BAD GOOD, or give --good and --bad"
             )
         if (found := self._repository.commit(name)) is None:
-            raise DeclarationError(f"--{side} {name}: no commit of {self._repository.root}")
+            raise DeclarationError(f"{side} {name}: no commit of {self._repository.root}")
         return found
 
     def run(self) -> StepCode:
@@ -98,7 +98,7 @@ class _Step:
             "step",
             self._good[:12],
             self._bad[:12],
-            (*order.pytest_arguments, recipe.subject, recipe.build or "", recipe.wheel or ""),
+            (*order.pytest_arguments, *recipe.words),
             telling_variables(os.environ),
         )
         directory = (order.out / asked.name).absolute()

@@ -7,6 +7,7 @@ import math
 from pytest_llmperf.bisect.diary import Replay
 from pytest_llmperf.bisect.measuring import Standing
 from pytest_llmperf.bisect.position import Axis
+from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.table import percent
 
 _LINE = 80
@@ -14,7 +15,7 @@ _LINE = 80
 
 def say(text: str) -> None:
     """A line of progress."""
-    print(f"llmperf: {text}", flush=True)
+    print(f"llmperf: {printable(text)}", flush=True)
 
 
 class Telling:
@@ -58,4 +59,4 @@ class Telling:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LINE else f"{text[: _LINE - 1]}…"
+    return printable(text, _LINE)

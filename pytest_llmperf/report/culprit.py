@@ -7,17 +7,20 @@ As text for a terminal, and as Markdown for an issue report. Both are made from 
 from __future__ import annotations
 
 import math
-import shlex
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.declare.metrics import parse_metric
+from pytest_llmperf.report.printable import printable, typed_words
 from pytest_llmperf.report.progress import duration
 from pytest_llmperf.report.table import percent
 
 Account = Mapping[str, Any]
 
 _MANY = 8
+_LONG, _LONG_NAME = 300, 80
+_MENTION = re.compile(r"(?<![0-9A-Za-z_])@(?=[0-9A-Za-z])")
 PART = 0.2
 """A culprit that leaves more than this of the whole change unexplained is not all of it."""
 
@@ -26,13 +29,13 @@ def culprit_lines(account: Account) -> list[str]:
     """The message for a terminal."""
     lines = [headline(account), ""]
     lines += [f"  {line}" for line in _of_culprits(account)]
-    if account["question"] is not None:
+    if rows := [_cells(row) for row in levels(account)]:
         lines += [f"  {where(account['question'])}"]
-        rows = [_cells(row) for row in levels(account)]
-        widths = [max(len(row[i]) for row in rows) for i in range(3)] if rows else []
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines += ["    " + "  ".join(map(str.ljust, row, [*widths, 0])).rstrip() for row in rows]
     lines += [f"  {note}" for note in notes(account)]
     lines += ["", f"  {effort(account)}"]
+    lines = [printable(line) for line in lines]
     if account["next"]:
         lines += ["", "  Next:", *(f"    {step['what']}: {_command(step)}" for step in account["next"])]
     return lines
@@ -41,12 +44,12 @@ def culprit_lines(account: Account) -> list[str]:
 def culprit_markdown(account: Account) -> str:
     """The same for an issue report: short, and with what reproduces it."""
     parts = [f"**{_escaped(headline(account))}**", ""]
-    parts += [f"* {_escaped(line)}" for line in _of_culprits(account)]
+    parts += [_item(line) for line in _of_culprits(account)]
     if rows := list(levels(account)):
         parts += ["", f"{_escaped(where(account['question']))}:", ""]
         parts += ["| | | 95% interval, launches | change |", "|---|---|---|---|"]
         parts += ["| " + " | ".join(map(_escaped, _cells(row))) + " |" for row in rows]
-    parts += ["", *(f"* {_escaped(note)}" for note in notes(account)), f"* {_escaped(effort(account))}"]
+    parts += ["", *map(_item, notes(account)), _item(effort(account))]
     for step in account["next"]:
         parts += ["", f"{_escaped(step['what'].capitalize())}:", "", *_fenced(_command(step))]
     return "\n".join(parts).strip() + "\n"
@@ -56,26 +59,48 @@ def headline(account: Account) -> str:
     """What came out, in a sentence."""
     outcome, (good, bad) = account["outcome"], ends(account)
     if outcome == "culprit":
-        return f"{_which(account)} made {_metric(account)} worse ({_sure(account['confidence'])})."
+        by = "" if account["confirmation"] is None else f", {percent(account['confirmation']['estimate'])}"
+        return f"{_which(account)} made {_metric(account)} worse{by} ({_sure(account['confidence'])})."
     if outcome == "undecided":
-        names = [one["name"] for one in account["suspects"]]
-        among = (
-            f", among {names[0]} to {names[-1]}" if len(names) > 1 else f": perhaps {names[0]}" * bool(names)
-        )
-        return f"Not found: what made {_metric(account)} worse is between {good} and {bad}{among}."
+        return f"Not found: what made {_metric(account)} worse is between {good} and {bad}{_among(account)}."
     if outcome == "no difference":
         return f"No difference between the end points {good} and {bad}: there is nothing to bisect."
     if outcome == "ends undecided":
         return f"{good} and {bad} could not be told apart, nor be called equal: not bisected."
     if outcome == "better":
         return f"{bad} is not worse than {good}, but better: to find what did it, call {bad} the good end."
-    name = account["skipped"][-1]["name"] if account["skipped"] else "an end point"
-    return f"The end point {name} cannot be measured: not bisected."
+    skipped = [one["name"] for one in account["skipped"]]
+    names = [shown for shown, side in zip((good, bad), _sides(account), strict=True) if side in skipped]
+    return f"The end point {' or '.join(names)} cannot be measured: not bisected."
 
 
 def ends(account: Account) -> tuple[str, str]:
     """The names of the good and the bad end."""
+    if account["axis"] == "flags":
+        return "the good flags", "the bad ones"
+    good, bad = (_cut(side) for side in _sides(account))
+    return good, bad
+
+
+def _sides(account: Account) -> tuple[str, str]:
     return account["good"]["name"], account["bad"]["name"]
+
+
+def _among(account: Account) -> str:
+    """The suspects, in short."""
+    suspects = account["suspects"]
+    if not suspects:
+        return ""
+    if len(suspects) == 1:
+        return f"; most likely it is {_name(account, suspects[0])} ({account['confidence']:.0%})"
+    what = "differences" if account["axis"] == "flags" else account["axis"]
+    first, last = (_name(account, suspects[i]) for i in (0, -1))
+    return f"; it is one of {len(suspects)} {what}, {first} to {last} ({account['confidence']:.0%})"
+
+
+def _name(account: Account, one: Mapping[str, Any]) -> str:
+    """Of a suspect. The position that a difference leads to says less than the difference."""
+    return _cut(one["change"] if account["axis"] == "flags" else one["name"])
 
 
 def where(question: Mapping[str, Any]) -> str:
@@ -83,21 +108,22 @@ def where(question: Mapping[str, Any]) -> str:
     out``."""
     key = parse_metric(question["metric"])
     load = f" at {question['load']}" if key.metric.has_load else ""
-    return f"{key.label}{load} in {question['test']}, {question['workload']}"
+    return _cut(f"{key.label}{load} in {question['test']}, {question['workload']}", _LONG)
 
 
 def levels(account: Account) -> Iterator[tuple[str, Mapping[str, Any], str]]:
     """The two sides of the culprit, or else of the whole: a name, the change, which side of it."""
-    change = account["confirmation"]
-    names = (account["before"], account["after"])
-    if account["axis"] == "flags":
-        names = ("without", "with")
+    change, names = account["confirmation"], (account["before"], account["after"])
     if change is None:
-        change = next((c for c in account["ends"] if c["question"] == account["question"]), None)
-        names = ends(account)
+        change, names = _whole(account), _sides(account)
     if change is not None:
         yield names[0], change, "base"
         yield names[1], change, "candidate"
+
+
+def _whole(account: Account) -> Mapping[str, Any] | None:
+    """The change between the ends."""
+    return next((c for c in account["ends"] if c["question"] == account["question"]), None)
 
 
 def _cells(row: tuple[str, Mapping[str, Any], str]) -> tuple[str, str, str, str]:
@@ -107,82 +133,98 @@ def _cells(row: tuple[str, Mapping[str, Any], str]) -> tuple[str, str, str, str]
     launches = change[f"{side}_launches"]
     moved = f"{percent(change['estimate'])} ({percent(change['low'])} to {percent(change['high'])})"
     evidence = f"({low} to {high}; {launches} launch{'es' if launches != 1 else ''})"
-    return name, key.format(change[side]), evidence, moved if side == "candidate" else ""
+    return _cut(name), key.format(change[side]), evidence, moved if side == "candidate" else ""
 
 
 def notes(account: Account) -> Iterator[str]:
     """What else a reader has to know to believe it."""
     yield from _of_whole(account)
     if account["open"] and account["outcome"] == "culprit":
-        yield f"That may not be all: {account['open']}."
+        yield f"That may not be all: {_cut(account['open'], _LONG)}."
     for odd in account["oddities"]:
         yield (
-            f"The history is not one change for good: {odd['name']} is {odd['words']} "
-            f"({percent(odd['change']['estimate'])}, {percent(odd['change']['low'])} to "
-            f"{percent(odd['change']['high'])}, against {account['good']['name']})."
+            f"The history is not one change for good: {_cut(odd['name'])} is {odd['words']} "
+            f"({_moved(odd['change'])}, against {ends(account)[0]})."
         )
-    if account["outcome"] == "no difference":
+    if account["narrowed_to"] is not None:
+        yield (
+            f"Searched was therefore only what is up to {_cut(account['narrowed_to'])}: of that part are the "
+            "suspects and how sure it is. What comes after it was not searched."
+        )
+    if account["question"] is None:
         yield from (_end(change) for change in account["ends"][:_MANY])
+        if (more := len(account["ends"]) - _MANY) > 0:
+            yield f"and {more} more"
     for one in account["skipped"][:_MANY]:
-        yield f"Not measured: {one['name']}: {one['why'].splitlines()[0]}"
+        why = next(iter(one["why"].splitlines()), "")
+        yield f"Not measured: {_cut(one['name'])}: {_cut(why, _LONG)}"
     if (more := len(account["skipped"]) - _MANY) > 0:
         yield f"Not measured: {more} more."
 
 
 def _end(change: Mapping[str, Any]) -> str:
-    return (
-        f"{where(change['question'])}: {percent(change['estimate'])} ({percent(change['low'])} to "
-        f"{percent(change['high'])}), {change['verdict']}"
-    )
+    words = {"pass": "no worse", "inconclusive": "undecided", "improved": "better"}
+    return f"{where(change['question'])}: {_moved(change)}, {words.get(change['verdict'], change['verdict'])}"
+
+
+def _moved(change: Mapping[str, Any]) -> str:
+    return f"{percent(change['estimate'])}, {percent(change['low'])} to {percent(change['high'])}"
 
 
 def _of_whole(account: Account) -> Iterator[str]:
     """How much of what lies between the ends the culprit explains."""
-    whole = next((c for c in account["ends"] if c["question"] == account["question"]), None)
-    part = account["confirmation"]
-    if whole is None or part is None or account["outcome"] != "culprit":
+    whole, part = _whole(account), account["confirmation"]
+    if whole is None or part is None:
         return
     good, bad = ends(account)
-    between = (
-        f"{percent(whole['estimate'])} ({percent(whole['low'])} to {percent(whole['high'])}) between "
-        f"{good} and {bad}"
-    )
+    interval = f"({percent(whole['low'])} to {percent(whole['high'])})"
+    between = f"{percent(whole['estimate'])} {interval} between {good} and {bad}"
     share = math.log1p(part["estimate"]) / math.log1p(whole["estimate"])
-    if share < 1 - PART:
-        yield f"That is about {share:.0%} of {between}: something else adds to it."
-    else:
+    if share > 1 + PART:
+        yield f"Of that, {between} are left: something else takes a part of it back."
+    elif share > 1 - PART:
         yield f"That is the change of {between}."
+    elif account["axis"] == "flags" and len(account["suspects"]) > 1:
+        yield f"That is about {share:.0%} of {between}; the others add to it."
+    else:
+        yield f"That is about {share:.0%} of {between}: something else adds to it."
 
 
 def effort(account: Account) -> str:
-    """``22 launches in 18 min 03 s, 14 releases``."""
-    count, axis = account["positions"], account["axis"]
-    between = f"{count - 1} differences" if axis == "flags" else f"{count} {axis}"
+    """``22 launches in 18 min 03 s; 14 releases.``"""
+    is_flags = account["axis"] == "flags"
+    count, what = (
+        (account["positions"] - 1, "differences") if is_flags else (account["positions"], account["axis"])
+    )
+    between = f"{count} {what if count != 1 else what.removesuffix('s')}"
     return f"{account['launches']} launches in {duration(account['seconds'])}; {between}."
 
 
 def _which(account: Account) -> str:
     suspects = account["suspects"]
     if account["axis"] == "flags":
-        names = " together with ".join(one["change"] for one in suspects)
-        return names[0].upper() + names[1:]
+        return " together with ".join(_cut(one["change"]) for one in suspects)
     if len(suspects) == 1:
-        change: str = suspects[0]["change"]
-        return change[0].upper() + change[1:]
-    return f"One of {len(suspects)} {account['axis']}, {suspects[0]['name']} to {suspects[-1]['name']},"
+        change = _cut(suspects[0]["change"])
+        return change[:1].upper() + change[1:]
+    first, last = (_cut(suspects[i]["name"]) for i in (0, -1))
+    return f"One of {len(suspects)} {account['axis']}, {first} to {last},"
 
 
 def _of_culprits(account: Account) -> Iterator[str]:
-    """Who, when and what of the suspects, as far as that is known."""
-    shown = account["suspects"] if account["outcome"] in ("culprit", "undecided") else ()
-    for one in shown[:_MANY]:
+    """Who, when and what of the suspects, as far as that is known; of flags, what the ends are."""
+    if account["axis"] == "flags":
+        yield from (f"{end}: {_cut(account[end]['subject'], _LONG)}" for end in ("good", "bad"))
+    suspects = account["suspects"]
+    for one in suspects[:_MANY]:
         about = "; ".join(
-            f"{name} {text}" if name != "subject" else text for name, text in one["about"].items()
+            f"{name} {_cut(text, _LONG)}" if name != "subject" else _cut(text, _LONG)
+            for name, text in one["about"].items()
         )
-        if about or len(shown) > 1:
-            yield f"{one['name']}{': ' if about else ''}{about}{_chance(one, shown)}"
-    if len(shown) > _MANY:
-        yield f"and {len(shown) - _MANY} more"
+        if about or len(suspects) > 1:
+            yield f"{_name(account, one)}{': ' if about else ''}{about}{_chance(one, suspects)}"
+    if len(suspects) > _MANY:
+        yield f"and {len(suspects) - _MANY} more"
 
 
 def _chance(one: Mapping[str, Any], shown: Sequence[Mapping[str, Any]]) -> str:
@@ -200,14 +242,23 @@ def _sure(confidence: float) -> str:
 
 
 def _command(step: Mapping[str, Any]) -> str:
-    return shlex.join(step["command"])
+    return typed_words(step["command"])
+
+
+def _cut(text: str, most: int = _LONG_NAME) -> str:
+    return printable(text, most)
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    for sign in "\\`*_[]<>|#":
-        text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.split())
+    """Text that Markdown shows as it is, on one line; nobody is notified by it."""
+    text = " ".join(printable(text).split())
+    text = re.sub(r"[\\`*_\[\]<>|#~$&]", r"\\\g<0>", text)
+    return _MENTION.sub("@<!-- -->", text)
+
+
+def _item(text: str) -> str:
+    """The same as an item of a list, which begins no other list in it."""
+    return "* " + re.sub(r"^([0-9]*)([-+=.)])", r"\1\\\2", _escaped(text))
 
 
 def _fenced(command: str) -> list[str]:
