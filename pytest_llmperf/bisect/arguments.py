@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pytest_llmperf.declare.bisection import REFUSED, refusal
 from pytest_llmperf.declare.grid import OF_THE_MACHINE
 from pytest_llmperf.declare.options import OPTIONS
 from pytest_llmperf.declare.settings import API_KEY_VARIABLE
@@ -21,44 +21,13 @@ from pytest_llmperf.declare.subject import (
 )
 from pytest_llmperf.errors import DeclarationError
 
-_SIDES = "the ends are given by --good and --bad, and what is launched follows from them"
-_ALL = "every pair has to measure all tests, also those that fail; choose them by name, -k or -m"
-_ALONE = "what is measured has the machine to itself"
-_NOT_OURS = "this comes with a bisection already"
-_REFUSED: Mapping[str, str] = {
-    "--llmperf-engine": _SIDES,
-    "--llmperf-against": _SIDES,
-    "--llmperf-baseline": "both sides are measured, so there is no baseline to compare with",
-    "--llmperf-update": "a bisection accepts no baselines",
-    "--llmperf-launches": "a pair is one launch of either side, and there are as many pairs as it takes",
-    "--llmperf-json": "the records of the pairs are kept with the bisection",
-    "--llmperf-exit-codes": _NOT_OURS,
-    **dict.fromkeys(("-n", "--numprocesses", "--dist", "--tx"), _ALONE),
-    **dict.fromkeys(("-x", "--exitfirst", "--maxfail"), _ALL),
-    **dict.fromkeys(
-        (
-            *("--lf", "--last-failed", "--ff", "--failed-first", "--nf", "--new-first"),
-            *("--sw", "--stepwise", "--stepwise-skip", "--sw-skip"),
-        ),
-        "what is measured would change from pair to pair; choose tests by name, -k or -m",
-    ),
-    **dict.fromkeys(("--collect-only", "--co", "--setup-only", "--setup-plan"), "nothing would be measured"),
-}
-# -qx and the like: short options that take no value, in one word.
-_CLUSTER = re.compile(r"-[qvslx]*x[qvslx]*")
-
 
 def check_arguments(arguments: Sequence[str]) -> None:
     """Raise :class:`DeclarationError` for what cannot be given for all pairs of a bisection."""
     for argument in arguments:
         if argument == "--":
             raise DeclarationError("--: once is enough; name tests without it")
-        flag = argument.partition("=")[0]
-        if _CLUSTER.fullmatch(flag):
-            flag = "-x"
-        elif re.fullmatch(r"-n.+", flag):
-            flag = "-n"
-        if why := _REFUSED.get(flag):
+        if why := refusal(argument):
             raise DeclarationError(f"{redact_args((argument,))[0]}: {why}; leave it out")
 
 
@@ -104,7 +73,7 @@ def shown(arguments: Sequence[str]) -> tuple[str, ...]:
 
 def telling_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that change what is measured, and not only where: part of what is asked."""
-    outranked = [option.variable for option in OPTIONS if option.flag in _REFUSED]
+    outranked = [option.variable for option in OPTIONS if option.flag in REFUSED]
     elsewhere = [option.variable for option in OPTIONS if option.name in OF_THE_MACHINE]
     left_out = (*outranked, *elsewhere, API_KEY_VARIABLE)
     return {

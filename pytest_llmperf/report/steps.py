@@ -9,17 +9,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmperf.declare.bisection import without_refused
 from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.declare.subject import REDACTED, Subject, parse_subject
 from pytest_llmperf.errors import DeclarationError
 from pytest_llmperf.judge.change import Change, launches_to_decide
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.keep.subject import flags
 from pytest_llmperf.report.judged import changes, is_side_by_side, limits
 from pytest_llmperf.report.table import SLO_BROKEN
 
 _FEWEST, _HOPELESS = 3, 24
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
+# What an index has: 0.24.0, 0.24.0rc1, 0.5.16.post1.
+_RELEASE = re.compile(r"[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.post[0-9]+)?")
 # Of each of these a command may have one.
 _RIVALS = (("against", "baseline"), ("rates", "concurrency", "replay"))
 _LOADS = {"rate": "rates", "concurrency": "concurrency", "replay": "replay"}
@@ -57,6 +59,10 @@ def _is_worse(entry: Mapping[str, Any]) -> bool:
 
 def _again(entry: Mapping[str, Any], launches: int | str | None = None, **options: str | None) -> str:
     """The command that measured this, with these options in place of its own; None takes one away."""
+    return shlex.join(_words(entry, launches, **options))
+
+
+def _words(entry: Mapping[str, Any], launches: int | str | None = None, **options: str | None) -> list[str]:
     words = list(entry["command"])
     given = options if launches is None else {**options, "launches": str(launches)}
     for name in given:
@@ -64,7 +70,7 @@ def _again(entry: Mapping[str, Any], launches: int | str | None = None, **option
             words = _without(words, f"--llmperf-{rival}")
     for name, value in given.items():
         words += [] if value is None else [f"--llmperf-{name}", value]
-    return shlex.join(words)
+    return words
 
 
 def _without(words: Sequence[str], flag: str) -> list[str]:
@@ -165,60 +171,64 @@ def _to_bisect(entry: Mapping[str, Any]) -> list[str]:
         return []
     old, new = there.get("commit"), here.get("commit")
     if candidate.path is not None and old != new and _is_commit(old) and _is_commit(new):
-        return [f"find the commit: {_git_bisect(entry, candidate.path, str(old), str(new))}"]
-    old, new = there.get("version"), here.get("version")
-    if old != new and "unknown" not in (old, new):
-        base = _base(entry)
-        if base is None or not any(changes(entry, "regressed")):
-            return []
-        steps = []
-        if (
-            candidate.path is None
-            and base.path is None
-            and (candidate.args, candidate.env) != (base.args, base.env)
-        ):
-            alike = dataclasses.replace(candidate, args=base.args, env=base.env)
-            command = _again(entry, engine=str(alike), against=str(base))
-            steps = [f"tell the flags from the version, by the old flags with the new version: {command}"]
-        if candidate.path is None:
-            steps.append(f"halve it: the same with a release between {old} and {new} in place of {new}")
-        return steps
-    return _one_flag_less(entry, candidate)
+        return [f"find the commit: {_commits(entry, candidate, str(old), str(new))}"]
+    base = _base(entry)
+    if base is None:
+        return []
+    old, new = there.get("version", "unknown"), here.get("version", "unknown")
+    if old != new:
+        return _to_find_release(entry, base, candidate, old, new)
+    return _to_find_flags(entry, base, candidate)
 
 
 def _is_commit(text: str | None) -> bool:
     return text is not None and _COMMIT.fullmatch(text) is not None
 
 
-def _git_bisect(entry: Mapping[str, Any], path: str, good: str, bad: str) -> str:
-    at = ["git"] if path in (".", "./") else ["git", "-C", path]
-    command = _again(entry, **{"exit-codes": "bisect"})
-    # In another repository git changes to its top: the tests are here.
-    run = command if path in (".", "./") else f'env -C "$PWD" {command}'
-    return f"{shlex.join([*at, 'bisect', 'start', bad, good])} && {shlex.join([*at, 'bisect', 'run'])} {run}"
-
-
-def _one_flag_less(entry: Mapping[str, Any], candidate: Subject) -> list[str]:
-    """Where several flags are new, the run without the last of them."""
-    there = entry["compared_with"]["fields"]
-    new = [name for name, value in flags(candidate.args).items() if there.get(f"flag {name}") != value]
-    differing = [line for line in entry["subject_differences"] if line.startswith(("flag ", "variable "))]
-    base = _base(entry)
-    if not new or len(differing) < 2 or base is None:
+def _to_find_release(
+    entry: Mapping[str, Any], base: Subject, candidate: Subject, old: str, new: str
+) -> list[str]:
+    """Between two releases of one engine; first of all it is asked whether it is the flags."""
+    is_packaged = base.path is None and candidate.path is None and base.engine != "command"
+    if not is_packaged or base.engine != candidate.engine or not any(changes(entry, "regressed")):
         return []
-    less = dataclasses.replace(candidate, args=_args_without(candidate.args, new[-1]))
-    return [f"find the flag, by one less: {_again(entry, engine=str(less), against=str(base))}"]
+    steps = []
+    if (candidate.args, candidate.env) != (base.args, base.env):
+        alike = dataclasses.replace(candidate, args=base.args, env=base.env)
+        command = _again(entry, engine=str(alike), against=str(base))
+        steps.append(f"tell the flags from the version, by the old flags with the new version: {command}")
+    if _RELEASE.fullmatch(old) and _RELEASE.fullmatch(new):
+        ends = (str(dataclasses.replace(base, version=version)) for version in (old, new))
+        steps.append(f"find the release: {_bisection(entry, *ends)}")
+    return steps
 
 
-def _args_without(args: Sequence[str], flag: str) -> tuple[str, ...]:
-    kept: list[str] = []
-    is_dropped = False
-    for arg in args:
-        if arg.startswith("-"):
-            is_dropped = arg.partition("=")[0] == flag
-        if not is_dropped:
-            kept.append(arg)
-    return tuple(kept)
+def _to_find_flags(entry: Mapping[str, Any], base: Subject, candidate: Subject) -> list[str]:
+    """Where several flags and variables differ, and nothing else."""
+    differing = [line for line in entry["subject_differences"] if line.startswith(("flag ", "variable "))]
+    if len(differing) < 2 or (base.engine, base.path) != (candidate.engine, candidate.path):
+        return []
+    good = dataclasses.replace(base, version=candidate.version)  # it is the same, as it turned out
+    if (good.args, good.env) == (candidate.args, candidate.env):
+        return []
+    return [f"find the flag: {_bisection(entry, str(good), str(candidate))}"]
+
+
+def _commits(entry: Mapping[str, Any], candidate: Subject, good: str, bad: str) -> str:
+    path = str(candidate.path)
+    there = [] if path in (".", "./") else ["--repository", path]
+    template = str(dataclasses.replace(candidate, path="{checkout}"))
+    # As a person types it: quoted once.
+    template = template.replace(
+        shlex.quote(f"{candidate.engine}@{{checkout}}"), f"{candidate.engine}@{{checkout}}"
+    )
+    return _bisection(entry, good, bad, *there, "--subject", template)
+
+
+def _bisection(entry: Mapping[str, Any], good: str, bad: str, *more: str) -> str:
+    """At the load that got worse most, which is quicker."""
+    measured = without_refused(_words(entry, **_worst_load(entry))[2:])  # after pytest --llmperf
+    return shlex.join(["llmperf", "bisect", "--good", good, "--bad", bad, *more, "--", *measured])
 
 
 def _to_accept(entry: Mapping[str, Any]) -> list[str]:

@@ -93,7 +93,7 @@ TTFT p50 at 4/s: 100 ms → 260 ms, +160%: test_chat is worse than its baseline 
 
   Next:
     look closer, side by side with vllm==0.23.0 at that load alone: pytest --llmperf tests/test_perf.py::test_chat --llmperf-against vllm==0.23.0 --llmperf-rates 4
-    halve it: the same with a release between 0.23.0 and 0.24.0 in place of 0.24.0
+    find the release: llmperf bisect --good vllm==0.23.0 --bad vllm==0.24.0 -- tests/test_perf.py::test_chat --llmperf-rates 4
     if it is meant to be so, accept it: pytest --llmperf tests/test_perf.py::test_chat --llmperf-update
 """
     assert text_block(explain(writer.entry())) == expected
@@ -120,7 +120,7 @@ TTFT p50 at 1/s: 100 ms → 200 ms, +100%: test_chat is worse than vllm==0.23.0,
 
   Next:
     see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-against vllm==0.23.0
-    halve it: the same with a release between 0.23.0 and 0.24.0 in place of 0.24.0
+    find the release: llmperf bisect --good vllm==0.23.0 --bad vllm==0.24.0 -- tests/test_perf.py::test_chat
 """
     assert text_block(explain(writer.entry())) == expected
 
