@@ -34,9 +34,10 @@ def account(
 ) -> dict[str, Any]:
     """All of it; ``subjects`` are the ends as they may be shown.
 
-    ``before`` and ``after`` name the two sides of the confirmation, which is there for a culprit alone: of
-    several suspects that were not told apart it is about one, and would be read as if about all. Where the
-    history is not one change for good, ``narrowed_to`` is the last position that was searched.
+    ``confirmed`` are the changes between ``before`` and ``after``, the two sides of the confirmation. That
+    is there for a culprit alone: of several suspects that were not told apart it is about one, and would be
+    read as if about all. Where the history is not one change for good, ``narrowed_to`` is the last position
+    that was searched.
     """
     good, bad = positions[0], positions[-1]
     before, after = _sides(axis, positions, finding)
@@ -52,6 +53,7 @@ def account(
         "ends": [_change(question, change) for question, change in finding.ends.items()],
         "suspects": [_suspect(positions, finding, index) for index in finding.suspects],
         "confirmation": _confirmation(finding),
+        "confirmed": [positions[i].change for i in finding.suspects if finding.outcome is Outcome.CULPRIT],
         "before": before,
         "after": after,
         "narrowed_to": _narrowed_to(positions, finding),
@@ -76,8 +78,8 @@ def _sides(axis: str, positions: Sequence[Position], finding: Finding) -> tuple[
     if finding.outcome is not Outcome.CULPRIT:
         return positions[0].name, positions[-1].name
     if axis == "flags":
-        found = ", ".join(positions[index].change for index in finding.suspects)
-        return f"without: {found}", f"with: {found}"
+        them = "it" if len(finding.suspects) == 1 else "them"
+        return f"without {them}", f"with {them}"
     return positions[finding.suspects[0] - 1].name, positions[finding.suspects[-1]].name
 
 

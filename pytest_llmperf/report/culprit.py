@@ -20,6 +20,7 @@ Account = Mapping[str, Any]
 
 _MANY = 8
 _LONG, _LONG_NAME = 300, 80
+_PLAIN = ("subject", "author", "date")
 _MENTION = re.compile(r"(?<![0-9A-Za-z_])@(?=[0-9A-Za-z])")
 PART = 0.2
 """A culprit that leaves more than this of the whole change unexplained is not all of it."""
@@ -49,7 +50,7 @@ def culprit_markdown(account: Account) -> str:
         parts += ["", f"{_escaped(where(account['question']))}:", ""]
         parts += ["| | | 95% interval, launches | change |", "|---|---|---|---|"]
         parts += ["| " + " | ".join(map(_escaped, _cells(row))) + " |" for row in rows]
-    parts += ["", *map(_item, notes(account)), _item(effort(account))]
+    parts += [""] * bool(rows) + [*map(_item, notes(account)), _item(effort(account))]
     for step in account["next"]:
         parts += ["", f"{_escaped(step['what'].capitalize())}:", "", *_fenced(_command(step))]
     return "\n".join(parts).strip() + "\n"
@@ -59,27 +60,45 @@ def headline(account: Account) -> str:
     """What came out, in a sentence."""
     outcome, (good, bad) = account["outcome"], ends(account)
     if outcome == "culprit":
-        by = "" if account["confirmation"] is None else f", {percent(account['confirmation']['estimate'])}"
-        return f"{_which(account)} made {_metric(account)} worse{by} ({_sure(account['confidence'])})."
+        change = _whole(account) if _are_several(account) else account["confirmation"]
+        by = "" if change is None else f", {percent(change['estimate'])}"
+        sure, narrowed = _sure(account["confidence"]), account["narrowed_to"]
+        of_what = "" if narrowed is None else f" of what is up to {_cut(narrowed)}"
+        return f"{_which(account)} made {_metric(account)} worse{by} ({sure}{of_what})."
     if outcome == "undecided":
-        return f"Not found: what made {_metric(account)} worse is between {good} and {bad}{_among(account)}."
+        return (
+            f"Not found: what made {_metric(account)} worse is between {good} and "
+            f"{bad if account['narrowed_to'] is None else _cut(account['narrowed_to'])}{_among(account)}."
+        )
     if outcome == "no difference":
         return f"No difference between the end points {good} and {bad}: there is nothing to bisect."
     if outcome == "ends undecided":
-        return f"{good} and {bad} could not be told apart, nor be called equal: not bisected."
+        return f"{_start(good)} and {bad} could not be told apart, nor be called equal: not bisected."
     if outcome == "better":
-        return f"{bad} is not worse than {good}, but better: to find what did it, call {bad} the good end."
+        swap = f"to find what did it, call {bad} the good end"
+        return f"{_start(bad)} is not worse than {good}, but better: {swap}."
     skipped = [one["name"] for one in account["skipped"]]
     names = [shown for shown, side in zip((good, bad), _sides(account), strict=True) if side in skipped]
-    return f"The end point {' or '.join(names)} cannot be measured: not bisected."
+    what = "" if account["axis"] == "flags" else "the end point "
+    return f"Not bisected: {what}{' or '.join(names)} cannot be measured."
 
 
 def ends(account: Account) -> tuple[str, str]:
     """The names of the good and the bad end."""
     if account["axis"] == "flags":
-        return "the good flags", "the bad ones"
+        return "the good end", "the bad end"
     good, bad = (_cut(side) for side in _sides(account))
     return good, bad
+
+
+def _start(name: str) -> str:
+    """Of a sentence: what has a name of its own keeps it."""
+    return f"The {name.removeprefix('the ')}" if name.startswith("the ") else name
+
+
+def _are_several(account: Account) -> bool:
+    """Whether it takes several differences, of which one was confirmed at a time."""
+    return account["axis"] == "flags" and len(account["suspects"]) > 1
 
 
 def _sides(account: Account) -> tuple[str, str]:
@@ -114,7 +133,7 @@ def where(question: Mapping[str, Any]) -> str:
 def levels(account: Account) -> Iterator[tuple[str, Mapping[str, Any], str]]:
     """The two sides of the culprit, or else of the whole: a name, the change, which side of it."""
     change, names = account["confirmation"], (account["before"], account["after"])
-    if change is None:
+    if change is None or _are_several(account):
         change, names = _whole(account), _sides(account)
     if change is not None:
         yield names[0], change, "base"
@@ -148,8 +167,8 @@ def notes(account: Account) -> Iterator[str]:
         )
     if account["narrowed_to"] is not None:
         yield (
-            f"Searched was therefore only what is up to {_cut(account['narrowed_to'])}: of that part are the "
-            "suspects and how sure it is. What comes after it was not searched."
+            f"So only what is up to {_cut(account['narrowed_to'])} was searched: who is suspected, and how "
+            "sure that is, holds for that part. What comes after it was not searched."
         )
     if account["question"] is None:
         yield from (_end(change) for change in account["ends"][:_MANY])
@@ -180,12 +199,15 @@ def _of_whole(account: Account) -> Iterator[str]:
     interval = f"({percent(whole['low'])} to {percent(whole['high'])})"
     between = f"{percent(whole['estimate'])} {interval} between {good} and {bad}"
     share = math.log1p(part["estimate"]) / math.log1p(whole["estimate"])
-    if share > 1 + PART:
+    if _are_several(account):
+        names = ", ".join(map(_cut, account["confirmed"]))
+        yield f"Confirmed in fresh launches: {names} brings {_moved(part)}."
+    elif account["narrowed_to"] is not None:
+        yield f"The ends: {between}."
+    elif share > 1 + PART:
         yield f"Of that, {between} are left: something else takes a part of it back."
     elif share > 1 - PART:
         yield f"That is the change of {between}."
-    elif account["axis"] == "flags" and len(account["suspects"]) > 1:
-        yield f"That is about {share:.0%} of {between}; the others add to it."
     else:
         yield f"That is about {share:.0%} of {between}: something else adds to it."
 
@@ -218,7 +240,7 @@ def _of_culprits(account: Account) -> Iterator[str]:
     suspects = account["suspects"]
     for one in suspects[:_MANY]:
         about = "; ".join(
-            f"{name} {_cut(text, _LONG)}" if name != "subject" else _cut(text, _LONG)
+            _cut(text, _LONG) if name in _PLAIN else f"{name} {_cut(text, _LONG)}"
             for name, text in one["about"].items()
         )
         if about or len(suspects) > 1:
@@ -258,7 +280,7 @@ def _escaped(text: str) -> str:
 
 def _item(text: str) -> str:
     """The same as an item of a list, which begins no other list in it."""
-    return "* " + re.sub(r"^([0-9]*)([-+=.)])", r"\1\\\2", _escaped(text))
+    return "* " + re.sub(r"^([0-9]*)([-+.)])(?= |$|-+$)", r"\1\\\2", _escaped(text))
 
 
 def _fenced(command: str) -> list[str]:
