@@ -48,11 +48,13 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         ours, theirs = _halves(arguments)
         said, odd = parser().parse_known_args(ours)
-        if theirs and not hasattr(said, "after"):
+        is_ours_alone = not hasattr(said, "after")
+        if theirs and is_ours_alone:
             odd += ["--", *theirs]
         said.after = theirs
         if odd:
-            said.parser.error(f"unrecognized arguments: {' '.join(odd)}")
+            hint = "" if is_ours_alone else "; what is for pytest goes after --"
+            said.parser.error(f"unrecognized arguments: {' '.join(odd)}{hint}")
         return int(said.run(said))
     except BrokenPipeError:  # whoever read the table has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

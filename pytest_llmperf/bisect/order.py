@@ -77,7 +77,7 @@ class BisectOrder:
         words += ["--yanked"] if self.with_yanked else []
         words += ["--metric", self.metric] if self.metric else []
         words += ["--pairs", str(self.pairs)] if self.pairs != PAIRS else []
-        words += ["--confidence", f"{self.confidence:.6%}"] if self.confidence != CONFIDENCE else []
+        words += ["--confidence", f"{100 * self.confidence:g}%"] if self.confidence != CONFIDENCE else []
         words += ["--budget", f"{self.budget_s:.0f}s"] if self.budget_s is not None else []
         words += ["--out", str(self.out)] if self.out != OUT else []
         return [*words, "--", *shown(tuple(self.arguments))]
