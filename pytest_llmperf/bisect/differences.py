@@ -32,7 +32,7 @@ class Difference:
         return self.place == _VARIABLE
 
     def __str__(self) -> str:
-        """In words, with secrets redacted: ``--max-num-seqs 64 (was 256)``, ``without --no-async``."""
+        """In words, with secrets redacted: ``--x 64 (was --x 256)``, ``without --no-async``."""
         good, bad = self._shown(self.good), self._shown(self.bad)
         if not self.bad:
             return f"without {good}"

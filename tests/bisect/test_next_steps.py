@@ -14,9 +14,10 @@ from pytest_llmperf.bisect.flags import Flags
 from pytest_llmperf.bisect.kind import Kind, kind_of
 from pytest_llmperf.bisect.lineage import Lineage
 from pytest_llmperf.bisect.next_steps import next_steps
-from pytest_llmperf.bisect.order import OUT, PAIRS, BisectOrder
+from pytest_llmperf.bisect.order import OUT, BisectOrder
 from pytest_llmperf.bisect.position import Axis, Position, Unusable
 from pytest_llmperf.bisect.search import CONFIDENCE
+from pytest_llmperf.bisect.search import MOST_PAIRS as PAIRS
 from pytest_llmperf.cli_bisect import PAIRS as OF_THE_COMMAND
 from pytest_llmperf.cli_bisect import _order
 from pytest_llmperf.declare.subject import Subject, parse_subject

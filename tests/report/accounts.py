@@ -36,7 +36,7 @@ FLAGS = [
     Position("good", ""),
     Position("+ --a 1", "--a 1"),
     Position("+ without --b", "without --b"),
-    Position("bad", "--max-num-seqs 64 (was 256)"),
+    Position("bad", "--max-num-seqs 64 (was --max-num-seqs 256)"),
 ]
 SUBJECTS = {
     "releases": ("vllm==0.20.0", "vllm==0.25.0"),

@@ -187,21 +187,27 @@ def test_of_several_that_could_not_be_measured_apart_all_are_named_and_why() -> 
 
 
 def test_flags_that_do_it_together_have_the_whole_change_and_what_was_confirmed_of_one() -> None:
-    both = members("--a 1", "--max-num-seqs 64 (was 256)")
+    both = members("--a 1", "--max-num-seqs 64 (was --max-num-seqs 256)")
     finding = found(probabilities={1: 0.01, 2: 0.01, 3: 0.98}, ends={TTFT: change(1.4)})
     account = told("flags", finding, suspects=both)
     assert headline(account) == (
-        "--a 1 together with --max-num-seqs 64 (was 256) made TTFT p50 at 4/s worse, +40% (97% sure)."
+        "--a 1 together with --max-num-seqs 64 (was --max-num-seqs 256) made TTFT p50 at 4/s worse, "
+        "+40% (97% sure)."
     )
     text = "\n".join(culprit_lines(account))
     assert "good: vllm --b --max-num-seqs 256\n  bad: vllm --a 1 --max-num-seqs 64\n" in text
     assert re.search(r"^    good +100 ms .*\n    bad +140 ms .* \+40%", text, re.MULTILINE)
-    assert "Confirmed in fresh launches: --max-num-seqs 64 (was 256) brings +19%, +14% to +24%." in text
+    assert (
+        "Confirmed in fresh launches: --max-num-seqs 64 (was --max-num-seqs 256) brings +19%, +14% to +24%."
+        in text
+    )
 
 
 def test_one_flag_is_measured_without_it_and_with_it() -> None:
     text = "\n".join(culprit_lines(told("flags", found(probabilities={3: 0.97}))))
-    assert text.startswith("--max-num-seqs 64 (was 256) made TTFT p50 at 4/s worse, +19% (97% sure).\n")
+    assert text.startswith(
+        "--max-num-seqs 64 (was --max-num-seqs 256) made TTFT p50 at 4/s worse, +19% (97% sure).\n"
+    )
     assert re.search(r"^    without it +100 ms .*\n    with it +119 ms ", text, re.MULTILINE)
 
 
