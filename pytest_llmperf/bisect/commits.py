@@ -121,6 +121,13 @@ class Commits:
             raise Unusable(index, self._failed[index]) from None
         return _filled(self._template, filling)
 
+    def forget(self, index: int) -> None:
+        """Remove what was made of a commit."""
+        with contextlib.suppress(ValueError):
+            self._recent.remove(index)
+        self._wheels.pop(index, None)
+        self._trees.remove(self._commits[index].hash)
+
     def close(self) -> None:
         """Remove the worktrees and the wheels; the logs of the builds stay."""
         self._trees.remove_all()
@@ -132,10 +139,7 @@ class Commits:
             self._recent.remove(index)
         self._recent.append(index)
         while len(self._recent) > self._most:
-            oldest = next(one for one in self._recent if one != 0)
-            self._recent.remove(oldest)
-            self._wheels.pop(oldest, None)
-            self._trees.remove(self._commits[oldest].hash)
+            self.forget(next(one for one in self._recent if one != 0))
 
     def _checkout(self, index: int) -> Path:
         commit, recipe = self._commits[index], self._recipe
