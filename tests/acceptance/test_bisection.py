@@ -51,7 +51,7 @@ def small(project: Project) -> None:
     """Sessions that begin quickly, and are not called invalid."""
     project.write(conftest=UNHURRIED)
     project.pytester.makeini("[pytest]\naddopts = -p no:hypothesispytest -p no:anyio -p no:cacheprovider\n")
-    (project.path / ".gitignore").write_text("__pycache__/\n")
+    (project.path / ".gitignore").write_text("__pycache__/\n.cache/\n")
 
 
 def bisect(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,11 +61,12 @@ def bisect(project: Project, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def diaries(project: Project) -> dict[str, list[dict[str, Any]]]:
-    """The events of each, by where it lies."""
-    paths = sorted(project.path.glob(".llmperf/bisect/**/diary.jsonl"))
+    """The events of each, by where it lies; what is within another's directory comes after it."""
+    found = project.path.glob(".llmperf/bisect/**/diary.jsonl")
+    paths = sorted(found, key=lambda path: (len(path.parts), path))
     # Another process may be writing the last line.
     lines = {str(path.parent): path.read_text().splitlines(keepends=True) for path in paths}
-    return {name: [json.loads(line) for line in found if line[-1] == "\n"] for name, found in lines.items()}
+    return {name: [json.loads(line) for line in all_ if line[-1] == "\n"] for name, all_ in lines.items()}
 
 
 def events(project: Project, kind: str) -> list[dict[str, Any]]:
@@ -151,9 +152,13 @@ def test_git_bisect_run_names_the_commit_that_left_one_slot(project: Project, gi
     assert f"# skip: [{broken}]" in told
     git("bisect", "reset")
     assert git("status", "--porcelain") == ""
+    assert len(git("worktree", "list").splitlines()) == 1
     # The ends are measured in the first step alone.
-    ends = [e for e in events(project, "pair") if (e["left"]["name"], e["right"]["name"]) == (good[:7], "")]
-    assert ends == []
+    ends, *others = diaries(project).values()
+    assert len(others) == 3
+    assert [event["event"] for event in ends].count("resumed") == 2
+    assert 3 <= [event["event"] for event in ends].count("pair") <= 5
+    assert said.count("pair 1: ") == 2
     assert gone(project.mark)
 
 
@@ -221,6 +226,28 @@ def test_commits_are_bisected_whatever_interrupts_it(project: Project, git: Git)
     assert (git("rev-parse", "HEAD"), git("branch", "--show-current")) == (hashes[-1], "main")
     assert git("status", "--porcelain") == "M serve.sh"
     assert (project.path / "serve.sh").read_text() == "what the user is at\n"
+
+
+def test_a_step_stops_git_where_an_end_is_broken_and_tries_it_again(project: Project, git: Git) -> None:
+    project.write(test_it=ONE)
+    good = commit(project, git, late(5), "good")
+    here = commit(project, git, late(5), "here")
+    bad = commit(project, git, BROKEN, "does not start")
+    git("checkout", "--quiet", here)
+    subject = "command -- {checkout}/serve.sh {port}"
+    for _ in range(2):
+        ran = subprocess.run(
+            [*LLMPERF, "step", "--good", good, "--bad", bad, "--subject", subject, "--", "test_it.py"],
+            cwd=project.path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert ran.returncode == 129, ran.stdout + ran.stderr
+        assert "llmperf: an end cannot be measured: " in ran.stderr
+        assert "out of order" in ran.stderr
+    assert len(events(project, "unusable")) == 2
+    assert git("status", "--porcelain") == ""
 
 
 def test_ends_that_do_not_differ(project: Project) -> None:
