@@ -42,7 +42,7 @@ def test_the_ends_are_the_first_that_git_was_told_of(
 
 
 @pytest.mark.parametrize("skipped", [set(), {2, 3}, {1, 4}, {1, 2, 3, 4}])
-@pytest.mark.parametrize("culprit", (1, 3, 5))
+@pytest.mark.parametrize("culprit", [1, 3, 5])
 def test_the_last_answer_is_known_as_such(git: Git, made: list[str], culprit: int, skipped: set[int]) -> None:
     """Whether it is the last, git itself says: it has checked out another commit, or ends."""
     repository = Repository(git.directory)
