@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_llmperf.bisect.lineage import Line
 from pytest_llmperf.bisect.position import Position, Unusable
 from pytest_llmperf.bisect.trees import Trees, is_wheel
-from pytest_llmperf.declare.subject import Subject, parse_subject, without_credentials
+from pytest_llmperf.declare.subject import Subject, as_shown, parse_subject, without_credentials
 from pytest_llmperf.errors import DeclarationError, EngineError, StoreError
 from pytest_llmperf.keep.repository import Repository
 from pytest_llmperf.places.index import PackageIndex
@@ -60,6 +60,12 @@ class Recipe:
                     "{commit} into it"
                 )
         return subject
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What there is of it, without secrets."""
+        given = (as_shown(self.subject), self.build or "", self.wheel or "")
+        return tuple(without_credentials(word) for word in given if word)
 
     @property
     def needs_checkout(self) -> bool:

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmperf.bisect.arguments import shown
-from pytest_llmperf.bisect.commits import Recipe
+from pytest_llmperf.bisect.commits import BUILD_TIMEOUT_S, Recipe
 from pytest_llmperf.bisect.kind import Kind
+from pytest_llmperf.bisect.search import CONFIDENCE
+from pytest_llmperf.declare.subject import as_shown, without_credentials
 
 MEASURES = "--llmperf-gate"
+OUT = Path(".llmperf/bisect")
+"""Where bisections are kept unless a person says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,26 @@ class BisectOrder:
 
     def command(self, kind: Kind) -> list[str]:
         """What a person types for it, without secrets."""
-        words = ["llmperf", "bisect", "--good", self.good, "--bad", self.bad, kind]
+        words = ["llmperf", "bisect", "--good", as_shown(self.good), "--bad", as_shown(self.bad), kind]
+        words += ["--pre"] if self.with_pre else []
+        words += ["--yanked"] if self.with_yanked else []
         if self.recipe is not None:
             words += ["--repository", str(self.repository)] if self.repository != Path() else []
-            words += ["--subject", self.recipe.subject]
-            words += ["--build", self.recipe.build] if self.recipe.build else []
-            words += ["--wheel", self.recipe.wheel] if self.recipe.wheel else []
+            words += self._recipe_words(self.recipe)
             words += [word for path in self.paths for word in ("--paths", path)]
         words += ["--metric", self.metric] if self.metric else []
+        words += [f"--confidence={100 * self.confidence:g}%"] if self.confidence != CONFIDENCE else []
+        words += ["--out", str(self.out)] if self.out != OUT else []
         return [*words, "--", *shown(tuple(self.arguments))]
+
+    @staticmethod
+    def _recipe_words(recipe: Recipe) -> list[str]:
+        words = ["--subject", as_shown(recipe.subject)]
+        words += ["--build", without_credentials(recipe.build)] if recipe.build else []
+        words += ["--wheel", without_credentials(recipe.wheel)] if recipe.wheel else []
+        if recipe.build_timeout_s != BUILD_TIMEOUT_S:
+            words += ["--build-timeout", f"{recipe.build_timeout_s:g}"]
+        return words
 
     def comparison(self, good: str, bad: str) -> list[str]:
         """What a person types to measure two subjects side by side with the same tests."""

@@ -27,7 +27,7 @@ from pytest_llmperf.bisect.releases import Releases
 from pytest_llmperf.bisect.search import bisect
 from pytest_llmperf.bisect.telling import Telling, say
 from pytest_llmperf.declare.order import Bisected
-from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.declare.subject import as_shown, parse_subject
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.errors import DeclarationError, EngineError, InvalidRun, StoreError
 from pytest_llmperf.keep.files import check_writable, replacing, write_json
@@ -164,7 +164,7 @@ class _Errand:
     def _account_of(self, finding: Finding) -> dict[str, Any]:
         axis, order = self._axis, self._order
         steps = next_steps(order, self.kind, axis, finding, self.directory)
-        return account(self.kind, axis.positions, finding, (order.good, order.bad), steps)
+        return account(self.kind, axis.positions, finding, (as_shown(order.good), as_shown(order.bad)), steps)
 
     def _account_of_flags(self, explained: Explanation) -> dict[str, Any]:
         told = self._account_of(explained.finding)
@@ -199,8 +199,7 @@ def _recipe_words(order: BisectOrder) -> Sequence[str]:
     """What else is part of the question: how commits are made into subjects, and which."""
     if order.recipe is None:
         return ()
-    given = (str(order.repository.absolute()), order.recipe.subject, order.recipe.build, order.recipe.wheel)
-    return tuple(word for word in (*given, *order.paths) if word)
+    return (str(order.repository.absolute()), *order.recipe.words, *order.paths)
 
 
 def _between(axis: Axis) -> str:

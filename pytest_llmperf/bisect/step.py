@@ -98,7 +98,7 @@ class _Step:
             "step",
             self._good[:12],
             self._bad[:12],
-            (*order.pytest_arguments, recipe.subject, recipe.build or "", recipe.wheel or ""),
+            (*order.pytest_arguments, *recipe.words),
             telling_variables(os.environ),
         )
         directory = (order.out / asked.name).absolute()

@@ -157,7 +157,7 @@ def _of_whole(account: Account) -> Iterator[str]:
 def effort(account: Account) -> str:
     """``22 launches in 18 min 03 s, 14 releases``."""
     count, axis = account["positions"], account["axis"]
-    between = f"{count - 1} differences" if axis == "flags" else f"{count} {axis}"
+    between = f"{count - 1} difference{'' if count == 2 else 's'}" if axis == "flags" else f"{count} {axis}"
     return f"{account['launches']} launches in {duration(account['seconds'])}; {between}."
 
 
