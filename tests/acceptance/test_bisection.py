@@ -250,11 +250,20 @@ def test_a_step_stops_git_where_an_end_is_broken_and_tries_it_again(project: Pro
     assert git("status", "--porcelain") == ""
 
 
-def test_ends_that_do_not_differ(project: Project) -> None:
+def test_ends_that_do_not_differ_and_a_secret_between_them(project: Project) -> None:
     project.write(test_it=ONE)
     server = f"command -- {shlex.join((sys.executable, '-S', '-E', '-u', str(SERVER)))} {{port}} late 50"
     ran = bisect(
-        project, "--good", server, "--bad", f"HARMLESS=1 {server}", *FOLLOWED, "--", "test_it.py", TWICE
+        project,
+        *("--good", server, "--bad", f"A_TOKEN=hunter2 {server}", *FOLLOWED),
+        *("--json", "told.json", "--markdown", "told.md", "--", "test_it.py", TWICE),
     )
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    assert "\nNo difference between the end points good and bad: there is nothing to bisect.\n" in ran.stdout
+    headline = "No difference between the end points good and bad: there is nothing to bisect."
+    assert f"\n{headline}\n" in ran.stdout
+    told = (project.path / "told.md").read_text()
+    assert told.startswith(f"**{headline}**\n")
+    assert json.loads((project.path / "told.json").read_text())["outcome"] == "no difference"
+    kept = [path for path in project.path.rglob("*") if path.is_file()]
+    assert not [path for path in kept if "hunter2" in str(path) or "hunter2" in path.read_text()]
+    assert "hunter2" not in ran.stdout + ran.stderr
