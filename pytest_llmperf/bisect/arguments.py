@@ -14,7 +14,6 @@ from pytest_llmperf.declare.settings import API_KEY_VARIABLE
 from pytest_llmperf.declare.subject import (
     Subject,
     is_secret,
-    parse_subject,
     redact_args,
     typed,
     without_credentials,
@@ -57,13 +56,6 @@ def _has_xdist(theirs: Sequence[str]) -> bool:
         "no:xdist" in theirs or "-pno:xdist" in theirs or os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     )
     return not is_off and importlib.util.find_spec("xdist") is not None
-
-
-def shown_subject(text: str) -> str:
-    """A subject as it was typed, or, with a secret in it, as it may be shown. Raises
-    :class:`DeclarationError`."""
-    subject = parse_subject(text)
-    return text if str(subject) == typed(subject) else str(subject)
 
 
 def shown(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -8,11 +8,10 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pytest_llmperf.bisect.arguments import shown_subject
 from pytest_llmperf.bisect.lineage import Line
 from pytest_llmperf.bisect.position import Position, Unusable
 from pytest_llmperf.bisect.trees import Trees, is_wheel
-from pytest_llmperf.declare.subject import Subject, parse_subject, without_credentials
+from pytest_llmperf.declare.subject import Subject, as_shown, parse_subject, without_credentials
 from pytest_llmperf.errors import DeclarationError, EngineError, StoreError
 from pytest_llmperf.keep.repository import Repository
 from pytest_llmperf.places.index import PackageIndex
@@ -65,7 +64,7 @@ class Recipe:
     @property
     def words(self) -> list[str]:
         """What a person types for it, without secrets."""
-        found = ["--subject", shown_subject(self.subject)]
+        found = ["--subject", as_shown(self.subject)]
         found += ["--build", without_credentials(self.build)] if self.build else []
         found += ["--wheel", without_credentials(self.wheel)] if self.wheel else []
         is_said = self.build_timeout_s != BUILD_TIMEOUT_S
@@ -131,6 +130,13 @@ class Commits:
             raise Unusable(index, self._failed[index]) from None
         return _filled(self._template, filling)
 
+    def forget(self, index: int) -> None:
+        """Remove what was made of a commit."""
+        with contextlib.suppress(ValueError):
+            self._recent.remove(index)
+        self._wheels.pop(index, None)
+        self._trees.remove(self._commits[index].hash)
+
     def close(self) -> None:
         """Remove the worktrees and the wheels; the logs of the builds stay."""
         self._trees.remove_all()
@@ -142,10 +148,7 @@ class Commits:
             self._recent.remove(index)
         self._recent.append(index)
         while len(self._recent) > self._most:
-            oldest = next(one for one in self._recent if one != 0)
-            self._recent.remove(oldest)
-            self._wheels.pop(oldest, None)
-            self._trees.remove(self._commits[oldest].hash)
+            self.forget(next(one for one in self._recent if one != 0))
 
     def _checkout(self, index: int) -> Path:
         commit, recipe = self._commits[index], self._recipe

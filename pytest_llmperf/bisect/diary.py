@@ -106,6 +106,8 @@ def keeping(
     """
     with kept_for_one(directory, "the same bisection", "end it"):
         path = directory / _FILE
+        with contextlib.suppress(OSError), (directory / ".gitignore").open("x") as file:
+            file.write("*\n")  # wherever that is, nothing of it is meant to be committed
         events, whole = _read(path) if path.exists() else ([], 0)
         if path.exists() and path.stat().st_size > whole:
             note(f"{path}: its last line was cut off when it was written, and is left out")

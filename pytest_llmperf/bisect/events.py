@@ -13,7 +13,7 @@ from pytest_llmperf.bisect.finding import Finding
 from pytest_llmperf.bisect.pair import Pair, Question
 from pytest_llmperf.bisect.position import Position
 from pytest_llmperf.declare.grid import slug
-from pytest_llmperf.declare.subject import without_credentials
+from pytest_llmperf.declare.subject import as_shown
 from pytest_llmperf.judge.change import Change
 
 Event = Mapping[str, Any]
@@ -39,8 +39,8 @@ class Asked:
         """Without secrets."""
         return {
             "kind": self.kind,
-            "good": without_credentials(self.good),
-            "bad": without_credentials(self.bad),
+            "good": as_shown(self.good),
+            "bad": as_shown(self.bad),
             "arguments": list(shown(self.arguments)),
             "variables": dict(self.variables),
         }

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmperf.bisect.arguments import shown, shown_subject
+from pytest_llmperf.bisect.arguments import shown
 from pytest_llmperf.bisect.commits import Recipe
 from pytest_llmperf.bisect.kind import Kind
 from pytest_llmperf.bisect.search import CONFIDENCE
 from pytest_llmperf.bisect.search import MOST_PAIRS as PAIRS
 from pytest_llmperf.declare.number import MAX_SECONDS
+from pytest_llmperf.declare.subject import as_shown
 
 MEASURES = "--llmperf-gate"
-
 OUT = Path(".llmperf/bisect")
+"""Where bisections are kept unless a person says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ class BisectOrder:
     @property
     def shown_ends(self) -> tuple[str, str]:
         """As they were typed, without secrets."""
-        good, bad = (shown_subject(one) if self.recipe is None else one for one in (self.good, self.bad))
-        return good, bad
+        return as_shown(self.good), as_shown(self.bad)
 
     def command(self, kind: Kind) -> list[str]:
         """What a person types for it, without secrets."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import IntEnum
+from pathlib import Path
 
 from pytest_llmperf.activate import BUILTIN
 from pytest_llmperf.bisect.arguments import check_arguments, telling_variables
@@ -27,6 +27,7 @@ from pytest_llmperf.bisect.order import StepOrder
 from pytest_llmperf.bisect.pair import Oracle, Pair, Question
 from pytest_llmperf.bisect.position import Unusable
 from pytest_llmperf.bisect.telling import say
+from pytest_llmperf.bisect.told import first_told, is_last
 from pytest_llmperf.errors import DeclarationError, EngineError, InvalidRun, StoreError
 from pytest_llmperf.judge.culprit import Culprit, Sight
 from pytest_llmperf.keep.repository import Repository
@@ -37,7 +38,6 @@ CONFIDENCE = 0.95
 _FEWEST = 2
 """One in either order of launches."""
 _GOOD, _HERE, _BAD = 0, 1, 2
-_TOLD = re.compile(r"^# (good|bad|old|new): \[([0-9a-f]{40,64})\]", re.MULTILINE)
 
 
 class StepCode(IntEnum):
@@ -73,7 +73,7 @@ class _Step:
         """Raises :class:`DeclarationError` where it is not known what is good and bad."""
         check_arguments(order.arguments)
         self._order, self._repository = order, Repository(order.repository)
-        told = _first_told(self._repository)
+        told = first_told(self._repository)
         self._good, self._bad = (
             self._commit(side, name or told.get(side))
             for side, name in (("good", order.good), ("bad", order.bad))
@@ -102,36 +102,51 @@ class _Step:
             telling_variables(os.environ),
         )
         directory = (order.out / asked.name).absolute()
-        line = Named(self._repository, (self._good, self._here, self._bad))
         engine = BUILTIN.get(recipe.parsed().engine)
         axis = Commits(
-            line,
+            Named(self._repository, (self._good, self._here, self._bad)),
             self._repository,
             recipe,
             directory,
             distribution=engine.distribution if engine else None,
             progress=say,
         )
+        code = self._measured(axis, asked, directory)
+        axis.forget(_HERE)
+        if is_last(self._repository, self._here, code.name.lower()):
+            axis.close()
+        return code
+
+    def _measured(self, axis: Commits, asked: Asked, directory: Path) -> StepCode:
         first, here, last = axis.positions
-        arguments = [f"--llmperf-dir={directory / 'sessions'}", *order.pytest_arguments]
-        try:
-            with keeping(directory, asked, [first, last], say) as ends:
-                kept = [replace(pair, right=_BAD) for pair in ends.pairs]
-                oracle = PytestOracle(axis, arguments, directory, kept, say)
-                question, between = _followed(Replay(_Ends(oracle), ends))
-                with keeping(directory / here.name, asked, [first, here, last], say) as diary:
-                    return self._judge(Replay(oracle, diary), question, between)
-        except Unusable as unusable:
-            if unusable.position != _HERE:
+        arguments = [f"--llmperf-dir={directory / 'sessions'}", *self._order.pytest_arguments]
+        with keeping(directory, asked, [first, last], say) as ends:
+            kept = [replace(pair, right=_BAD) for pair in ends.pairs]
+            oracle = PytestOracle(axis, arguments, directory, kept, say)
+            try:
+                # Git stops where an end cannot be measured, and the person tries again.
+                replay = Replay(_Ends(oracle), ends, retries_unusable=True)
+                question, between = _followed(replay)
+            except Unusable as unusable:
                 raise DeclarationError(f"an end cannot be measured: {unusable.why}") from None
-            return self._say(StepCode.SKIP, unusable.why)
+            axis.forget(_BAD)
+            with keeping(directory / here.name, asked, [first, here, last], say) as diary:
+                try:
+                    return self._judge(Replay(oracle, diary), question, between)
+                except Unusable as unusable:
+                    if unusable.position == _GOOD:
+                        raise DeclarationError(f"the good commit failed: {unusable.why}") from None
+                    return self._say(StepCode.SKIP, unusable.why)
 
     def _judge(self, oracle: Oracle, question: Question, between: Sequence[Pair]) -> StepCode:
         """Is it like the good or like the bad end?"""
         sights = [_sight(pair, question) for pair in between]
         own: list[Sight] = []
         while len(own) < self._order.pairs:
-            own.append(_sight(oracle.compare(_GOOD, _HERE), question))
+            pair = oracle.compare(_GOOD, _HERE)
+            if question not in pair.figures:
+                return self._say(StepCode.SKIP, f"it has no figure for {question.metric} at {question.load}")
+            own.append(_sight(pair, question))
             culprit = Culprit(_GOOD, _BAD, [*sights, *own], documented(question))
             is_bad = culprit.between(_GOOD, _HERE)
             changes = f"the bad end is {percent(_change(sights))}, this one {percent(_change(own))}"
@@ -152,7 +167,10 @@ class _Ends:
         self._oracle = oracle
 
     def compare(self, left: int, right: int) -> Pair:
-        return replace(self._oracle.compare(_GOOD, _BAD), left=left, right=right)
+        try:
+            return replace(self._oracle.compare(_GOOD, _BAD), left=left, right=right)
+        except Unusable as unusable:
+            raise Unusable(left if unusable.position == _GOOD else right, unusable.why) from None
 
 
 def _followed(oracle: Oracle) -> tuple[Question, list[Pair]]:
@@ -177,12 +195,3 @@ def _sight(pair: Pair, question: Question) -> Sight:
 def _change(sights: Sequence[Sight]) -> float:
     """For the worse, as a share."""
     return math.expm1(sum(one.worse for one in sights) / len(sights))
-
-
-def _first_told(repository: Repository) -> dict[str, str]:
-    """The first commits that git bisect was told of, by ``good`` and ``bad``."""
-    logged = repository.git("bisect", "log")
-    told: dict[str, str] = {}
-    for word, commit in _TOLD.findall(logged.stdout.decode(errors="replace")):
-        told.setdefault({"old": "good", "new": "bad"}.get(word, word), commit)
-    return told

@@ -67,6 +67,16 @@ def typed(subject: Subject) -> str:
     return shlex.join([*(f"{name}={value}" for name, value in subject.env), subject.target, *subject.args])
 
 
+def as_shown(text: str) -> str:
+    """A subject as it was typed, or as ``str`` has it where that would show a secret; other text, as that of
+    a revision, without the credentials of URLs."""
+    try:
+        subject = parse_subject(text)
+    except DeclarationError:
+        return without_credentials(text)
+    return text if typed(subject) == str(subject) else str(subject)
+
+
 def is_secret(name: str) -> bool:
     """Whether a variable or flag of this name holds a secret."""
     return _SECRET.search(name) is not None

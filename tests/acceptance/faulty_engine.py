@@ -115,6 +115,18 @@ def slow(port: int) -> None:
         time.sleep(0.05)
 
 
+def late(port: int, ms: str) -> None:
+    """Answer every request so many ms later."""
+
+    def wait(handler: Handler) -> bool:
+        time.sleep(float(ms) / 1e3)
+        return True
+
+    server = Server(port)
+    server.before_answer = wait
+    serve(server)
+
+
 def no_first_token(port: int) -> None:
     server = Server(port)
     server.before_answer = never
@@ -243,7 +255,17 @@ def takes_a_port(port: int) -> None:
 FAULTS = {
     fault.__name__.replace("_", "-"): fault
     for fault in (
-        *(sound, ends, silent, slow, no_first_token, ready_too_early, dies_under_load, hangs_under_load),
+        *(
+            sound,
+            ends,
+            silent,
+            slow,
+            late,
+            no_first_token,
+            ready_too_early,
+            dies_under_load,
+            hangs_under_load,
+        ),
         *(has_children, ignores_sigterm, goes_to_the_background, floods, wanders, leaves_files, takes_a_port),
         compiles_once,
     )

@@ -23,6 +23,7 @@ from pytest_llmperf.bisect.pair import Pair, Question
 from pytest_llmperf.bisect.position import Position, Unusable
 from pytest_llmperf.errors import StoreError
 from tests.bisect.histories import ASKED, POSITIONS, TTFT, Scripted, Working, pair
+from tests.git import Git
 
 
 def quietly(text: str) -> None:
@@ -370,3 +371,9 @@ def test_the_newest_bisection_is_the_one_that_was_written_last(tmp_path: Path) -
     assert newest(tmp_path) == tmp_path / "a"
     with pytest.raises(StoreError, match=r"has no diary\.jsonl"):
         read_diary(tmp_path)
+
+
+def test_git_does_not_see_it(git: Git) -> None:
+    with opened(git.directory / "wherever" / "x") as diary:
+        diary.interrupted("by the person")
+    assert git("status", "--porcelain", "--untracked-files=all") == ""

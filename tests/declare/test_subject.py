@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pytest_llmperf.declare.subject import (
     REDACTED,
     Subject,
+    as_shown,
     is_secret,
     parse_subject,
     redact_args,
@@ -260,3 +261,19 @@ def test_a_url_is_shown_without_its_credentials() -> None:
 )
 def test_the_target_is_what_runs_without_flags(text: str, target: str) -> None:
     assert parse_subject(text).target == target
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("A=1  vllm@{checkout} --x 'a b'", "A=1  vllm@{checkout} --x 'a b'"),
+        ("v0.22.1", "v0.22.1"),
+        ("HEAD~3^2", "HEAD~3^2"),
+        ("it's", "it's"),
+        ("K_TOKEN=X vllm --api-key X", f"'K_TOKEN={REDACTED}' vllm --api-key '{REDACTED}'"),
+        ("A=https://u:X@h/ vllm", "'A=https://…@h/' vllm"),
+        ("http://u:X@h/", "http://…@h/"),
+    ],
+)
+def test_what_was_typed_is_shown_as_it_was_but_for_secrets(text: str, shown: str) -> None:
+    assert as_shown(text) == shown
