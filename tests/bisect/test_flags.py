@@ -79,7 +79,7 @@ def test_a_position_has_the_first_differences_taken_over() -> None:
         "V=1 vllm==1 --a 2 --b",
     ]
     assert [one.change for one in line.positions] == ["", "V=1", "--a 2 (was --a 1)", "--b", "without --z"]
-    assert [one.name for one in line.positions] == [str(line.subject(index)) for index in range(5)]
+    assert [one.name for one in line.positions] == ["good", "+ V=1", "+ --a 2 (was --a 1)", "+ --b", "bad"]
 
 
 def test_names_of_positions_show_no_secret() -> None:
