@@ -137,6 +137,9 @@ class _Step:
                     if unusable.position == _GOOD:
                         raise DeclarationError(f"the good commit failed: {unusable.why}") from None
                     return self._say(StepCode.SKIP, unusable.why)
+                except DeclarationError as error:
+                    # The ends were measured with the same words: it is what is checked out here.
+                    return self._say(StepCode.SKIP, str(error))
 
     def _judge(self, oracle: Oracle, question: Question, between: Sequence[Pair]) -> StepCode:
         """Is it like the good or like the bad end?"""
@@ -153,7 +156,8 @@ class _Step:
             told = f"bad with a probability of {is_bad:.0%}; {changes}"
             if len(own) >= _FEWEST and not 1 - CONFIDENCE < is_bad < CONFIDENCE:
                 return self._say(StepCode.BAD if is_bad > 0.5 else StepCode.GOOD, told)
-        return self._say(StepCode.SKIP, f"{told}: not told apart in {len(own)} pairs")
+        pairs = f"{len(own)} pair{'' if len(own) == 1 else 's'}"
+        return self._say(StepCode.SKIP, f"{told}: not told apart in {pairs}")
 
     def _say(self, code: StepCode, why: str) -> StepCode:
         say(f"{self._here[:12]} is {code.name.lower()} (exit code {code.value}): {why}")

@@ -35,10 +35,12 @@ from pytest_llmperf import Workload
 def test_one(llmperf):
     llmperf(Workload(input_tokens=8, output_tokens=2), requests=10, concurrency=2)
 """
-# However busy the machine is, a pair is measured: the effects are larger than what a neighbour does.
+# However busy the machine is, a pair is measured: the effects are larger than what a neighbour does, and than
+# what a longer warm-up would.
 UNHURRIED = """
-from pytest_llmperf.load import health
+from pytest_llmperf.load import health, warmup
 health.MAX_LAG_MS = 1e6
+warmup.MAX_BURSTS = 2
 """
 FOLLOWED = ("--metric", "ttft_p50_ms")
 TWICE = "--llmperf-tolerance=90%"
@@ -58,6 +60,11 @@ def bisect(project: Project, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         [*LLMPERF, "bisect", *arguments], cwd=project.path, capture_output=True, text=True, timeout=280
     )
+
+
+def step(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+    words = ("step", *arguments, "--subject", "command -- {checkout}/serve.sh {port}", "--", "test_it.py")
+    return subprocess.run([*LLMPERF, *words], cwd=project.path, capture_output=True, text=True, timeout=280)
 
 
 def diaries(project: Project) -> dict[str, list[dict[str, Any]]]:
@@ -140,9 +147,9 @@ def test_git_bisect_run_names_the_commit_that_left_one_slot(project: Project, gi
     commit(project, git, llamacpp("--parallel", "1", "--threads-http", "32"), "later")
     git("bisect", "start", "HEAD", good)
     subject = "command --ready /health -- {checkout}/serve.sh --host {host} --port {port} --model {model}"
-    step = ("step", "--subject", subject, *FOLLOWED, "--", "test_it.py")
+    words = ("step", "--subject", subject, *FOLLOWED, "--", "test_it.py")
     model = f"--llmperf-model={TinyModel().write(cache_directory('models'))}"
-    said = git("bisect", "run", *LLMPERF, *step, model)
+    said = git("bisect", "run", *LLMPERF, *words, model)
     assert f"{culprit} is the first bad commit" in said
     assert f"llmperf: {culprit[:12]} is bad (exit code 1): bad with a probability of 100%; " in said
     assert f"llmperf: {broken[:12]} is skip (exit code 125): " in said
@@ -222,10 +229,33 @@ def test_commits_are_bisected_whatever_interrupts_it(project: Project, git: Git)
     assert f"\n  Not measured: {hashes[3][:7]}: " in ran.stdout
     assert told["launches"] == 2 * len(pairs)
 
+    again = bisect(project, *arguments)
+    assert again.returncode == 0
+    assert again.stdout.endswith(ran.stdout[ran.stdout.index("\nCommit ") :])
+    assert events(project, "pair") == pairs
+
     assert len(git("worktree", "list").splitlines()) == 1
     assert (git("rev-parse", "HEAD"), git("branch", "--show-current")) == (hashes[-1], "main")
     assert git("status", "--porcelain") == "M serve.sh"
     assert (project.path / "serve.sh").read_text() == "what the user is at\n"
+
+
+def test_what_a_step_cannot_tell_is_skipped_once_the_ends_are_known(project: Project, git: Git) -> None:
+    project.write(test_it=ONE)
+    good = commit(project, git, late(5), "good")
+    project.write(test_it="import nothing_of_this_name")
+    without = commit(project, git, late(5), "no test that can be run")
+    project.write(test_it=ONE)
+    here = commit(project, git, late(80), "here")
+    bad = commit(project, git, late(80), "bad")
+    for one, why in ((here, "not told apart in 1 pair"), (without, "pytest measured nothing")):
+        git("checkout", "--quiet", one)
+        ran = step(project, "--good", good, "--bad", bad, *FOLLOWED, "--pairs", "1")
+        assert ran.returncode == 125, ran.stdout + ran.stderr
+        assert f"llmperf: {one[:12]} is skip (exit code 125): " in ran.stdout
+        assert why in ran.stdout
+    assert "nothing_of_this_name" in ran.stdout
+    assert len(git("worktree", "list").splitlines()) == 1
 
 
 def test_a_step_stops_git_where_an_end_is_broken_and_tries_it_again(project: Project, git: Git) -> None:
@@ -234,15 +264,8 @@ def test_a_step_stops_git_where_an_end_is_broken_and_tries_it_again(project: Pro
     here = commit(project, git, late(5), "here")
     bad = commit(project, git, BROKEN, "does not start")
     git("checkout", "--quiet", here)
-    subject = "command -- {checkout}/serve.sh {port}"
     for _ in range(2):
-        ran = subprocess.run(
-            [*LLMPERF, "step", "--good", good, "--bad", bad, "--subject", subject, "--", "test_it.py"],
-            cwd=project.path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        ran = step(project, "--good", good, "--bad", bad)
         assert ran.returncode == 129, ran.stdout + ran.stderr
         assert "llmperf: an end cannot be measured: " in ran.stderr
         assert "out of order" in ran.stderr
