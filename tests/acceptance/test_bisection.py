@@ -98,12 +98,13 @@ def test_one_flag_among_eight_differences(project: Project) -> None:
     assert [one["name"] for one in told["suspects"]] == ["--parallel 1"]
     assert not told["open"]
     assert told["confirmation"]["low"] > 0
-    headline = "--parallel 1 made TTFT p50 at 6 at once worse (more than 99% sure)."
+    change = f"+{told['confirmation']['estimate']:.0%}"
+    headline = f"--parallel 1 made TTFT p50 at 6 at once worse, {change} (more than 99% sure)."
     assert f"\n\n{headline}\n" in ran.stdout
     said = (project.path / "told.md").read_text()
     assert said.startswith(f"**{headline}**\n")
     for text in (ran.stdout, said):
-        assert f"+{told['confirmation']['estimate']:.0%} (+" in text
+        assert f" {change} (+" in text
         assert f"{told['launches']} launches in " in text
     first, second = diaries(project)
     assert told == json.loads(Path(first, "answer.json").read_text())
@@ -282,7 +283,9 @@ def test_ends_that_do_not_differ_and_a_secret_between_them(project: Project) -> 
         *("--json", "told.json", "--markdown", "told.md", "--", "test_it.py", TWICE),
     )
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    headline = "No difference between the end points good and bad: there is nothing to bisect."
+    headline = (
+        "No difference between the end points the good end and the bad end: there is nothing to bisect."
+    )
     assert f"\n{headline}\n" in ran.stdout
     told = (project.path / "told.md").read_text()
     assert told.startswith(f"**{headline}**\n")
