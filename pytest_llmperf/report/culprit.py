@@ -71,7 +71,7 @@ def headline(account: Account) -> str:
             f"{bad if account['narrowed_to'] is None else _cut(account['narrowed_to'])}{_among(account)}."
         )
     if outcome == "no difference":
-        return f"No difference between the end points {good} and {bad}: there is nothing to bisect."
+        return f"No difference between {good} and {bad}: there is nothing to bisect."
     if outcome == "ends undecided":
         return f"{_start(good)} and {bad} could not be told apart, nor be called equal: not bisected."
     if outcome == "better":

@@ -215,7 +215,7 @@ def test_a_culprit_is_told_on_the_terminal_as_json_and_as_markdown(
 @pytest.mark.parametrize(
     ("level", "words"),
     [
-        (stepped(9), "No difference between the end points 0.22.0 and 0.24.0"),
+        (stepped(9), "No difference between 0.22.0 and 0.24.0"),
         (stepped(2, 0.8), "0.24.0 is not worse than 0.22.0, but better"),
         (
             lambda axis, index: math.nan if index == 3 else 100.0,

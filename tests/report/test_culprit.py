@@ -222,7 +222,7 @@ def test_what_is_open_of_the_flags_is_said() -> None:
         (
             Outcome.NO_DIFFERENCE,
             Verdict.PASS,
-            "No difference between the end points 0.20.0 and 0.25.0",
+            "No difference between 0.20.0 and 0.25.0",
             "no worse",
         ),
         (
