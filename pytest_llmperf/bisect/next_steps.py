@@ -12,7 +12,7 @@ from pytest_llmperf.bisect.finding import Finding, Outcome
 from pytest_llmperf.bisect.kind import Kind
 from pytest_llmperf.bisect.order import BisectOrder
 from pytest_llmperf.bisect.position import Axis, Unusable
-from pytest_llmperf.report.culprit import PART
+from pytest_llmperf.report.culprit import is_another
 
 
 def next_steps(order: BisectOrder, kind: Kind, axis: Axis, finding: Finding, directory: Path) -> list[Step]:
@@ -35,11 +35,13 @@ def next_steps(order: BisectOrder, kind: Kind, axis: Axis, finding: Finding, dir
 
 
 def _leaves_much(finding: Finding) -> bool:
-    """Whether the culprit is not all of it."""
+    """Whether the culprit is not all of it: an odd history says so, or the two intervals."""
     part, question = finding.confirmation, finding.question
     if part is None or question is None or question not in finding.ends:
         return False
-    return part.worse < (1 - PART) * finding.ends[question].worse and math.isfinite(part.worse)
+    whole = finding.ends[question]
+    error = 0.0 if finding.oddities else math.hypot(part.error, whole.error)
+    return part.worse < whole.worse and is_another(part.worse, whole.worse, error)
 
 
 def _compared(

@@ -23,7 +23,8 @@ _LONG, _LONG_NAME = 300, 80
 _PLAIN = ("subject", "author", "date")
 _MENTION = re.compile(r"(?<![0-9A-Za-z_])@(?=[0-9A-Za-z])")
 PART = 0.2
-"""A culprit that leaves more than this of the whole change unexplained is not all of it."""
+"""A culprit that surely leaves more than this of the whole change unexplained is not all of it."""
+_SURE = 2.0  # standard errors
 
 
 def culprit_lines(account: Account) -> list[str]:
@@ -198,18 +199,27 @@ def _of_whole(account: Account) -> Iterator[str]:
     good, bad = ends(account)
     interval = f"({percent(whole['low'])} to {percent(whole['high'])})"
     between = f"{percent(whole['estimate'])} {interval} between {good} and {bad}"
-    share = math.log1p(part["estimate"]) / math.log1p(whole["estimate"])
+    brought, there = (math.log1p(change["estimate"]) for change in (part, whole))
+    share = brought / there
     if _are_several(account):
         names = ", ".join(map(_cut, account["confirmed"]))
         yield f"Confirmed in fresh launches: {names} brings {_moved(part)}."
     elif account["narrowed_to"] is not None:
         yield f"The ends: {between}."
-    elif share > 1 + PART:
-        yield f"Of that, {between} are left: something else takes a part of it back."
-    elif share > 1 - PART:
+    elif abs(share - 1) < PART:
         yield f"That is the change of {between}."
+    elif not is_another(brought, there, math.hypot(part["error"], whole["error"])):
+        yield f"The ends: {between}; whether that is all of it, the intervals leave open."
+    elif share > 1:
+        yield f"Of that, {between} are left: something else takes a part of it back."
     else:
         yield f"That is about {share:.0%} of {between}: something else adds to it."
+
+
+def is_another(part: float, whole: float, error: float) -> bool:
+    """Whether two changes (logarithms, ``error`` is the standard error of their difference) are surely not
+    the same, and far enough apart to be worth a word."""
+    return abs(whole - part) > max(PART * abs(whole), _SURE * error)
 
 
 def effort(account: Account) -> str:

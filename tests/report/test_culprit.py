@@ -323,6 +323,16 @@ def test_how_much_of_the_whole_it_explains(part: float, whole: float, words: str
     assert next(notes(account)).startswith(words)
 
 
+@pytest.mark.parametrize("part", [1.05, 1.4])
+def test_what_the_intervals_leave_open_is_not_called_another_culprit(part: float) -> None:
+    wide = dataclasses.replace(change(part), error=0.08)
+    account = told("releases", found(confirmation=wide, ends={TTFT: change(1.2)}))
+    assert next(notes(account)) == (
+        "The ends: +20% (+15% to +25%) between 0.20.0 and 0.25.0; whether that is all of it, the intervals "
+        "leave open."
+    )
+
+
 def test_of_very_many_the_first_are_listed_and_the_rest_is_counted() -> None:
     many = [Position(f"p{n}", f"commit p{n}", {}) for n in range(40)]
     finding = found(
