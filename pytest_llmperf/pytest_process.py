@@ -64,12 +64,17 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def interrupted_by_signals() -> Iterator[None]:
-    """What would end this process interrupts it, so that it ends its engine first."""
+    """What would end this process interrupts it, so that it ends its engine first; what it ignores, as the
+    end of the terminal under nohup, it goes on ignoring."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:

@@ -142,10 +142,17 @@ def read_diary(directory: Path) -> list[Event]:
 
 def newest(directory: Path) -> Path:
     """The bisection in ``directory`` that was written last. Raises :class:`StoreError` if there is none."""
-    found = sorted(directory.glob(f"*/{_FILE}"), key=lambda path: path.stat().st_mtime_ns)
+    found = parts(directory)
     if not found:
         raise StoreError(f"{directory} has no bisection; llmperf bisect makes one")
-    return found[-1].parent
+    return found[-1]
+
+
+def parts(directory: Path) -> list[Path]:
+    """Where there are diaries in ``directory``, the one that was written last at the end: bisections, or of
+    one of them the further lines of flags, or the commits that git asked for."""
+    found = sorted(directory.glob(f"*/{_FILE}"), key=lambda path: path.stat().st_mtime_ns)
+    return [path.parent for path in found]
 
 
 def _read(path: Path) -> tuple[list[Event], int]:
@@ -243,10 +250,9 @@ class Replay:
                 for asked, kept in self._kept.items():
                     self._kept[asked] = deque(one for one in kept if one["event"] == "pair")
 
-    @property
-    def left(self) -> int:
-        """How many kept answers have not been given yet."""
-        return sum(map(len, self._kept.values()))
+    def knows(self, left: int, right: int) -> bool:
+        """Whether what these two are asked next is answered from the diary."""
+        return bool(self._kept.get((left, right)))
 
     def compare(self, left: int, right: int) -> Pair:
         """Raises what the oracle raises, and :class:`StoreError` if its answer cannot be kept."""

@@ -53,12 +53,16 @@ class BisectOrder:
 
     def between(self, good: str, bad: str) -> BisectOrder:
         """The same between other ends."""
-        return dataclasses.replace(self, good=good, bad=bad)
+        return dataclasses.replace(self, good=good, bad=bad, retries_unusable=False)
+
+    def retrying(self) -> BisectOrder:
+        """The same, and what could not be measured is tried again."""
+        return dataclasses.replace(self, retries_unusable=True)
 
     def longer(self) -> BisectOrder:
         """The same with twice the pairs, and twice the time."""
         budget = None if self.budget_s is None else min(2 * self.budget_s, MAX_SECONDS)
-        return dataclasses.replace(self, pairs=2 * self.pairs, budget_s=budget)
+        return dataclasses.replace(self, pairs=2 * self.pairs, budget_s=budget, retries_unusable=False)
 
     @property
     def shown_ends(self) -> tuple[str, str]:
@@ -80,13 +84,14 @@ class BisectOrder:
         words += ["--confidence", f"{100 * self.confidence:g}%"] if self.confidence != CONFIDENCE else []
         words += ["--budget", f"{self.budget_s:.0f}s"] if self.budget_s is not None else []
         words += ["--out", str(self.out)] if self.out != OUT else []
+        words += ["--retry-unusable"] if self.retries_unusable else []
         return [*words, "--", *shown(tuple(self.arguments))]
 
-    def comparison(self, good: str, bad: str) -> list[str]:
+    def comparison(self, good: str, bad: str, launches: str) -> list[str]:
         """What a person types to measure two subjects side by side with the same tests."""
         return [
             *("pytest", "--llmperf", "--llmperf-engine", bad, "--llmperf-against", good),
-            *("--llmperf-launches", "3..8", *shown(tuple(self.pytest_arguments))),
+            *("--llmperf-launches", launches, *shown(tuple(self.pytest_arguments))),
         ]
 
 

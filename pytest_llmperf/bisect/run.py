@@ -13,7 +13,7 @@ from pytest_llmperf.activate import BUILTIN
 from pytest_llmperf.bisect.account import account
 from pytest_llmperf.bisect.arguments import check_arguments, telling_variables
 from pytest_llmperf.bisect.commits import Commits
-from pytest_llmperf.bisect.diary import Diary, Replay, keeping, newest, read_diary
+from pytest_llmperf.bisect.diary import Diary, Replay, keeping, newest, parts, read_diary
 from pytest_llmperf.bisect.events import Asked
 from pytest_llmperf.bisect.finding import Finding, Outcome
 from pytest_llmperf.bisect.flags import Explanation, Flags, smallest_set
@@ -63,10 +63,8 @@ def show_log(directory: Path | None, out: Path) -> int:
     """What was measured until now, in the bisection that was written last, or in the one at a path."""
     try:
         top = directory or newest(out)
-        lines = [
-            line for part in (top, *sorted(top.glob("line-*"))) for line in diary_lines(read_diary(part))
-        ]
-        print("\n".join([str(top), *lines]))
+        for part in (top, *parts(top)):
+            print("\n".join([str(part), *diary_lines(read_diary(part))]))
         return Bisected.FOUND
     except StoreError as error:
         print(f"llmperf: {error}", file=sys.stderr)
@@ -119,9 +117,10 @@ class _Errand:
             told = self._account_of_flags(explained)
         else:
             told = self._account_of(self._line(self._axis))
-        if isinstance(self._axis, Commits):
+        code = self._tell(told)
+        if isinstance(self._axis, Commits):  # last: whatever comes of it, the answer is told
             self._axis.close()
-        return self._tell(told)
+        return code
 
     def _line(self, axis: Axis) -> Finding:
         """Bisect one line of positions."""

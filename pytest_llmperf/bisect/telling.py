@@ -30,7 +30,7 @@ class Telling:
 
     def hear(self, standing: Standing, replay: Replay) -> None:
         replay.suspected(standing.question, standing.suspects, standing.confidence)
-        if replay.left:
+        if replay.knows(standing.left, standing.right):
             return
         if self._kept:
             say(f"going on after {self._kept} pair{'' if self._kept == 1 else 's'}")

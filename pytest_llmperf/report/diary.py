@@ -8,6 +8,7 @@ from textwrap import shorten, wrap
 from typing import Any
 
 from pytest_llmperf.declare.metrics import parse_metric
+from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.progress import duration
 from pytest_llmperf.report.table import percent
 
@@ -40,7 +41,7 @@ def diary_lines(events: Sequence[Event]) -> list[str]:
         lines += [f"{_at(event)}  {first}".rstrip(), *(f"{_INDENT}{line}".rstrip() for line in rest)]
         if event["event"] == "begun" and question is not None:
             lines.append(f"{_INDENT}followed: {_of(question)}")
-    return [*lines, _total(events)]
+    return [printable(line) for line in [*lines, _total(events)]]
 
 
 def _at(event: Event) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import signal
 import subprocess
@@ -139,7 +140,7 @@ def test_a_search_goes_on_where_it_was_whenever_it_ended(tmp_path: Path, kept: i
     with opened(tmp_path / "parts") as diary:
         replay = Replay(second, diary)
         again = search(replay)
-        assert replay.left == 0
+        assert not any(replay.knows(left, right) for left, right in itertools.product(range(3), repeat=2))
     assert told(again[:kept]) == told(whole[:kept])
     assert len(second.asked) == 4 - kept
     written = [kind for kind in kinds(tmp_path / "parts") if kind != "resumed"]

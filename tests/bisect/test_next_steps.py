@@ -143,10 +143,23 @@ def test_an_undecided_bisection_goes_on_with_twice_of_what_it_had() -> None:
         metric="ttft_p50_ms",
     )
     for order, budget in ((ORDER, None), (full, 10800.0)):
-        undecided = found(Outcome.UNDECIDED, (2, 3))
+        undecided = found(Outcome.UNDECIDED, (2, 3), launches=2 * PAIRS)
         again = read(steps(undecided, order)["go on with more pairs"])
         assert again == dataclasses.replace(order, kind="releases", pairs=128, budget_s=budget, paths=[])
     assert read(dataclasses.replace(full, budget_s=600000.0).longer().command("releases")).budget_s == 604800
+
+
+def test_where_more_pairs_would_say_the_same_they_are_not_proposed() -> None:
+    creep = found(Outcome.UNDECIDED, (2, 3), launches=2 * PAIRS - 2)
+    assert list(steps(creep)) == ["see what was measured"]
+    assert "go on with more pairs" in steps(creep, dataclasses.replace(ORDER, budget_s=60.0))
+
+
+def test_an_end_that_cannot_be_measured_may_be_tried_again() -> None:
+    again = read(steps(found(Outcome.UNUSABLE))["try again what could not be measured"])
+    assert again == dataclasses.replace(ORDER, kind="releases", retries_unusable=True, paths=[])
+    assert not again.longer().retries_unusable
+    assert not again.between("a", "b").retries_unusable
 
 
 def test_what_got_better_is_searched_backwards() -> None:
@@ -157,11 +170,11 @@ def test_what_got_better_is_searched_backwards() -> None:
 def test_ends_that_were_not_told_apart_are_compared_in_more_launches() -> None:
     command = steps(found(Outcome.ENDS_UNDECIDED))["compare the ends in more launches"]
     assert command[2:6] == ["--llmperf-engine", ORDER.bad, "--llmperf-against", ORDER.good]
+    assert command[6:8] == ["--llmperf-launches", "9..24"]  # it has had 8
 
 
-@pytest.mark.parametrize("outcome", [Outcome.NO_DIFFERENCE, Outcome.UNUSABLE])
-def test_where_nothing_is_to_be_done_what_was_measured_can_be_seen(outcome: Outcome) -> None:
-    assert list(steps(found(outcome))) == ["see what was measured"]
+def test_where_nothing_is_to_be_done_what_was_measured_can_be_seen() -> None:
+    assert list(steps(found(Outcome.NO_DIFFERENCE))) == ["see what was measured"]
 
 
 def test_commits_are_compared_by_a_bisection_between_the_two(git: Git) -> None:
@@ -215,7 +228,7 @@ def test_no_secret_is_in_a_command_or_in_the_message(
     order = dataclasses.replace(
         ORDER, good=good, bad=bad, recipe=recipe, arguments=["t.py", "--api-key", SECRET]
     )
-    undecided = found(Outcome.UNDECIDED, (2,), question=TTFT)
+    undecided = found(Outcome.UNDECIDED, (2,), question=TTFT, launches=2 * PAIRS)
     made = next_steps(order, kind, Releases(), undecided, Path("x"))
     account = told(kind, undecided, made)
     account |= {

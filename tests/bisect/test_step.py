@@ -13,7 +13,9 @@ from pytest_llmperf.bisect.commits import Recipe
 from pytest_llmperf.bisect.order import StepOrder
 from pytest_llmperf.bisect.pair import Pair
 from pytest_llmperf.bisect.position import Unusable
+from pytest_llmperf.bisect.run import show_log
 from pytest_llmperf.bisect.step import StepCode, run_step
+from pytest_llmperf.declare.order import Bisected
 from tests.bisect.histories import TTFT
 from tests.git import Git
 
@@ -71,6 +73,9 @@ def test_the_commit_is_like_the_good_or_like_the_bad_one(
     assert judged(repository) == code
     assert words in capsys.readouterr().out
     if code is not StepCode.SKIP:
+        assert show_log(None, Path("kept")) == Bisected.FOUND
+        log = capsys.readouterr().out
+        assert log.count("begun on ") == 2  # of the ends, and of the commit
         # The same commit again, and the ends for the next one, are known.
         asked = Launching.asked
         assert judged(repository) == code

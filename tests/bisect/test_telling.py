@@ -85,6 +85,16 @@ def test_of_what_is_kept_only_the_number_is_told(
         assert capsys.readouterr().out.splitlines()[0] == f"llmperf: {words}"
 
 
+def test_kept_pairs_that_nobody_asks_for_any_more_silence_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after another try of what could not be measured: the search goes elsewhere."""
+    with keeping(tmp_path, ASKED, POSITIONS, print) as diary:
+        diary.write("pair", diary.event_of(pair(0, 2, 1)))
+        Telling(AXIS, 1).hear(standing(), Replay(Scripted(), diary))
+    assert "most likely: vllm==2" in capsys.readouterr().out
+
+
 def test_flags_are_known_by_what_they_change(replay: Replay, capsys: pytest.CaptureFixture[str]) -> None:
     axis = FlagsAxis(parse_subject("vllm"), parse_subject("vllm --a 1 --b"))
     Telling(axis, 0).hear(standing(suspects=(2,)), replay)

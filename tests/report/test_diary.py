@@ -115,6 +115,13 @@ def test_before_a_metric_is_followed_a_pair_says_how_many_it_has_and_later_that_
     assert "has no value" in "\n".join(diary_lines([BEGUN, without, WHOLE[2]]))
 
 
+def test_what_an_engine_said_cannot_move_the_cursor() -> None:
+    why = "it said: \x1b[2J\u202e| no GPU |"
+    shown = diary_lines([BEGUN, {**next(one for one in WHOLE if one["event"] == "unusable"), "why": why}])
+    assert all(line.isprintable() for line in shown)
+    assert "no GPU" in "\n".join(shown)
+
+
 def test_long_names_do_not_push_figures_out_of_sight() -> None:
     flags = {
         "index": 3,
