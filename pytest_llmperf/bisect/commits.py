@@ -12,10 +12,11 @@ from pytest_llmperf.bisect.lineage import Line
 from pytest_llmperf.bisect.position import Position, Unusable
 from pytest_llmperf.bisect.trees import Trees, is_wheel
 from pytest_llmperf.declare.subject import Subject, as_shown, parse_subject, without_credentials
-from pytest_llmperf.errors import DeclarationError, EngineError, StoreError
+from pytest_llmperf.errors import DeclarationError, EngineError, Hindered, InvalidRun, StoreError
 from pytest_llmperf.keep.repository import Repository
 from pytest_llmperf.places.index import PackageIndex
 from pytest_llmperf.places.indexes import configured
+from pytest_llmperf.places.installer import tells_of_full_disk
 
 _PLACE = re.compile(r"\{(checkout|commit|wheel)\}")
 BUILD_TIMEOUT_S = 7200.0
@@ -79,8 +80,8 @@ class Commits:
     """An :class:`~pytest_llmperf.bisect.position.Axis`: one commit after another, along first parents.
 
     What is made of a commit lies under ``directory`` until :meth:`close`, and is found there again when the
-    bisection goes on; of more than ``most`` commits, what was asked for least lately is removed, but never
-    that of the good end.
+    bisection goes on; of more than ``most`` commits, those of an earlier process among them, what was asked
+    for least lately is removed, but never that of the good end.
     """
 
     kind = "commits"
@@ -108,13 +109,16 @@ class Commits:
         self._directory, self._trees = directory, Trees(repository, directory / "trees")
         self._commits = lineage.commits
         self._most, self._progress = max(3, most), progress
-        self._recent: list[int] = []
+        made = {index: self._trees.has(commit.hash) for index, commit in enumerate(self._commits)}
+        self._recent = sorted((i for i, at in made.items() if at is not None), key=lambda i: made[i] or 0.0)
         self._wheels: dict[int, Path] = {}
         self._failed: dict[int, str] = {}
         self._index: PackageIndex | None = None
         self.positions: Sequence[Position] = lineage.positions()
 
     def subject(self, index: int) -> Subject:
+        """Raises :class:`~pytest_llmperf.errors.InvalidRun` for what is no fault of the commit: a full disk,
+        or a wheel that is out of reach for now."""
         if index in self._failed:
             raise Unusable(index, self._failed[index])
         self._note_use(index)
@@ -126,6 +130,10 @@ class Commits:
             if (template := self._recipe.wheel) is not None:
                 filling["wheel"] = str(self._wheel(index, template, filling))
         except (EngineError, StoreError, OSError) as error:
+            if isinstance(error, (Hindered, OSError)) or tells_of_full_disk(str(error)):
+                raise InvalidRun(
+                    f"commit {commit.short}: {error}; the same command goes on where it was"
+                ) from None
             self._failed[index] = f"commit {commit.short}: {error}"
             raise Unusable(index, self._failed[index]) from None
         return _filled(self._template, filling)

@@ -16,9 +16,9 @@ from urllib.request import url2pathname
 import httpx
 
 from pytest_llmperf.declare.subject import without_credentials
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineError, Hindered
 from pytest_llmperf.keep.repository import MISLEADING, Repository, first_line
-from pytest_llmperf.places.index import HERE, PackageIndex
+from pytest_llmperf.places.index import HERE, PackageIndex, status
 from pytest_llmperf.places.indexes import is_local
 from pytest_llmperf.places.process import EngineProcess, describe_exit
 
@@ -39,6 +39,12 @@ class Trees:
     def __init__(self, repository: Repository, directory: Path) -> None:
         self._repository = repository
         self._directory = Path(os.path.abspath(directory))
+
+    def has(self, commit: str) -> float | None:
+        """When something was made for a commit, in seconds since the epoch; None if there is nothing."""
+        with contextlib.suppress(OSError):
+            return self.of(commit).stat().st_mtime
+        return None
 
     def of(self, commit: str) -> Path:
         """Where what belongs to a commit lies."""
@@ -78,7 +84,8 @@ class Trees:
         """The wheel at ``url``, or the one of ``distribution`` that fits of those on the page or in the
         directory there. What is not on this machine is downloaded.
 
-        Raises :class:`EngineError` if there is none, or it cannot be had.
+        Raises :class:`EngineError` if there is none, or it cannot be had, and :class:`Hindered` if it may be
+        another time.
         """
         if not is_wheel(url):
             url = _on_page(url, index, distribution)
@@ -178,14 +185,15 @@ def _download(url: str, path: Path, index: PackageIndex) -> None:
             if response.status_code in (404, 410):
                 raise EngineError(f"there is no wheel for it: {shown}: {response.status_code}")
             if response.status_code != 200:
-                raise EngineError(f"{shown}: {response.status_code} {response.reason_phrase}")
+                told = f"{shown}: {status(response)}"
+                raise Hindered(told) if response.is_server_error else EngineError(told)
             with part.open("wb") as file:
                 for piece in response.iter_bytes(_PIECE):
                     digest.update(piece)
                     file.write(piece)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         part.unlink(missing_ok=True)
-        raise EngineError(f"{shown} cannot be downloaded: {without_credentials(str(error))}") from None
+        raise Hindered(f"{shown} cannot be downloaded: {without_credentials(str(error))}") from None
     if wanted and digest.hexdigest() != wanted[1]:
         part.unlink()
         raise EngineError(f"{shown} is not what its page says: its SHA-256 is {digest.hexdigest()[:12]}…")

@@ -32,7 +32,7 @@ from packaging.utils import (
 from packaging.version import InvalidVersion, Version
 
 from pytest_llmperf.declare.subject import without_credentials
-from pytest_llmperf.errors import EngineError
+from pytest_llmperf.errors import EngineError, Hindered
 from pytest_llmperf.places.indexes import Indexes, hosts, is_local
 from pytest_llmperf.places.packages import canonical
 
@@ -143,7 +143,7 @@ class PackageIndex:
     def files(self, url: str) -> list[File] | None:
         """The files that a page, or a directory, offers; None if there is no such page.
 
-        Raises :class:`EngineError` if it cannot be read.
+        Raises :class:`EngineError` if it cannot be read, :class:`Hindered` if it may be another time.
         """
         if is_local(url):
             return _local_files(url)
@@ -165,15 +165,14 @@ class PackageIndex:
             with self.client(url) as client:
                 response = client.get(url, headers={"Accept": _ACCEPT})
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            raise EngineError(
+            raise Hindered(
                 f"the package index cannot be reached: {shown}: {without_credentials(str(error))}"
             ) from None
         if response.status_code in (404, 410):
             return None
         if response.status_code != 200:
-            raise EngineError(
-                f"the package index does not answer: {shown}: {response.status_code} {response.reason_phrase}"
-            )
+            told = f"the package index does not answer: {shown}: {status(response)}"
+            raise Hindered(told) if response.is_server_error else EngineError(told)
         return response
 
     def client(self, url: str) -> httpx.Client:
@@ -195,6 +194,11 @@ class PackageIndex:
         return httpx.Client(
             verify=verify, proxy=self._indexes.proxy, auth=auth, follow_redirects=True, timeout=_TIMEOUT_S
         )
+
+
+def status(response: httpx.Response) -> str:
+    """``503 Service Unavailable``."""
+    return f"{response.status_code} {response.reason_phrase}"
 
 
 def _tags() -> dict[Tag, int]:

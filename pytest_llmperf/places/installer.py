@@ -154,7 +154,7 @@ def cause(lines: Sequence[str]) -> str | None:
     """What an installer's log says went wrong, in a line; None if it says nothing."""
     text = "\n".join(lines)
     unwrapped = " ".join(line.strip(" │╰─▶×") for line in lines)
-    if re.search("No space left on device|ENOSPC|Disk quota exceeded", text):
+    if tells_of_full_disk(text):
         return "the disk is full"
     if found := _WRONG_PYTHON.search(unwrapped):
         return f"it is not made for the Python of this test run: {found[0][:200]}"
@@ -174,6 +174,11 @@ def cause(lines: Sequence[str]) -> str | None:
         return found[1][:300]
     errors = [line for line in lines if re.match(r"\s*(ERROR|error)\b:?", line)]
     return errors[0].strip()[:300] if errors else None
+
+
+def tells_of_full_disk(text: str) -> bool:
+    """Whether a program says so, in whichever words."""
+    return re.search("No space left on device|ENOSPC|Disk quota exceeded", text) is not None
 
 
 def is_hindrance(complaint: str) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from pytest_llmperf.bisect.commits import Commits, Recipe
 from pytest_llmperf.bisect.lineage import Lineage
 from pytest_llmperf.bisect.position import Axis, Unusable
-from pytest_llmperf.errors import DeclarationError
+from pytest_llmperf.errors import DeclarationError, InvalidRun
 from pytest_llmperf.keep.repository import Repository
 from pytest_llmperf.places.environments import Environments
 from tests.git import Git
@@ -301,13 +301,44 @@ def test_a_server_that_fails_shows_no_credentials(
     url = served.url.replace("://", "://me:s3cret@") + "/{commit}/fake_engine-1.0-py3-none-any.whl"
     served.put(f"/{made[1]}/fake_engine-1.0-py3-none-any.whl", Page(b"", status=503))
     axis = commits(git, state, Recipe("fake@{wheel}", wheel=url))
-    for index, words in ((1, "503"), (2, "404")):
-        with pytest.raises(Unusable, match=words) as raised:
+    kinds: dict[str, type[Exception]] = {"503": InvalidRun, "404": Unusable}
+    for index, (words, kind) in enumerate(kinds.items(), 1):
+        with pytest.raises(kind, match=words) as raised:
             axis.subject(index)
         assert "s3cret" not in str(raised.value)
     dead = commits(git, state, Recipe("fake@{wheel}", wheel="http://127.0.0.1:1/{commit}/e.whl"))
-    with pytest.raises(Unusable, match="cannot be downloaded"):
+    with pytest.raises(InvalidRun, match=r"cannot be downloaded.*; the same command goes on where it was"):
         dead.subject(1)
+
+
+def test_a_full_disk_is_no_fault_of_a_commit_and_tried_again(
+    git: Git, made: list[str], state: Path, tmp_path: Path
+) -> None:
+    full = tmp_path / "full"
+    full.touch()
+    build = f"! test -e {full} || {{ echo 'write: No space left on device'; exit 1; }}"
+    axis = commits(git, state, Recipe(CHECKOUT, build=build))
+    with pytest.raises(InvalidRun, match="No space left on device"):
+        axis.subject(1)
+    full.unlink()
+    axis.subject(1)
+    (state / "trees").joinpath(made[2][:12]).write_text("in the way")
+    with pytest.raises(InvalidRun, match=f"commit {made[2][:7]}"):
+        axis.subject(2)
+    (state / "trees").joinpath(made[2][:12]).unlink()
+    axis.close()
+
+
+def test_what_an_earlier_process_left_counts(git: Git, made: list[str], state: Path) -> None:
+    first = commits(git, state, Recipe(CHECKOUT), most=3)
+    for index in (0, 1, 2):
+        first.subject(index)
+        os.utime(state / "trees" / made[index][:12], (index, index))
+    second = commits(git, state, Recipe(CHECKOUT), most=3)
+    second.subject(3)
+    assert sorted(Path(tree).parent.name for tree in trees(git)) == sorted(made[i][:12] for i in (0, 2, 3))
+    second.close()
+    assert trees(git) == []
 
 
 @pytest.mark.parametrize(
