@@ -100,7 +100,10 @@ def add_bisect(commands: argparse._SubParsersAction[Any]) -> None:
         help="how sure it has to be before the suspect is confirmed (default: 95%%)",
     )
     search.add_argument(
-        "--budget", metavar="TIME", type=typed(read_duration), help="measure no longer than this: 2h, 90m"
+        "--budget",
+        metavar="TIME",
+        type=typed(read_duration),
+        help="measure no longer than this, builds aside: 2h",
     )
     kept = bisect.add_argument_group("what is kept")
     _add_out(kept)
@@ -138,7 +141,7 @@ def _add_commits(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--subject",
         metavar="TEMPLATE",
-        help="what is started at a commit: 'vllm@{checkout}', 'vllm@{wheel}', 'command -- ./serve {port}'",
+        help="what is started at a commit: 'vllm@{checkout}', 'vllm@{wheel}', 'command -- {checkout}/x {port}'",
     )
     group.add_argument(
         "--build",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from pytest_llmperf import cli
+from pytest_llmperf.bisect.commits import Recipe
 from pytest_llmperf.bisect.order import BisectOrder
 from pytest_llmperf.cli_bisect import STOPS_GIT, _order, for_git
 from pytest_llmperf.declare.order import Exit
@@ -245,6 +247,18 @@ def test_outside_of_a_repository_git_is_stopped(
 )
 def test_only_what_was_judged_is_good_or_bad(code: int, git_is_told: int) -> None:
     assert for_git(lambda: code) == git_is_told
+
+
+def test_every_template_in_the_help_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("bisect", "step"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        help_text = " ".join(capsys.readouterr().out.split())
+        _, _, templates = help_text.partition("what is started at a commit: ")
+        shown = re.findall("'([^']*)'", templates.partition(" --build ")[0])
+        assert len(shown) == 3
+        for one in shown:
+            Recipe(one, wheel="https://a/{commit}.whl" if "{wheel}" in one else None).parsed()
 
 
 def test_help_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:

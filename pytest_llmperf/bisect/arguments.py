@@ -15,6 +15,7 @@ from pytest_llmperf.declare.subject import (
     Subject,
     is_secret,
     redact_args,
+    redact_words,
     typed,
     without_credentials,
 )
@@ -69,7 +70,7 @@ def telling_variables(environment: Mapping[str, str]) -> dict[str, str]:
     elsewhere = [option.variable for option in OPTIONS if option.name in OF_THE_MACHINE]
     left_out = (*outranked, *elsewhere, API_KEY_VARIABLE)
     return {
-        name: without_credentials(value)
+        name: redact_words(value) if name == "PYTEST_ADDOPTS" else without_credentials(value)
         for name, value in sorted(environment.items())
         if value
         and (name == "PYTEST_ADDOPTS" or name.startswith("LLMPERF_"))

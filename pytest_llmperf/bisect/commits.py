@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_llmperf.bisect.lineage import Line
 from pytest_llmperf.bisect.position import Position, Unusable
 from pytest_llmperf.bisect.trees import Trees, is_wheel
-from pytest_llmperf.declare.subject import Subject, as_shown, parse_subject, without_credentials
+from pytest_llmperf.declare.subject import Subject, as_shown, parse_subject, redact_words, without_credentials
 from pytest_llmperf.errors import DeclarationError, EngineError, Hindered, InvalidRun, StoreError
 from pytest_llmperf.keep.repository import Repository
 from pytest_llmperf.places.index import PackageIndex
@@ -66,7 +66,7 @@ class Recipe:
     def words(self) -> list[str]:
         """What a person types for it, without secrets."""
         found = ["--subject", as_shown(self.subject)]
-        found += ["--build", without_credentials(self.build)] if self.build else []
+        found += ["--build", redact_words(self.build)] if self.build else []
         found += ["--wheel", without_credentials(self.wheel)] if self.wheel else []
         is_said = self.build_timeout_s != BUILD_TIMEOUT_S
         return found + (["--build-timeout", f"{self.build_timeout_s:g}"] if is_said else [])

@@ -24,6 +24,8 @@ _SECRET = re.compile(
     r"(api|auth|access|secret|private)[-_]?key|(^|[_-])key$|token$|secret|passw|passphrase|credential|authoriz",
     re.IGNORECASE,
 )
+# An option or a variable, and what is given to it; looked ahead at, because that may be another one.
+_SAID = re.compile(r"""(?<![\w-])(?=(?:(-{1,2}[\w-]+)(?:=|\s+(?!-))|(\w+)=)('[^']*'|"[^"]*"|[^\s'"]+))""")
 _CREDENTIALS = re.compile(r"""(?<=://)[^/\s"']+(?=@)""")
 REDACTED = "[redacted]"
 
@@ -110,6 +112,18 @@ def redact_args(args: tuple[str, ...]) -> tuple[str, ...]:
             hides_next = hides and not equals
             shown.append(f"{flag}={REDACTED}" if hides and equals else without_credentials(arg))
     return tuple(shown)
+
+
+def redact_words(text: str) -> str:
+    """A command for a shell, or a line of options, as it was typed but for the secrets in it: those of
+    variables (``HF_TOKEN=X make``), of options (``--token X``, ``--token=X``), and of URLs."""
+    shown, at = "", 0
+    for found in _SAID.finditer(text):
+        start, end = found.span(3)
+        if start >= at and is_secret(found[1] or found[2]):
+            shown += text[at:start] + REDACTED
+            at = end
+    return without_credentials(shown + text[at:])
 
 
 def parse_subject(text: str) -> Subject:

@@ -219,6 +219,7 @@ def test_flags_are_compared_with_and_without_the_one() -> None:
             "commits",
             Recipe("vllm@{wheel}", wheel=f"https://me:{SECRET}@wheels.example/{{commit}}/"),
         ),
+        ("HEAD~2", "HEAD", "commits", Recipe("vllm@{checkout}", f"export HF_TOKEN={SECRET} && make")),
         ("HEAD~2", "HEAD", "commits", Recipe("vllm@{checkout}", f"pip install -i https://me:{SECRET}@a/ x")),
     ],
 )

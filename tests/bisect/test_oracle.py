@@ -200,7 +200,7 @@ def test_variables_that_change_what_is_measured_are_part_of_the_question() -> No
     said = {
         "LLMPERF_RATES": "1",
         "LLMPERF_MODEL": "https://me:pw@host/m",
-        "PYTEST_ADDOPTS": "-q",
+        "PYTEST_ADDOPTS": "-q --hub-token s3cret",
         "LLMPERF_ENGINE": "vllm",
         "LLMPERF_GPUS": "1",
         "LLMPERF_API_KEY": "sk-1",
@@ -210,7 +210,7 @@ def test_variables_that_change_what_is_measured_are_part_of_the_question() -> No
     assert telling_variables(said) == {
         "LLMPERF_MODEL": "https://…@host/m",
         "LLMPERF_RATES": "1",
-        "PYTEST_ADDOPTS": "-q",
+        "PYTEST_ADDOPTS": "-q --hub-token [redacted]",
     }
 
 

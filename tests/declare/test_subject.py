@@ -14,6 +14,7 @@ from pytest_llmperf.declare.subject import (
     is_secret,
     parse_subject,
     redact_args,
+    redact_words,
     without_credentials,
 )
 from pytest_llmperf.errors import DeclarationError
@@ -277,3 +278,26 @@ def test_the_target_is_what_runs_without_flags(text: str, target: str) -> None:
 )
 def test_what_was_typed_is_shown_as_it_was_but_for_secrets(text: str, shown: str) -> None:
     assert as_shown(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("make  -j16 'a b' && ./x", "make  -j16 'a b' && ./x"),
+        ("HF_TOKEN=s3cret make X=1", "HF_TOKEN=[redacted] make X=1"),
+        ("export HF_TOKEN='s3 cret' && make", "export HF_TOKEN=[redacted] && make"),
+        ("login --token s3cret && make", "login --token [redacted] && make"),
+        ("get --api-key=s3cret", "get --api-key=[redacted]"),
+        ("pip install -i https://me:s3cret@a/ x", "pip install -i https://…@a/ x"),
+        (
+            "docker run -e HF_TOKEN=s3cret -x --token s3cret y",
+            "docker run -e HF_TOKEN=[redacted] -x --token [redacted] y",
+        ),
+        ("--llmperf-engine 'vllm --api-key s3cret'", "--llmperf-engine 'vllm --api-key [redacted]'"),
+        ("run --token 'A_KEY=s3' x", "run --token [redacted] x"),
+        ("echo '", "echo '"),
+        ("HF_TOKEN= make", "HF_TOKEN= make"),
+    ],
+)
+def test_a_command_of_a_shell_is_shown_without_its_secrets(typed: str, shown: str) -> None:
+    assert redact_words(typed) == shown
