@@ -141,7 +141,7 @@ def _add_commits(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--subject",
         metavar="TEMPLATE",
-        help="what is started at a commit: 'vllm@{checkout}', 'vllm@{wheel}', 'command -- {checkout}/x {port}'",
+        help="what starts at a commit: 'vllm@{checkout}', 'vllm@{wheel}', 'command -- {checkout}/x {port}'",
     )
     group.add_argument(
         "--build",

@@ -254,7 +254,7 @@ def test_every_template_in_the_help_is_one(capsys: pytest.CaptureFixture[str]) -
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
         help_text = " ".join(capsys.readouterr().out.split())
-        _, _, templates = help_text.partition("what is started at a commit: ")
+        _, _, templates = help_text.partition("what starts at a commit: ")
         shown = re.findall("'([^']*)'", templates.partition(" --build ")[0])
         assert len(shown) == 3
         for one in shown:

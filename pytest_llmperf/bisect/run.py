@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -178,6 +179,9 @@ class _Errand:
         told = self._account_of(explained.finding)
         told["launches"] = sum(one.launches for one in explained.findings)
         told["seconds"] = rounded(sum(one.seconds for one in explained.findings))
+        if len(explained.members) > 1:  # all of them have to be right
+            sure = [one.confidence for one in explained.findings if one.outcome is Outcome.CULPRIT]
+            told["confidence"] = rounded(math.prod(sure))
         if explained.members:
             told["suspects"] = [
                 {"name": str(one), "change": str(one), "about": {}, "probability": None}

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_llmperf.bisect.commits import Recipe
 from pytest_llmperf.bisect.diary import Replay, keeping
-from pytest_llmperf.bisect.finding import Finding
+from pytest_llmperf.bisect.finding import Finding, Outcome
 from pytest_llmperf.bisect.flags import Flags, smallest_set
 from pytest_llmperf.bisect.order import BisectOrder
 from pytest_llmperf.bisect.pair import Pair
@@ -279,9 +279,13 @@ def test_flags_that_add_up_are_both_named_with_the_launches_of_all_lines(
     assert "\n--a together with --c made TTFT p50 at 4/s worse, +" in capsys.readouterr().out
     told = json.loads(Path("a.json").read_text())
     lines = [directory, *sorted(directory.glob("line-*"))]
-    events = [json.loads(line) for part in lines for line in (part / "diary.jsonl").read_text().splitlines()]
+    texts = [(part / "diary.jsonl").read_text() for part in lines]
+    events = [json.loads(line) for text in texts for line in text.splitlines()]
     assert told["launches"] == 2 * sum(event["event"] == "pair" for event in events)
     assert [one["change"] for one in told["suspects"]] == ["--a", "--c"]
+    sure = [e["confidence"] for e in events if e["event"] == "found" and e["outcome"] == Outcome.CULPRIT]
+    assert len(sure) >= 2
+    assert told["confidence"] == pytest.approx(math.prod(sure), rel=1e-5)
     assert show_log(None, Path("kept")) == Bisected.FOUND
     shown = capsys.readouterr().out
     assert [line for line in shown.splitlines() if line.startswith("kept")] == [str(one) for one in lines]
