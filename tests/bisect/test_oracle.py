@@ -336,6 +336,7 @@ def test_a_late_load_generator_has_three_tries(played: Played) -> None:
         (5, "no tests ran", DeclarationError, "exit code 5"),
         (0, "1 skipped", DeclarationError, r"measured nothing \(exit code 0\)"),
         (2, "!!! Interrupted: 1 error during collection !!!", DeclarationError, "error during collection"),
+        (2, "!!! _pytest.outcomes.Exit: no model !!!", DeclarationError, r"(?s)exit code 2.*Exit: no model"),
         (2, "!!! KeyboardInterrupt !!!", KeyboardInterrupt, "^$"),
         (3, "INTERNALERROR> oh", InvalidRun, "crashed before.*\n.*\n.*INTERNALERROR"),
         (-9, "", InvalidRun, "ended by signal 9"),

@@ -245,6 +245,13 @@ def test_where_nothing_is_worse_the_end_points_say_so_metric_by_metric(
     assert "|" not in culprit_markdown(account)
 
 
+def test_the_ends_of_flags_have_no_names() -> None:
+    account = told("flags", found(Outcome.NO_DIFFERENCE))
+    assert headline(account) == (
+        "No difference between the good end and the bad end: there is nothing to bisect."
+    )
+
+
 @pytest.mark.parametrize(
     ("axis", "index", "words"),
     [
