@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,17 +44,8 @@ def pair_arguments(
         *([f"--bisect-explored={explored}"] if explored is not None else []),
         # Not to meet an SLO is no reason to explain, and none to stop.
         *("--maxfail=0", "--tb=short"),
-        *(["-n0"] if _has_xdist(theirs) else []),
         *theirs,
     ]
-
-
-def _has_xdist(theirs: Sequence[str]) -> bool:
-    """Whether pytest will know the option that says how many processes there are to be."""
-    is_off = (
-        "no:xdist" in theirs or "-pno:xdist" in theirs or os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-    )
-    return not is_off and importlib.util.find_spec("xdist") is not None
 
 
 def shown(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ from pytest_llmperf.keep.record import KIND, VERSION
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bisect", "one pair of a bisection; said by llmperf bisect")
     group.addoption("--bisect-explored", metavar="RECORD", type=Path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """What is measured has the machine to itself, whatever a file or a variable says: no pytest-xdist."""
+    if hasattr(config.option, "numprocesses"):
+        config.option.numprocesses = 0
+    return (yield)
 
 
 @pytest.hookimpl
