@@ -218,6 +218,10 @@ STEP = ("--subject", "vllm@{checkout}")
         ((*STEP, "--pairs", "no", *AFTER), "argument --pairs: "),
         ((*STEP, *AFTER), "no good commit: begin with git bisect start BAD GOOD, or give --good and --bad"),
         ((*STEP, "--good", "v9", "--bad", "HEAD", *AFTER), "good v9: no commit of "),
+        (
+            (*STEP, "--metric", "ttft_p50_ms", *AFTER, "--llmperf-gate=x"),
+            "--metric ttft_p50_ms and --llmperf-gate: give one of them",
+        ),
         (("--subject", "vllm", *AFTER, "-x"), "-x: every pair has to measure all tests"),
         (
             ("--subject", "vllm", "--good", "HEAD~2", "--bad", "HEAD~1", *AFTER),

@@ -59,6 +59,16 @@ def test_every_option_of_the_command_is_documented_and_no_other(
     assert re.findall(r"^\| `(--[a-z-]+)", documented, re.MULTILINE) == offered
 
 
+@pytest.mark.parametrize("command", ["bisect", "step"])
+def test_every_option_of_a_bisection_is_on_its_page(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    offered = set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    page = (ROOT / "docs/bisect.md").read_text()
+    assert len(offered) > 8
+    assert offered <= set(re.findall(r"--[a-z]+(?:-[a-z]+)*", page))
+
+
 def test_every_key_of_a_matrix_is_documented_and_its_example_is_one(tmp_path: Path) -> None:
     page = (ROOT / "docs/matrix.md").read_text()
     named = re.findall(r"^\| `\[*([a-z_]+)\]*` \|", page, re.MULTILINE)

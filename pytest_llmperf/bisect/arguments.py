@@ -19,9 +19,19 @@ from pytest_llmperf.declare.subject import (
 )
 from pytest_llmperf.errors import DeclarationError
 
+MEASURES = "--llmperf-gate"
 
-def check_arguments(arguments: Sequence[str]) -> None:
-    """Raise :class:`DeclarationError` for what cannot be given for all pairs of a bisection."""
+
+def following(arguments: Sequence[str], metric: str | None) -> list[str]:
+    """The person's ``arguments`` with the metric that is to be followed, if one is."""
+    return [*arguments, *([f"{MEASURES}={metric}"] if metric else [])]
+
+
+def check_arguments(arguments: Sequence[str], metric: str | None = None) -> None:
+    """Raise :class:`DeclarationError` for what cannot be given for all pairs of a bisection, or not beside
+    ``--metric``."""
+    if metric and any(word.partition("=")[0] == MEASURES for word in arguments):
+        raise DeclarationError(f"--metric {metric} and {MEASURES}: give one of them")
     for argument in arguments:
         if argument == "--":
             raise DeclarationError("--: once is enough; name tests without it")

@@ -63,13 +63,12 @@ class Explanation:
     be spared as far as that could be measured.
 
     ``findings`` are those of all line searches, in their order, ``finding`` is the first one, over all
-    differences. ``is_complete``: with the members alone it is as bad as with everything; if not, ``why``
-    tells what is open.
+    differences. ``why`` tells what is open: nothing where the members alone are as bad as
+    everything.
     """
 
     members: tuple[Difference, ...]
     findings: tuple[Finding, ...]
-    is_complete: bool
     why: str = ""
 
     @property
@@ -94,7 +93,6 @@ def smallest_set(good: Subject, bad: Subject, search: Callable[[Flags], Finding]
     return Explanation(
         tuple(sorted(finder.members, key=order.__getitem__)),
         tuple(finder.findings),
-        is_complete=not finder.why,
         why=finder.why,
     )
 

@@ -34,7 +34,6 @@ class Standing:
     suspects: Sequence[int] = ()
     confidence: float = 0.0
     effect: Estimate | None = None
-    skipped: Mapping[int, str] | None = None
 
 
 Listener = Callable[[Standing], None]

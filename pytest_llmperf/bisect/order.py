@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmperf.bisect.arguments import shown
+from pytest_llmperf.bisect.arguments import following, shown
 from pytest_llmperf.bisect.commits import Recipe
 from pytest_llmperf.bisect.kind import Kind
 from pytest_llmperf.bisect.search import CONFIDENCE
@@ -15,7 +15,6 @@ from pytest_llmperf.bisect.search import MOST_PAIRS as PAIRS
 from pytest_llmperf.declare.number import MAX_SECONDS
 from pytest_llmperf.declare.subject import as_shown
 
-MEASURES = "--llmperf-gate"
 OUT = Path(".llmperf/bisect")
 """Where bisections are kept unless a person says otherwise."""
 
@@ -49,7 +48,7 @@ class BisectOrder:
     @property
     def pytest_arguments(self) -> list[str]:
         """Those of the person, and the metric that is to be followed."""
-        return [*self.arguments, *([f"{MEASURES}={self.metric}"] if self.metric else [])]
+        return following(self.arguments, self.metric)
 
     def between(self, good: str, bad: str) -> BisectOrder:
         """The same between other ends."""
@@ -111,4 +110,4 @@ class StepOrder:
     @property
     def pytest_arguments(self) -> list[str]:
         """Those of the person, and the metric that is to be followed."""
-        return [*self.arguments, *([f"{MEASURES}={self.metric}"] if self.metric else [])]
+        return following(self.arguments, self.metric)

@@ -22,7 +22,7 @@ from pytest_llmperf.bisect.kind import Kind, kind_of
 from pytest_llmperf.bisect.lineage import Lineage
 from pytest_llmperf.bisect.next_steps import next_steps
 from pytest_llmperf.bisect.oracle import PytestOracle
-from pytest_llmperf.bisect.order import MEASURES, BisectOrder
+from pytest_llmperf.bisect.order import BisectOrder
 from pytest_llmperf.bisect.position import Axis
 from pytest_llmperf.bisect.releases import Releases
 from pytest_llmperf.bisect.search import bisect
@@ -86,9 +86,7 @@ class _Errand:
                 f"{order.kind}; leave {order.kind} out"
             )
         if not order.lists:
-            check_arguments(order.arguments)
-            if order.metric and any(word.partition("=")[0] == MEASURES for word in order.arguments):
-                raise DeclarationError(f"--metric {order.metric} and {MEASURES}: give one of them")
+            check_arguments(order.arguments, order.metric)
         asked = Asked(
             self.kind,
             *order.shown_ends,

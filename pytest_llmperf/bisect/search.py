@@ -163,7 +163,6 @@ class _Search:
             suspects=first.positions,
             confidence=first.probability,
             effect=culprit.effect,
-            skipped=dict(self._measuring.skipped),
         )
 
     def _behind(self, first: Suspects, culprit: Culprit, open_to: Array) -> Standing | None:

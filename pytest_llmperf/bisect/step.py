@@ -71,7 +71,7 @@ class _Step:
 
     def __init__(self, order: StepOrder) -> None:
         """Raises :class:`DeclarationError` where it is not known what is good and bad."""
-        check_arguments(order.arguments)
+        check_arguments(order.arguments, order.metric)
         self._order, self._repository = order, Repository(order.repository)
         told = first_told(self._repository)
         self._good, self._bad = (

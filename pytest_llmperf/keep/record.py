@@ -40,10 +40,6 @@ class Store:
     def locks(self) -> Path:
         return self.directory / "locks"
 
-    @property
-    def bisections(self) -> Path:
-        return self.directory / "bisect"
-
     def logs(self) -> Path:
         """A directory for engine logs that can be written to; made."""
         path = self.directory / "logs"

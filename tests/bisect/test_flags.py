@@ -107,7 +107,7 @@ def test_all_culprits_that_add_up_are_found(size: int) -> None:
         search = Search(adding_up(culprits))
         found = smallest_set(GOOD, BAD, search)
         assert letters(found.members) == "".join(culprits)
-        assert found.is_complete
+        assert not found.why
         # One for each, one that finds nothing more unless nothing is left, and one for each to be spared.
         assert len(search.lines) == size + (size < len(LETTERS)) + (size if size > 1 else 0)
 
@@ -117,7 +117,7 @@ def test_all_culprits_that_work_only_together_are_found(size: int) -> None:
     for culprits in itertools.combinations(LETTERS, size):
         found = smallest_set(GOOD, BAD, Search(together(culprits)))
         assert letters(found.members) == "".join(culprits)
-        assert found.is_complete
+        assert not found.why
 
 
 @given(
@@ -134,7 +134,7 @@ def test_whatever_works_together_the_set_explains_it_and_none_can_be_spared(
 
     found = smallest_set(GOOD, BAD, Search(cost))
     members = frozenset(letters(found.members))
-    assert found.is_complete
+    assert not found.why
     assert cost(members) == cost(frozenset(LETTERS))
     assert all(cost(members - {one}) < cost(members) for one in members)
 
@@ -144,7 +144,7 @@ def test_a_member_that_a_later_one_makes_needless_is_given_up() -> None:
         GOOD, BAD, Search(lambda taken: 3.0 if "e" in taken else 2.0 if "a" in taken else 1.0)
     )
     assert letters(found.members) == "e"
-    assert found.is_complete
+    assert not found.why
 
 
 def test_a_flag_that_makes_it_better_hides_no_culprit_that_outweighs_it() -> None:
@@ -158,7 +158,7 @@ def test_what_cannot_be_measured_apart_is_a_member_together() -> None:
 
     found = smallest_set(GOOD, BAD, Search(cost))
     assert letters(found.members) == "bc"
-    assert found.is_complete
+    assert not found.why
 
 
 def test_a_flag_that_needs_another_to_start_takes_it_along_and_nothing_else() -> None:
@@ -167,7 +167,7 @@ def test_a_flag_that_needs_another_to_start_takes_it_along_and_nothing_else() ->
 
     found = smallest_set(GOOD, BAD, Search(cost))
     assert letters(found.members) == "ad"
-    assert found.is_complete
+    assert not found.why
 
 
 @given(st.permutations(LETTERS), st.integers(1, 5))
@@ -187,11 +187,11 @@ def test_what_stays_open_is_said(outcome: Outcome) -> None:
     answers = iter([Finding(Outcome.CULPRIT, suspects=(1,)), Finding(outcome)])
     found = smallest_set(GOOD, BAD, lambda line: next(answers))
     assert letters(found.members) == "V"
-    assert not found.is_complete
+    assert found.why
     assert found.why == f"with V=1 taken over: {outcome.value}"
     answers = iter([Finding(outcome)])
     found = smallest_set(GOOD, BAD, lambda line: next(answers))
-    assert (found.members, found.is_complete, found.why) == ((), False, f"from end to end: {outcome.value}")
+    assert (found.members, found.why) == ((), f"from end to end: {outcome.value}")
     assert found.finding.outcome is outcome
 
 
