@@ -283,9 +283,7 @@ def test_ends_that_do_not_differ_and_a_secret_between_them(project: Project) -> 
         *("--json", "told.json", "--markdown", "told.md", "--", "test_it.py", TWICE),
     )
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    headline = (
-        "No difference between the good end and the bad end: there is nothing to bisect."
-    )
+    headline = "No difference between the good end and the bad end: there is nothing to bisect."
     assert f"\n{headline}\n" in ran.stdout
     told = (project.path / "told.md").read_text()
     assert told.startswith(f"**{headline}**\n")
