@@ -16,6 +16,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl
 def pytest_configure(config: pytest.Config) -> None:
+    # What a script started in the background ignores it, and so would we: nobody could interrupt us.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _end_with(config.getoption("--parent-pipe"))
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.pytest_process import interrupted_by_signals
+from pytest_llmperf.pytest_process import INTERRUPTED, interrupted_by_signals, run_pytest
 
 
 def signal_and_wait(number: signal.Signals) -> None:
@@ -30,3 +31,16 @@ def test_under_nohup_the_end_of_the_terminal_is_nothing() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_it_can_be_interrupted_also_where_a_script_has_the_signal_ignored(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import os, signal, time\n\ndef test_it():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(1)\n"
+    )
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with (tmp_path / "log").open("wb") as log:
+            code = run_pytest(["-p", "no:cacheprovider", "test_it.py"], os.environ, log, tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == INTERRUPTED, (tmp_path / "log").read_text()
