@@ -132,4 +132,5 @@ def test_the_probabilities_mean_what_they_say() -> None:
         reach = slice(max(best - 3, 0), best + 4)
         expected += float(probabilities[reach].sum())
         happened += reach.start < culprit <= reach.stop
-    assert abs(expected - happened) < 20
+    # Heavy tails are believed in, and launches here have none: it may be right more often than it says.
+    assert expected - 6 < happened < expected + 20
