@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pytest_llmperf.bisect.pair import Pair, Question
+from pytest_llmperf.bisect.pair import Pair, Question, is_swapped
 from pytest_llmperf.bisect.position import Unusable
 
 Array = npt.NDArray[np.float64]
@@ -128,7 +128,7 @@ class Machine:
         self.launches = self.failed = 0
         self._rng = np.random.default_rng([seed, 2])
         self._drift = 0.0
-        self._pairs = 0
+        self._measured: dict[tuple[int, int], int] = {}
         self._questions = world.questions
 
     def launch(self, position: int) -> dict[Question, float]:
@@ -148,14 +148,13 @@ class Machine:
         return dict(zip(self._questions, values.tolist(), strict=True))
 
     def compare(self, left: int, right: int) -> Pair:
-        """One launch of each, in an order that alternates."""
+        """One launch of each, in an order that alternates as that of the shipped oracle does."""
         for one in (left, right):
             if one in self.history.unusable:
                 self.failed += 1
                 raise Unusable(one, "does not build")
-        self._pairs += 1
-        order = (left, right) if self._pairs % 2 else (right, left)
-        first, second = self.launch(order[0]), self.launch(order[1])
-        lefts, rights = (first, second) if self._pairs % 2 else (second, first)
-        figures = {one: (lefts[one], rights[one]) for one in self._questions}
-        return Pair(left, right, figures, self._pairs, seconds=1.0)
+        order = (right, left) if is_swapped(self._measured, left, right) else (left, right)
+        self._measured[left, right] = self._measured.get((left, right), 0) + 1
+        found = {position: self.launch(position) for position in order}
+        figures = {one: (found[left][one], found[right][one]) for one in self._questions}
+        return Pair(left, right, figures, sum(self._measured.values()), seconds=1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pytest_llmperf.bisect.pair import Pair, Question
+from pytest_llmperf.bisect.pair import Pair, Question, sampling
 from pytest_llmperf.judge.change import Change, Comparison, judge_changes
 from pytest_llmperf.judge.culprit import Culprit
 from pytest_llmperf.judge.prior import MOST_DEGREES, Prior
@@ -19,18 +19,22 @@ SHARE = 1 / 3
 
 
 def judge_confirmation(
-    pairs: Sequence[Pair], question: Question, culprit: Culprit, prior: Prior
+    pairs: Sequence[Pair], question: Question, effect: float, known: Prior
 ) -> Change | None:
     """Judge the pairs of a predecessor and its suspect; None while they are too few.
 
-    ``regressed``: the suspect did it. ``pass``: it did not. How far launches are apart is known from the
-    whole bisection.
+    ``regressed``: the suspect did it. ``pass``: it did not. ``effect`` is the whole (its logarithm), and
+    ``known`` how far launches are apart by all other pairs (:func:`spread_of`).
     """
     if len(pairs) < LEAST:
         return None
-    part = SHARE * culprit.effect.mean
-    known = Prior(culprit.spread, min(prior.degrees + culprit.pairs, MOST_DEGREES))
-    return judge_pairs(pairs, question, known, part, family=LOOKS)
+    return judge_pairs(pairs, question, known, SHARE * effect, family=LOOKS)
+
+
+def spread_of(others: Culprit, prior: Prior) -> Prior:
+    """What the pairs of ``others`` tell of the spread between launches. Those that are judged with it are
+    not to be among them: the judge counts them itself."""
+    return Prior(others.spread, min(prior.degrees + others.pairs, MOST_DEGREES))
 
 
 def judge_pairs(
@@ -44,6 +48,7 @@ def judge_pairs(
         better=question.better,
         tolerance=math.expm1(part) if question.better == "lower" else -math.expm1(-part),
         prior=prior,
+        sampling=sampling(pairs, question),
         least=len(pairs),
         most=len(pairs),
         is_gapless=False,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.bisect.finding import Outcome
-from pytest_llmperf.bisect.pair import Pair, Question
+from pytest_llmperf.bisect.pair import Pair, Question, sampling
 from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.judge.change import Change, Comparison, judge_changes
 from pytest_llmperf.judge.prior import Prior
@@ -59,6 +59,7 @@ def judge_ends(
             better=one.better,
             tolerance=one.tolerance,
             prior=prior_of(one),
+            sampling=sampling(pairs, one),
             least=least,
             most=most,
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import shorten
 
 from pytest_llmperf.bisect.arguments import check_arguments, pair_arguments
-from pytest_llmperf.bisect.pair import Pair
+from pytest_llmperf.bisect.pair import Pair, is_swapped
 from pytest_llmperf.bisect.position import Axis, Unusable
 from pytest_llmperf.bisect.reading import Late, Reading
 from pytest_llmperf.declare.subject import Subject
@@ -151,9 +151,7 @@ class PytestOracle:
             self._first = Path(pair.record)
 
     def _is_swapped(self, left: int, right: int) -> bool:
-        known = list(self._measured)
-        first = known.index((left, right)) if (left, right) in known else len(known)
-        return (first + self._measured.get((left, right), 0)) % 2 == 1
+        return is_swapped(self._measured, left, right)
 
     def _expected(self) -> str:
         return f" (about {duration(statistics.median(self._seconds))})" if self._seconds else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,6 +44,24 @@ class Pair:
     record: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
     uncertainty: Mapping[Question, tuple[float, float]] = field(default_factory=dict)
+
+
+def sampling(pairs: Sequence[Pair], question: Question) -> float:
+    """What a launch's own requests leave unknown, as the standard deviation of its logarithm: the root of the
+    mean square over all launches that know it."""
+    known = [one for pair in pairs for one in pair.uncertainty.get(question, ())]
+    return math.hypot(*known) / math.sqrt(len(known)) if known else 0.0
+
+
+def is_swapped(measured: Mapping[tuple[int, int], int], left: int, right: int) -> bool:
+    """Whether ``right`` is launched first. ``measured``: how many pairs there are of each two positions, in
+    the order in which they were first compared.
+
+    It alternates from pair to pair of the same positions, and in the first pairs of different ones.
+    """
+    known = list(measured)
+    first = known.index((left, right)) if (left, right) in measured else len(known)
+    return (first + measured.get((left, right), 0)) % 2 == 1
 
 
 class Oracle(Protocol):

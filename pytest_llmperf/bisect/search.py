@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from pytest_llmperf.bisect.confirmation import MOST as MOST_CONFIRMING
-from pytest_llmperf.bisect.confirmation import judge_confirmation, judge_pairs
+from pytest_llmperf.bisect.confirmation import judge_confirmation, judge_pairs, spread_of
 from pytest_llmperf.bisect.ends import PriorOf, documented, judge_ends
 from pytest_llmperf.bisect.finding import Finding, Oddity, Outcome
 from pytest_llmperf.bisect.measuring import EndUnusable, Listener, Measuring, Spent, Stage, Standing
@@ -22,7 +22,7 @@ from pytest_llmperf.judge.change import Change, worst_change
 from pytest_llmperf.judge.culprit import Culprit, Sight
 from pytest_llmperf.judge.misfit import Misfit, beyond, misfit
 from pytest_llmperf.judge.next_pair import Array, Suspects, credible, next_pair, suspects
-from pytest_llmperf.judge.prior import MOST_DEGREES, Prior
+from pytest_llmperf.judge.prior import Prior
 from pytest_llmperf.judge.usable import chances
 from pytest_llmperf.judge.verdict import Verdict
 
@@ -190,12 +190,13 @@ class _Search:
     def _open(self) -> Array:
         return chances(0, self._bad, self._measuring.usable, self._measuring.skipped)
 
-    def _sights(self) -> list[Sight]:
-        question = self._question
+    def _sights(self, but: Sequence[Pair] = ()) -> list[Sight]:
+        """All pairs that answer the question, ``but`` for some."""
+        question, left_out = self._question, set(map(id, but))
         return [
             Sight(pair.left, pair.right, question.worse(*pair.figures[question]))
             for pair in self._measuring.pairs
-            if question in pair.figures
+            if question in pair.figures and id(pair) not in left_out
         ]
 
     def _fresh(self, first: Suspects) -> list[Pair]:
@@ -207,7 +208,14 @@ class _Search:
         return [pair for pair in pairs if self._question in pair.figures]
 
     def _confirmation(self, first: Suspects, culprit: Culprit) -> Change | None:
-        return judge_confirmation(self._fresh(first), self._question, culprit, self._prior)
+        fresh = self._fresh(first)
+        if not fresh:
+            return None
+        return judge_confirmation(fresh, self._question, culprit.effect.mean, self._known(fresh))
+
+    def _known(self, judged: Sequence[Pair]) -> Prior:
+        """How far launches are apart, by all pairs but those that are judged with it."""
+        return spread_of(Culprit(0, self._bad, self._sights(but=judged), self._prior), self._prior)
 
     def _may_be_confirmed(self, first: Suspects, culprit: Culprit) -> bool:
         if first.probability < min(SUSPECTED, self._confidence):
@@ -250,17 +258,16 @@ class _Search:
             confidence=min(1.0, sum(one.probability for one in left)),
             probabilities=dict(enumerate(culprit.probabilities.tolist(), 1)),
             confirmation=confirmation,
-            oddities=self._told(culprit),
+            oddities=self._told(),
         )
 
-    def _told(self, culprit: Culprit) -> tuple[Oddity, ...]:
+    def _told(self) -> tuple[Oddity, ...]:
         """The oddities, each with what was measured there."""
         question = self._question
-        known = Prior(culprit.spread, min(self._prior.degrees + culprit.pairs, MOST_DEGREES))
         part = worst_change(question.better, question.tolerance)
         words = dict(self._oddities)
         return tuple(
-            Oddity(position, judge_pairs(pairs, question, known, part), words[position])
+            Oddity(position, judge_pairs(pairs, question, self._known(pairs), part), words[position])
             for position in sorted(words)
             if (pairs := [one for one in self._measuring.between(0, position) if question in one.figures])
         )
