@@ -165,7 +165,7 @@ class Commits:
         self._progress(
             f"{'building' if recipe.build else 'checking out'} commit {commit.short} ({commit.subject})"
         )
-        log = self._directory / "logs" / f"build-{commit.hash[:12]}.log"
+        log = self._directory / "logs" / f"build-{commit.short}.log"
         return self._trees.checkout(commit.hash, recipe.build, recipe.build_timeout_s, log)
 
     def _wheel(self, index: int, template: str, filling: dict[str, str]) -> Path:

@@ -14,7 +14,8 @@ from pytest_llmperf.errors import DeclarationError
 from pytest_llmperf.keep.repository import Repository, first_line
 
 _TIMEOUT_S = 600
-_FIELDS = "%H%x1f%h%x1f%cs%x1f%an%x1f%s"
+_FIELDS = "%H%x1f%cs%x1f%an%x1f%s"
+_SHORT = 12
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,17 @@ class Commit:
     ``touches``: it does itself."""
 
     hash: str
-    short: str
     date: str
     author: str
     subject: str
     skipped: int = 0
     touches: bool = True
+
+    @property
+    def short(self) -> str:
+        """Its name. Git's own abbreviation grows with the repository, after a fetch, say; this is what a
+        diary knows it by."""
+        return self.hash[:_SHORT]
 
     @property
     def change(self) -> str:
@@ -176,9 +182,9 @@ def listed(repository: Repository, *arguments: str) -> list[Commit]:
     if found.returncode:
         raise DeclarationError(f"git cannot list the commits {arguments[0]}: {first_line(found)}")
     lines = os.fsdecode(found.stdout).split("\0")
-    return [Commit(*_five(line)) for line in lines if line]
+    return [Commit(*_four(line)) for line in lines if line]
 
 
-def _five(line: str) -> tuple[str, str, str, str, str]:
-    commit, short, date, author, subject = line.split("\x1f", 4)
-    return commit, short, date, author, subject
+def _four(line: str) -> tuple[str, str, str, str]:
+    commit, date, author, subject = line.split("\x1f", 3)
+    return commit, date, author, subject

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.bisect.lineage import Lineage
+from pytest_llmperf.bisect.lineage import Lineage, Named
 from pytest_llmperf.errors import DeclarationError
 from pytest_llmperf.keep.repository import Repository
 from tests.git import Git
@@ -48,6 +48,20 @@ def test_commits_come_from_good_to_bad_with_who_when_and_what(git: Git) -> None:
         "commit": made[1],
     }
     assert third.about["subject"] == "Ünïcode"
+
+
+def test_a_commit_has_the_same_name_however_git_abbreviates(git: Git) -> None:
+    """As it does after a fetch of many more."""
+    for _ in range(3):
+        change(git, "a")
+    told = []
+    for digits in ("4", "8", "20"):
+        git("config", "core.abbrev", digits)
+        found = lineage(git, "HEAD~2", "HEAD")
+        told.append(found.positions())
+        assert [one.name for one in told[-1]] == [one[:12] for one in hashes(found)]
+        assert Named(Repository(git.directory), hashes(found)).positions() == told[-1]
+    assert told[0] == told[1] == told[2]
 
 
 def test_backwards_a_commit_is_taken_back_at_each_step(git: Git) -> None:
