@@ -103,7 +103,7 @@ def add_bisect(commands: argparse._SubParsersAction[Any]) -> None:
         "--budget",
         metavar="TIME",
         type=typed(read_duration),
-        help="measure no longer than this, builds aside: 2h",
+        help="take no longer than this, builds included: 2h",
     )
     kept = bisect.add_argument_group("what is kept")
     _add_out(kept)
@@ -155,7 +155,6 @@ def _add_commits(group: argparse._ActionsContainer) -> None:
         "--build-timeout",
         metavar="S",
         type=typed(read_seconds),
-        default=7200.0,
         help="seconds until a build is given up (default: 7200)",
     )
 
@@ -215,6 +214,7 @@ def _run(said: argparse.Namespace) -> int:
     if said.axis == "log":
         if said.after:
             said.parser.error(f"log takes no arguments of pytest: {' '.join(said.after)}")
+        _refuse_beside_log(said)
         return run.show_log(said.directory, said.out)
     if said.directory is not None:
         said.parser.error(f"{said.directory}: pytest's arguments go after --")
@@ -235,6 +235,11 @@ def _run_step(said: argparse.Namespace) -> int:
     if (recipe := _recipe(said)) is None:
         message = "--subject says what is started at a commit, as in 'vllm@{checkout}'"
         return int(said.parser.error(message))
+    if said.pairs is not None and said.pairs < step.FEWEST:
+        said.parser.error(
+            f"--pairs {said.pairs}: a commit is judged by {step.FEWEST} pairs at least, one in either order "
+            "of launches; with fewer it could only be skipped"
+        )
     return step.run_step(
         StepOrder(
             recipe=recipe,
@@ -247,6 +252,16 @@ def _run_step(said: argparse.Namespace) -> int:
             bad=said.bad,
         )
     )
+
+
+def _refuse_beside_log(said: argparse.Namespace) -> None:
+    """What ``log`` would not heed."""
+    heeded = {"command", "parser", "run", "after", "axis", "directory"}
+    heeded |= {"out"} if said.directory is None else set()
+    for name, value in vars(said).items():
+        if name not in heeded and value != said.parser.get_default(name):
+            known = "DIR alone" if said.directory is not None else "DIR or --out alone"
+            said.parser.error(f"--{name.replace('_', '-')} means nothing to log, which takes {known}")
 
 
 def _order(said: argparse.Namespace) -> BisectOrder:
@@ -282,12 +297,13 @@ def _order(said: argparse.Namespace) -> BisectOrder:
 
 
 def _recipe(said: argparse.Namespace) -> Recipe | None:
-    from pytest_llmperf.bisect.commits import Recipe
+    from pytest_llmperf.bisect.commits import BUILD_TIMEOUT_S, Recipe
 
     if said.subject is None:
         given = [f"--{name}" for name in ("build", "wheel", "paths") if getattr(said, name, None)]
+        given += ["--build-timeout"] if said.build_timeout is not None else []
         given += ["--repository"] if said.repository != Path() else []
         if given:
             said.parser.error(f"{given[0]} belongs to commits: --subject says what is started at one")
         return None
-    return Recipe(said.subject, said.build, said.wheel, said.build_timeout)
+    return Recipe(said.subject, said.build, said.wheel, said.build_timeout or BUILD_TIMEOUT_S)

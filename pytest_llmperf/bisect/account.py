@@ -57,20 +57,39 @@ def account(
         "before": before,
         "after": after,
         "narrowed_to": _narrowed_to(positions, finding),
-        "oddities": [
-            {
-                "name": positions[odd.position].name,
-                "words": odd.words,
-                "change": finding.question and _change(finding.question, odd.change),
-            }
-            for odd in finding.oddities
-        ],
-        "skipped": [{"name": positions[i].name, "why": why} for i, why in sorted(finding.skipped.items())],
+        "oddities": oddities(positions, finding),
+        "skipped": skipped(positions, finding),
         "open": "",
         "launches": finding.launches,
         "seconds": rounded(finding.seconds),
         "next": [{"what": step.what, "command": list(step.command)} for step in steps],
     }
+
+
+def oddities(positions: Sequence[Position], finding: Finding, given: str = "") -> list[dict[str, Any]]:
+    """What does not fit one change for good, and ``against`` what that was measured; ``given`` are the words
+    for what all positions have in common."""
+    return [
+        {
+            "name": _with(positions[odd.position].name, given),
+            "words": odd.words,
+            "change": finding.question and _change(finding.question, odd.change),
+            "against": _with(positions[0].name, given),
+        }
+        for odd in finding.oddities
+    ]
+
+
+def skipped(positions: Sequence[Position], finding: Finding, given: str = "") -> list[dict[str, Any]]:
+    """What could not be measured, and why."""
+    return [
+        {"name": _with(positions[index].name, given), "why": why}
+        for index, why in sorted(finding.skipped.items())
+    ]
+
+
+def _with(name: str, given: str) -> str:
+    return f"{name} {given}".rstrip()
 
 
 def _sides(axis: str, positions: Sequence[Position], finding: Finding) -> tuple[str, str]:

@@ -106,7 +106,8 @@ class Commits:
                 "package that could be looked for there; name the .whl file itself"
             )
         self._recipe, self._distribution = recipe, distribution
-        self._directory, self._trees = directory, Trees(repository, directory / "trees")
+        self.trees = directory / "trees"
+        self._directory, self._trees = directory, Trees(repository, self.trees)
         self._commits = lineage.commits
         self._most, self._progress = max(3, most), progress
         made = {index: self._trees.has(commit.hash) for index, commit in enumerate(self._commits)}
@@ -144,6 +145,11 @@ class Commits:
             self._recent.remove(index)
         self._wheels.pop(index, None)
         self._trees.remove(self._commits[index].hash)
+
+    @property
+    def has_made(self) -> bool:
+        """Whether anything that was made of a commit is still in ``trees``."""
+        return any(self._trees.has(commit.hash) is not None for commit in self._commits)
 
     def close(self) -> None:
         """Remove the worktrees and the wheels; the logs of the builds stay."""

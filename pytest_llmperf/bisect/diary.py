@@ -184,7 +184,7 @@ def _read(path: Path) -> tuple[list[Event], int]:
             if event["event"] == "pair":
                 pair_of(event)
             elif event["event"] == "unusable":
-                _asked(event), int(event["position"]["index"]), str(event["why"])
+                _unusable(event), _asked(event)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path} is damaged ({type(error).__name__}: {error}): {_ANEW}") from None
     return events, whole
@@ -262,17 +262,18 @@ class Replay:
             if event["event"] == "pair":
                 self.last = self._diary.pair_of(event)
                 return self.last
-            raise Unusable(int(event["position"]["index"]), str(event["why"]))
+            raise _unusable(event)
         began = time.monotonic()
         positions = self._diary.positions
         self.is_fresh = True
         try:
             pair = self._oracle.compare(left, right)
         except Unusable as error:
-            took = time.monotonic() - began
+            took = round(time.monotonic() - began, 3)
             event = unusable_event(error.position, error.why, (left, right), took, positions)
             self._diary.write("unusable", event)
-            raise
+            # As it will be read again: the budget ends at the same pair then.
+            raise Unusable(error.position, error.why, took) from None
         self._diary.write("pair", self._diary.event_of(pair))
         self.last = pair
         return pair
@@ -290,6 +291,10 @@ class Replay:
         last = next((e for e in reversed(self._diary.events) if e["event"] not in ("begun", "resumed")), {})
         if last.get("event") != "found" or any(last[name] != event[name] for name in ("outcome", "suspects")):
             self._diary.write("found", event)
+
+
+def _unusable(event: Event) -> Unusable:
+    return Unusable(int(event["position"]["index"]), str(event["why"]), float(event["seconds"]))
 
 
 def _asked(event: Event) -> tuple[int, int]:

@@ -111,7 +111,7 @@ def unusable_event(
         "position": _place(position, positions),
         "why": why,
         **_named(*asked, positions),
-        "seconds": round(seconds, 3),
+        "seconds": seconds,
     }
 
 

@@ -32,8 +32,10 @@ class Flags:
         bad: Subject,
         chain: Sequence[Difference] | None = None,
         taken: Sequence[Difference] = (),
+        purpose: str = "what did it?",
     ) -> None:
-        """``taken`` differences are taken over at every position, those of ``chain`` (all) one by one.
+        """``taken`` differences are taken over at every position, those of ``chain`` (all) one by one;
+        ``purpose`` is the question that this line answers.
 
         Raises :class:`DeclarationError` for subjects that do not differ, or in more than flags.
         """
@@ -47,6 +49,8 @@ class Flags:
         self._subjects = [
             with_taken_over(good, bad, (*taken, *self.chain[:count])) for count in range(len(self.chain) + 1)
         ]
+        self.purpose = purpose
+        self.given = f"with {', '.join(map(str, taken))} taken over" if taken else ""
         changes = ["" if not taken else ", ".join(map(str, taken)), *map(str, self.chain)]
         names = ["good", *(f"+ {change}" for change in changes[1:-1]), "bad"]
         self.positions: Sequence[Position] = [
@@ -109,7 +113,7 @@ class _Finder:
         """Members until nothing is left to explain."""
         rest, ahead = list(self.chain), list[Difference]()
         while True:
-            found = self._line(rest, self.members)
+            found = self._line(rest, self.members, "is there anything else?")
             if found.outcome is Outcome.UNUSABLE and ahead:
                 # What was found does not start without what was ahead of it: that is needed as well, until
                 # the end shows what of it is not.
@@ -132,11 +136,14 @@ class _Finder:
         without it."""
         for one in list(self.members):
             others = [member for member in self.members if member is not one]
-            if others and self._line([one], others).outcome in (Outcome.NO_DIFFERENCE, Outcome.BETTER):
+            if not others:
+                continue
+            found = self._line([one], others, "is that all it takes?")
+            if found.outcome in (Outcome.NO_DIFFERENCE, Outcome.BETTER):
                 self.members = others
 
-    def _line(self, chain: Sequence[Difference], taken: Sequence[Difference]) -> Finding:
-        found = self._search(Flags(self._good, self._bad, chain, taken))
+    def _line(self, chain: Sequence[Difference], taken: Sequence[Difference], purpose: str) -> Finding:
+        found = self._search(Flags(self._good, self._bad, chain, taken, purpose))
         self.findings.append(found)
         return found
 

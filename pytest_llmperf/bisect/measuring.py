@@ -57,10 +57,16 @@ class Measuring:
         self.pairs: list[Pair] = []
         self.skipped: dict[int, str] = {}
         self.usable: set[int] = set()
+        self._in_vain = 0.0
         self._oracle, self._most, self._budget_s, self._listener = oracle, most, budget_s, listener
 
     @property
     def seconds(self) -> float:
+        """Of all pairs, and of what could not be measured."""
+        return self._in_vain + self._of_pairs
+
+    @property
+    def _of_pairs(self) -> float:
         return sum(pair.seconds for pair in self.pairs)
 
     def compare(self, standing: Standing) -> None:
@@ -68,7 +74,8 @@ class Measuring:
         count = len(self.pairs)
         if count >= self._most:
             raise Spent
-        if self._budget_s is not None and count and self.seconds * (count + 1) / count > self._budget_s:
+        another = self._of_pairs / max(count, 1)
+        if self._budget_s is not None and count and self.seconds + another > self._budget_s:
             raise Spent
         if self._listener:
             self._listener(standing)
@@ -80,6 +87,7 @@ class Measuring:
                     f"position {unusable.position} is unusable, but was not asked for"
                 ) from unusable
             self.skipped[unusable.position] = unusable.why
+            self._in_vain += unusable.seconds
             self.usable.discard(unusable.position)
             if unusable.position in (0, self.last):
                 raise EndUnusable from unusable

@@ -68,11 +68,11 @@ class PytestOracle:
         :class:`DeclarationError` for what pytest does not understand or where nothing can be compared, and
         :class:`StoreError` for another environment than that of the pairs before.
         """
+        began, again = time.monotonic(), list[str]()
         subjects = {position: self._axis.subject(position) for position in (left, right)}
         names = " beside ".join(self._axis.positions[position].name for position in (left, right))
         self._tell(f"pair {self._number + 1}: {names}{self._expected()}")
         base, candidate = (right, left) if self._is_swapped(left, right) else (left, right)
-        began, again = time.monotonic(), list[str]()
         while True:
             reading, path = self._measure(base, candidate, subjects)
             try:

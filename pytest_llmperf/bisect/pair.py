@@ -31,9 +31,9 @@ class Question:
 class Pair:
     """One launch at each of two positions, side by side: ``figures`` has the two values of every question.
 
-    ``number`` counts the pairs of a bisection from 1, ``seconds`` is how long it took, ``record`` the file
-    that has all of it. ``uncertainty`` is what the requests of a launch leave unknown of its value, as the
-    standard deviation of the logarithm: 0 for what is not over requests.
+    ``number`` counts the pairs of a bisection from 1, ``seconds`` is how long it took, builds included,
+    ``record`` the file that has all of it. ``uncertainty`` is what the requests of a launch leave unknown of
+    its value, as the standard deviation of the logarithm: 0 for what is not over requests.
     """
 
     left: int

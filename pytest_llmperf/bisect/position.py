@@ -25,11 +25,14 @@ class Position:
 
 
 class Unusable(Exception):
-    """Nothing can be measured at a position: it does not build, does not start, or is not there any more."""
+    """Nothing can be measured at a position: it does not build, does not start, or is not there any more.
 
-    def __init__(self, position: int, why: str) -> None:
+    ``seconds`` is what it took to learn that, as far as whoever raises it knows.
+    """
+
+    def __init__(self, position: int, why: str, seconds: float = 0.0) -> None:
         super().__init__(why)
-        self.position, self.why = position, why
+        self.position, self.why, self.seconds = position, why, seconds
 
 
 class Axis(Protocol):

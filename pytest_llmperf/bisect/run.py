@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.activate import BUILTIN
-from pytest_llmperf.bisect.account import account
+from pytest_llmperf.bisect.account import account, oddities, skipped
 from pytest_llmperf.bisect.arguments import check_arguments, telling_variables
 from pytest_llmperf.bisect.commits import Commits
 from pytest_llmperf.bisect.diary import Diary, Replay, keeping, newest, parts, read_diary
@@ -97,7 +97,7 @@ class _Errand:
             check_writable(path)
         self._asked, self.directory = asked, order.out / asked.name
         self._axis = self._axis_of()
-        self._lines = 0
+        self._lines: list[Axis] = []
 
     def show(self) -> int:
         """The positions."""
@@ -123,10 +123,11 @@ class _Errand:
 
     def _line(self, axis: Axis) -> Finding:
         """Bisect one line of positions."""
-        self._lines += 1
-        if self._lines > 1:
-            say(f"with {axis.positions[0].change} taken over: is there anything else?")
-        directory = self.directory if self._lines == 1 else self.directory / f"line-{self._lines}"
+        self._lines.append(axis)
+        number = len(self._lines)
+        if isinstance(axis, Flags) and axis.given:
+            say(f"{axis.given}: {axis.purpose}")
+        directory = self.directory if number == 1 else self.directory / f"line-{number}"
         with keeping(directory, self._asked, axis.positions, say) as diary, _told(diary):
             telling = Telling(axis, len(diary.pairs))
             oracle = PytestOracle(axis, self._arguments(directory), diary.directory, diary.pairs, say)
@@ -186,6 +187,10 @@ class _Errand:
                 for one in explained.members
             ]
         told["open"] = explained.why
+        for line, finding in list(zip(self._lines, explained.findings, strict=True))[1:]:
+            if isinstance(line, Flags):
+                told["oddities"] += oddities(line.positions, finding, line.given)
+                told["skipped"] += skipped(line.positions, finding, line.given)
         return told
 
     def _tell(self, told: dict[str, Any]) -> int:

@@ -55,7 +55,8 @@ def bisect(
     """Find which of the positions 1 to ``last`` made it worse than position 0.
 
     Ends when one is the culprit with a probability of ``confidence``, confirmed, or after ``most_pairs``
-    pairs, or before one that would probably go beyond ``budget_s``, the sum of what pairs took. Follows
+    pairs, or before one that would probably go beyond ``budget_s``, of what pairs and what could not be
+    measured took. Follows
     ``question`` if there is one, and otherwise the one that the ends differ in most clearly.
 
     Raises :class:`ValueError` for a history without a position between the ends, a confidence that is no

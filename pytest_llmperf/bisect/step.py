@@ -35,7 +35,7 @@ from pytest_llmperf.pytest_process import interrupted_by_signals
 from pytest_llmperf.report.table import percent
 
 CONFIDENCE = 0.95
-_FEWEST = 2
+FEWEST = 2
 """One in either order of launches."""
 _GOOD, _HERE, _BAD = 0, 1, 2
 
@@ -111,7 +111,16 @@ class _Step:
             distribution=engine.distribution if engine else None,
             progress=say,
         )
-        code = self._measured(axis, asked, directory)
+        try:
+            code = self._measured(axis, asked, directory)
+        except BaseException:
+            axis.forget(_HERE)
+            if axis.has_made:
+                say(
+                    f"what was made of the ends stays in {axis.trees}, for the next step; to give it up, "
+                    f"remove that directory, then git worktree prune in {self._repository.root}"
+                )
+            raise
         axis.forget(_HERE)
         if is_last(self._repository, self._here, code.name.lower()):
             axis.close()
@@ -154,7 +163,7 @@ class _Step:
             is_bad = culprit.between(_GOOD, _HERE)
             changes = f"the bad end is {percent(_change(sights))}, this one {percent(_change(own))}"
             told = f"bad with a probability of {is_bad:.0%}; {changes}"
-            if len(own) >= _FEWEST and not 1 - CONFIDENCE < is_bad < CONFIDENCE:
+            if len(own) >= FEWEST and not 1 - CONFIDENCE < is_bad < CONFIDENCE:
                 return self._say(StepCode.BAD if is_bad > 0.5 else StepCode.GOOD, told)
         pairs = f"{len(own)} pair{'' if len(own) == 1 else 's'}"
         return self._say(StepCode.SKIP, f"{told}: not told apart in {pairs}")

@@ -10,7 +10,8 @@ from pytest_llmperf.declare.options import OPTIONS
 _SIDES = "the ends are given by --good and --bad, and what is launched follows from them"
 _ALL = "every pair has to measure all tests, also those that fail; choose them by name, -k or -m"
 _ALONE = "what is measured has the machine to itself"
-_NOT_OURS = "this comes with a bisection already"
+_OURS = "this comes with a bisection already"
+_NOBODY = "a pair is measured with nobody at its terminal: there is no standard input"
 REFUSED: Mapping[str, str] = {
     "--llmperf-engine": _SIDES,
     "--llmperf-against": _SIDES,
@@ -18,7 +19,8 @@ REFUSED: Mapping[str, str] = {
     "--llmperf-update": "a bisection accepts no baselines",
     "--llmperf-launches": "a pair is one launch of either side, and there are as many pairs as it takes",
     "--llmperf-json": "the records of the pairs are kept with the bisection",
-    "--llmperf-exit-codes": _NOT_OURS,
+    "--llmperf-exit-codes": _OURS,
+    **dict.fromkeys(("--pdb", "--trace"), _NOBODY),
     **dict.fromkeys(("-n", "--numprocesses", "--dist", "--tx"), _ALONE),
     **dict.fromkeys(("-x", "--exitfirst", "--maxfail"), _ALL),
     **dict.fromkeys(

@@ -164,7 +164,7 @@ def notes(account: Account) -> Iterator[str]:
     for odd in account["oddities"]:
         yield (
             f"The history is not one change for good: {_cut(odd['name'])} is {odd['words']} "
-            f"({_moved(odd['change'])}, against {ends(account)[0]})."
+            f"({_moved(odd['change'])}, against {_against(account, odd)})."
         )
     if account["narrowed_to"] is not None:
         yield (
@@ -180,6 +180,12 @@ def notes(account: Account) -> Iterator[str]:
         yield f"Not measured: {_cut(one['name'])}: {_cut(why, _LONG)}"
     if (more := len(account["skipped"]) - _MANY) > 0:
         yield f"Not measured: {more} more."
+
+
+def _against(account: Account, odd: Mapping[str, Any]) -> str:
+    """The good end; of flags it may be one that has some of them already."""
+    good = _sides(account)[0]
+    return ends(account)[0] if odd["against"] == good else _cut(odd["against"])
 
 
 def _end(change: Mapping[str, Any]) -> str:
