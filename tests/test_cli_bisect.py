@@ -91,7 +91,16 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             (*ENDS, "--budget", "soon", *AFTER),
             "argument --budget: 'soon': a time, as in 90s, 20m, 1h30m or 1200",
         ),
+        (
+            (*ENDS, "--build-timeout", "7200", *AFTER),
+            "--build-timeout belongs to commits: --subject says what is started at one",
+        ),
         (("log", *AFTER), "log takes no arguments of pytest: tests/test_chat.py"),
+        (("log", "--good", "v1"), "--good means nothing to log, which takes DIR or --out alone"),
+        (("log", "--json", "a.json"), "--json means nothing to log, which takes DIR or --out alone"),
+        (("log", "--retry-unusable"), "--retry-unusable means nothing to log"),
+        (("log", "--build-timeout=7200"), "--build-timeout means nothing to log"),
+        (("log", "kept", "--out", "other"), "--out means nothing to log, which takes DIR alone"),
         # What only the ends tell.
         (
             ("--good", "vllm==0.22.0", "--bad", "vllm==0.24.0 --x", *AFTER),
@@ -216,6 +225,7 @@ STEP = ("--subject", "vllm@{checkout}")
         (AFTER, "--subject says what is started at a commit, as in 'vllm@{checkout}'"),
         ((*STEP, "--bogus", *AFTER), "unrecognized arguments: --bogus"),
         ((*STEP, "--pairs", "no", *AFTER), "argument --pairs: "),
+        ((*STEP, "--pairs", "1", *AFTER), "--pairs 1: a commit is judged by 2 pairs at least, one in either"),
         ((*STEP, *AFTER), "no good commit: begin with git bisect start BAD GOOD, or give --good and --bad"),
         ((*STEP, "--good", "v9", "--bad", "HEAD", *AFTER), "good v9: no commit of "),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,13 +46,14 @@ def pair(left: int, right: int, number: int = 1, change: float = 1.1, **more: An
 class Scripted:
     """An oracle that knows what it was asked; the last position cannot be measured."""
 
-    def __init__(self, change: float = 1.1) -> None:
+    def __init__(self, change: float = 1.1, seconds: float = 0.0) -> None:
         self.asked: list[tuple[int, int]] = []
-        self._change = change
+        self._change, self._seconds = change, seconds
 
     def compare(self, left: int, right: int) -> Pair:
         self.asked.append((left, right))
         if right == len(POSITIONS) - 1:
+            time.sleep(self._seconds)
             raise Unusable(right, "it does not start")
         return pair(left, right, len(self.asked), self._change)
 

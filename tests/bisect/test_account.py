@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_llmperf.bisect.account import oddities, skipped
 from pytest_llmperf.bisect.finding import Outcome
-from tests.report.accounts import COMMITS, TOKENS, TTFT, change, found, odd, told
+from pytest_llmperf.report.culprit import culprit_lines
+from tests.report.accounts import COMMITS, FLAGS, TOKENS, TTFT, change, found, odd, told
 
 
 def test_everything_that_a_program_may_want_is_there() -> None:
@@ -71,3 +73,15 @@ def test_the_interval_of_a_side_lies_around_it_and_is_narrower_with_more_launche
 
     # The spread of these changes grows with the root of the launches.
     assert half(launches) == pytest.approx(half(2), rel=1e-3)
+
+
+def test_what_a_later_line_of_flags_found_odd_says_against_what() -> None:
+    finding = found(skipped={1: "no"}, oddities=[odd(2, 1.1, "in between")])
+    given = "with --x taken over"
+    (one,) = oddities(FLAGS, finding, given)
+    assert (one["name"], one["against"]) == (f"+ without --b {given}", f"good {given}")
+    assert skipped(FLAGS, finding, given) == [{"name": f"+ --a 1 {given}", "why": "no"}]
+    account = told("flags", finding)
+    account["oddities"].append(json.loads(json.dumps(one)))
+    shown = [line for line in culprit_lines(account) if "is in between" in line]
+    assert [line.partition(", against ")[2] for line in shown] == ["the good end).", f"good {given})."]

@@ -125,6 +125,17 @@ def told(answers: list[Pair | Unusable]) -> list[object]:
     return [(one.position, one.why) if isinstance(one, Unusable) else one for one in answers]
 
 
+def test_an_attempt_in_vain_took_as_long_when_it_is_read_again(tmp_path: Path) -> None:
+    """So that a budget ends at the same pair."""
+    took = []
+    for _ in range(3):
+        with opened(tmp_path) as diary, pytest.raises(Unusable) as caught:
+            Replay(Scripted(seconds=0.02), diary).compare(0, 2)
+        took.append(caught.value.seconds)
+    assert took[0] >= 0.02
+    assert took == [took[0]] * 3
+
+
 @pytest.mark.parametrize("kept", range(5))
 def test_a_search_goes_on_where_it_was_whenever_it_ended(tmp_path: Path, kept: int) -> None:
     """Only what the first had not asked is asked."""

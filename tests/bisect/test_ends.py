@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llmperf.bisect.ends import Ends, documented, judge_ends
 from pytest_llmperf.bisect.finding import Outcome
-from pytest_llmperf.bisect.pair import Pair, Question
+from pytest_llmperf.bisect.pair import Pair, Question, sampling
 from pytest_llmperf.judge.verdict import Verdict
 
 TPOT = Question("t.py::test_chat", "chat", "4/s", "tpot_p50_ms", "lower", 0.05)
@@ -110,3 +110,19 @@ def test_equal_ends_are_seldom_called_worse() -> None:
         for seed in range(200)
     ]
     assert sum(called) <= 3
+
+
+def test_what_requests_leave_unknown_widens_the_interval_and_delays_a_verdict() -> None:
+    """A launch of few requests is not as sure as the documented spread of launches has it."""
+    sure = pairs({TPOT: 0.08}, count=4)
+    unsure = [dataclasses.replace(one, uncertainty={TPOT: (0.06, 0.08)}) for one in sure]
+    of_sure, of_unsure = (judge_ends(some).changes[TPOT] for some in (sure, unsure))
+    assert of_unsure.error > 1.3 * of_sure.error
+    assert of_unsure.estimate == pytest.approx(of_sure.estimate, abs=0.01)
+    assert (of_sure.verdict, of_unsure.verdict) == (Verdict.REGRESSED, Verdict.INCONCLUSIVE)
+
+
+def test_what_requests_leave_unknown_is_that_of_a_launch() -> None:
+    pair = Pair(0, 1, {TPOT: (1.0, 1.0)}, uncertainty={TPOT: (0.03, 0.04)})
+    assert sampling([pair, pair], TPOT) == pytest.approx(0.05 / math.sqrt(2))
+    assert sampling([pair], TTFT) == sampling([], TPOT) == 0.0

@@ -291,6 +291,30 @@ def test_flags_that_add_up_are_both_named_with_the_launches_of_all_lines(
     assert [line for line in shown.splitlines() if line.startswith("kept")] == [str(one) for one in lines]
 
 
+def test_what_later_lines_of_flags_skipped_is_in_the_answer_and_each_says_what_it_asks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def level(axis: Axis, index: int) -> float:
+        args = axis.subject(index).args
+        if "--a" in args and "--b" in args and "--c" not in args:
+            return math.nan
+        return 100.0 * (1.2 if "--a" in args else 1.0) * (1.3 if "--d" in args else 1.0)
+
+    asked = order("vllm", "vllm --a --b --c --d", json=Path("a.json"))
+    measured(asked, level)
+    capsys.readouterr()
+    assert run_bisection(asked) == Bisected.FOUND
+    out = capsys.readouterr().out
+    told = json.loads(Path("a.json").read_text())
+    assert [one["change"] for one in told["suspects"]] == ["--a", "--d"]
+    lines = [line for line in out.splitlines() if " taken over: " in line and line.startswith("llmperf")]
+    asks = [line.partition(" taken over: ")[2] for line in lines]
+    assert asks == ["is there anything else?"] * 2 + ["is that all it takes?"] * 2
+    later = [one["name"] for one in told["skipped"] if one["name"].endswith(" taken over")]
+    assert later == ["+ --b with --d taken over"]
+    assert all(f"Not measured: {name}: it does not start" in out for name in later)
+
+
 def test_no_secret_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     asked = order(
         "HF_TOKEN=s3cret vllm --api-key s3cret",

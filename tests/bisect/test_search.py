@@ -30,9 +30,11 @@ class Simulated:
         seed: int = 0,
         unusable: Collection[int] = (),
         seconds: float = 10.0,
+        in_vain: float = 0.0,
     ) -> None:
         self._levels = level if isinstance(level, Mapping) else {TPOT: level}
         self._spread, self._unusable, self._seconds = spread, unusable, seconds
+        self._in_vain = in_vain
         self._rng = np.random.default_rng(seed)
         self.pairs: list[Pair] = []
         self.failed: list[int] = []
@@ -41,7 +43,7 @@ class Simulated:
         for position in (left, right):
             if position in self._unusable:
                 self.failed.append(position)
-                raise Unusable(position, f"error at {position}")
+                raise Unusable(position, f"error at {position}", self._in_vain)
         figures = {
             question: (self._launch(level(left)), self._launch(level(right)))
             for question, level in self._levels.items()
@@ -186,6 +188,19 @@ def test_no_more_time_than_it_may_take(budget_s: float) -> None:
     oracle = Simulated(step(23), spread=0.05, seconds=20.0)
     found = bisect(64, oracle, budget_s=budget_s)
     assert found.seconds == 20.0 * len(oracle.pairs) <= max(budget_s, 20.0)
+
+
+@pytest.mark.parametrize("budget_s", [100.0, 300.0, 1000.0])
+def test_what_could_not_be_measured_took_time_as_well(budget_s: float) -> None:
+    stretch = range(14, 30)
+    oracles = [Simulated(step(23), 0.02, 0, stretch, 10.0, in_vain) for in_vain in (0.0, 40.0)]
+    free, costly = (bisect(64, oracle, budget_s=budget_s) for oracle in oracles)
+    for found, oracle, in_vain in zip((free, costly), oracles, (0.0, 40.0), strict=True):
+        assert found.seconds == 10.0 * len(oracle.pairs) + in_vain * len(oracle.failed)
+    # What fails is known only afterwards: one attempt at most goes beyond it.
+    assert costly.seconds <= budget_s + 40.0
+    assert free.seconds <= budget_s
+    assert costly.launches <= free.launches
 
 
 def test_when_the_budget_ends_the_suspects_are_those_that_are_left() -> None:

@@ -12,7 +12,7 @@ from pytest_llmperf.bisect import step
 from pytest_llmperf.bisect.commits import Recipe
 from pytest_llmperf.bisect.order import StepOrder
 from pytest_llmperf.bisect.pair import Pair
-from pytest_llmperf.bisect.position import Unusable
+from pytest_llmperf.bisect.position import Axis, Unusable
 from pytest_llmperf.bisect.run import show_log
 from pytest_llmperf.bisect.step import StepCode, run_step
 from pytest_llmperf.declare.order import Bisected
@@ -80,6 +80,33 @@ def test_the_commit_is_like_the_good_or_like_the_bad_one(
         asked = Launching.asked
         assert judged(repository) == code
         assert Launching.asked == asked
+
+
+class Interrupted(Launching):
+    """Someone presses Ctrl-C while the commit at hand is measured."""
+
+    def __init__(self, axis: Axis, *_: object) -> None:
+        super().__init__()
+        self._axis = axis
+
+    def compare(self, left: int, right: int) -> Pair:
+        for position in (left, right):
+            self._axis.subject(position)
+        if right == 1:
+            raise KeyboardInterrupt
+        return super().compare(left, right)
+
+
+def test_of_an_interrupted_step_only_what_the_next_one_needs_stays(
+    repository: Git, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(step, "PytestOracle", Interrupted)
+    assert judged(repository) == StepCode.INTERRUPTED
+    (trees,) = Path("kept").absolute().glob("*/trees")
+    assert [one.name for one in trees.iterdir()] == [repository("rev-parse", "main~4")[:12]]
+    assert f"what was made of the ends stays in {trees}, " in capsys.readouterr().out
+    listed = repository("worktree", "list", "--porcelain").split("\n\n")
+    assert len(listed) == 2
 
 
 @pytest.mark.parametrize(("name", "code"), [("main~4", StepCode.GOOD), ("main", StepCode.BAD)])
