@@ -311,7 +311,7 @@ def test_what_later_lines_of_flags_skipped_is_in_the_answer_and_each_says_what_i
     asks = [line.partition(" taken over: ")[2] for line in lines]
     assert asks == ["is there anything else?"] * 2 + ["is that all it takes?"] * 2
     later = [one["name"] for one in told["skipped"] if one["name"].endswith(" taken over")]
-    assert later == ["+ --b with --d taken over"]
+    assert later == ["+ --b with --a taken over"]
     assert all(f"Not measured: {name}: it does not start" in out for name in later)
 
 
