@@ -32,7 +32,7 @@ exit codes:
     0  a culprit was found and confirmed
     1  none: the ends do not differ, or the budget ended before it was sure
     2  the command line is wrong, or a file cannot be read or written
-    3  a measurement stayed invalid, because the machine was busy, say; the same command goes on
+    3  nothing can be said: an end cannot be measured, or the machine was too busy; the same command goes on
    70  this program failed, which is a mistake of ours: please report it
   130  interrupted
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pytest_llmperf.bisect.ends import MOST
 from pytest_llmperf.bisect.finding import Finding, Outcome
 from pytest_llmperf.bisect.pair import Question
 from pytest_llmperf.bisect.position import Position
@@ -60,6 +61,7 @@ def account(
         "oddities": oddities(positions, finding),
         "skipped": skipped(positions, finding),
         "open": "",
+        "cut_short": finding.outcome is Outcome.ENDS_UNDECIDED and finding.launches < 2 * MOST,
         "launches": finding.launches,
         "seconds": rounded(finding.seconds),
         "next": [{"what": step.what, "command": list(step.command)} for step in steps],

@@ -26,7 +26,8 @@ class Asked:
 
     ``good`` and ``bad`` are the ends as they are shown, ``arguments`` those of pytest, ``variables`` those of
     the environment that change what is measured
-    (:func:`~pytest_llmperf.bisect.arguments.telling_variables`).
+    (:func:`~pytest_llmperf.bisect.arguments.telling_variables`), ``made`` how commits become subjects, and
+    which commits the ends are: a branch moves.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Asked:
     bad: str
     arguments: Sequence[str] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    made: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Without secrets."""
@@ -43,6 +45,7 @@ class Asked:
             "bad": as_shown(self.bad),
             "arguments": list(shown(self.arguments)),
             "variables": dict(self.variables),
+            "made": list(self.made),
         }
 
     @property

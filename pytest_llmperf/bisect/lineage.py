@@ -80,7 +80,7 @@ class Lineage:
 
         Raises :class:`DeclarationError` for ends that no line of commits leads between.
         """
-        self._repository, self._paths = repository, tuple(paths)
+        self.repository, self._paths = repository, tuple(paths)
         first, last = self._commit("good", good), self._commit("bad", bad)
         if first == last:
             raise DeclarationError(f"--good {good} and --bad {bad} are the same commit, {first[:10]}")
@@ -102,26 +102,26 @@ class Lineage:
         return found
 
     def _commit(self, side: str, name: str) -> str:
-        found = self._repository.commit(name)
+        found = self.repository.commit(name)
         if found is not None:
             return found
-        close = self._repository.close_to(name)
+        close = self.repository.close_to(name)
         hint = f"; do you mean {' or '.join(close)}?" if close else "; git fetch, perhaps"
-        if self._repository.is_shallow:
+        if self.repository.is_shallow:
             hint = "; it is a shallow clone: git fetch --unshallow"
-        raise DeclarationError(f"--{side} {name}: no commit of {self._repository.root}{hint}")
+        raise DeclarationError(f"--{side} {name}: no commit of {self.repository.root}{hint}")
 
     def _is_ancestor(self, older: str, newer: str) -> bool:
-        asked = self._repository.git("merge-base", "--is-ancestor", older, newer, timeout_s=_TIMEOUT_S)
+        asked = self.repository.git("merge-base", "--is-ancestor", older, newer, timeout_s=_TIMEOUT_S)
         return asked.returncode == 0
 
     def _refuse(self, good: str, bad: str, first: str, last: str) -> None:
-        if self._repository.is_shallow:
+        if self.repository.is_shallow:
             raise DeclarationError(
-                f"no line of commits leads from {good} to {bad} in {self._repository.root}, which is a "
+                f"no line of commits leads from {good} to {bad} in {self.repository.root}, which is a "
                 "shallow clone: git fetch --unshallow"
             )
-        found = self._repository.git("merge-base", first, last, timeout_s=_TIMEOUT_S)
+        found = self.repository.git("merge-base", first, last, timeout_s=_TIMEOUT_S)
         base = found.stdout.decode().strip()
         hint = (
             f"their merge base is {base[:10]}: measure that one, and bisect from it (--good {base[:10]}) "
@@ -135,7 +135,7 @@ class Lineage:
     def _line(self, older: str, newer: str) -> list[Commit]:
         """From ``older`` on, which has to be the first parent of the first commit after it."""
         every = self._log(f"{older}..{newer}")
-        parent = self._repository.commit(f"{every[0].hash}^1")
+        parent = self.repository.commit(f"{every[0].hash}^1")
         if parent != older:
             self._refuse_merged(older, every)
         (start,) = self._log("-1", older)
@@ -143,7 +143,7 @@ class Lineage:
         if not chosen:
             raise DeclarationError(
                 f"none of the {len(every)} commits touches {' or '.join(self._paths)}; --paths are "
-                f"relative to {self._repository.root}"
+                f"relative to {self.repository.root}"
             )
         if chosen[-1].hash != newer:
             chosen = [*chosen, dataclasses.replace(every[-1], touches=False)]
@@ -156,9 +156,9 @@ class Lineage:
 
     def _refuse_merged(self, older: str, every: Sequence[Commit]) -> None:
         """``older`` is on a branch that was merged: there are commits on the main line without it."""
-        if self._repository.is_shallow:
+        if self.repository.is_shallow:
             raise DeclarationError(
-                f"{self._repository.root} is a shallow clone, which ends before {older[:10]}: "
+                f"{self.repository.root} is a shallow clone, which ends before {older[:10]}: "
                 "git fetch --unshallow"
             )
         merge = next(commit for commit in every if self._is_ancestor(older, commit.hash))
@@ -169,7 +169,7 @@ class Lineage:
         )
 
     def _log(self, *arguments: str) -> list[Commit]:
-        return listed(self._repository, *arguments)
+        return listed(self.repository, *arguments)
 
 
 def listed(repository: Repository, *arguments: str) -> list[Commit]:

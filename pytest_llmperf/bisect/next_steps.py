@@ -34,6 +34,8 @@ def next_steps(order: BisectOrder, kind: Kind, axis: Axis, finding: Finding, dir
         steps.append(Step("try again what could not be measured", order.retrying().command(kind)))
     elif finding.outcome is Outcome.BETTER:
         steps.append(Step("find what made it better", order.between(order.bad, order.good).command(kind)))
+    elif finding.outcome is Outcome.ENDS_UNDECIDED and finding.launches < 2 * MOST:
+        steps.append(Step("go on with more pairs", order.longer().command(kind)))
     elif finding.outcome is Outcome.ENDS_UNDECIDED:
         steps += _compared("compare the ends in more launches", order, kind, axis, (0, last), _MORE_THAN_ENDS)
     return [*steps, Step("see what was measured", ["llmperf", "bisect", "log", str(directory)])]

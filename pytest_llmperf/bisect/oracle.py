@@ -85,8 +85,9 @@ class PytestOracle:
             except Unusable as error:
                 name = self._axis.positions[error.position].name
                 if again or not any(error.position in known for known in self._measured):
-                    self._tell(f"pair {self._number + 1}: {name} cannot be measured: {error}")
-                    raise
+                    told = _with_log(error, self._directory / "logs" / f"{path.stem}.log")
+                    self._tell(f"pair {self._number + 1}: {name} cannot be measured: {told}")
+                    raise told from None
                 again.append(f"{name}, which was measured before, failed: {error}")
             self._tell(
                 f"pair {self._number + 1}: measured again: {shorten(again[-1], _LONG, placeholder=' …')}"
@@ -177,6 +178,12 @@ def _invalid(times: int, why: Exception) -> InvalidRun:
         f"the measurement was invalid {times} times: {why}. When the machine is less busy, the same command "
         "goes on where it was"
     )
+
+
+def _with_log(unusable: Unusable, log: Path) -> Unusable:
+    """The same, and where the whole story is."""
+    first, *rest = unusable.why.splitlines() or [""]
+    return Unusable(unusable.position, "\n".join([f"{first} (log: {log})", *rest]))
 
 
 def _turned(values: tuple[float, float], is_swapped: bool) -> tuple[float, float]:

@@ -87,12 +87,9 @@ class _Errand:
             )
         if not order.lists:
             check_arguments(order.arguments, order.metric)
-        asked = Asked(
-            self.kind,
-            *order.shown_ends,
-            (*order.pytest_arguments, *_recipe_words(order)),
-            telling_variables(os.environ),
-        )
+        self._lineage = self._lineage_of() if self.kind == "commits" else None
+        variables = telling_variables(os.environ)
+        asked = Asked(self.kind, *order.shown_ends, order.pytest_arguments, variables, self._made())
         for path in filter(None, (order.json, order.markdown)):
             check_writable(path)
         self._asked, self.directory = asked, order.out / asked.name
@@ -100,10 +97,11 @@ class _Errand:
         self._lines: list[Axis] = []
 
     def show(self) -> int:
-        """The positions."""
+        """The positions, by what came with each where its name would say another thing."""
         is_flags = self.kind == "flags"
         for index, position in enumerate(self._axis.positions):
-            name = position.change if is_flags and index else position.name
+            is_change = is_flags or position.change.endswith("taken back")
+            name = position.change if is_change and index else position.name
             about = [position.about[key] for key in _LISTED if key in position.about]
             print(printable("  ".join([name, *about])))
         return Bisected.FOUND
@@ -151,17 +149,29 @@ class _Errand:
         # What is locked for a commit is of no use to the next, and not to be committed.
         return [f"--llmperf-dir={directory.absolute() / 'sessions'}", *words]
 
+    def _lineage_of(self) -> Lineage:
+        order = self._order
+        return Lineage(Repository(order.repository), order.good, order.bad, order.paths)
+
+    def _made(self) -> Sequence[str]:
+        """How commits are made into subjects, and which."""
+        order, lineage = self._order, self._lineage
+        if order.recipe is None or lineage is None:
+            return ()
+        ends = (lineage.commits[0].hash, lineage.commits[-1].hash)
+        return (str(order.repository.absolute()), *order.recipe.words, *order.paths, *ends)
+
     def _axis_of(self) -> Axis:
         order = self._order
-        if self.kind == "commits":
-            if order.recipe is None:
-                raise DeclarationError("commits: --subject says what is started, as in 'vllm@{checkout}'")
-            repository = Repository(order.repository)
-            lineage = Lineage(repository, order.good, order.bad, order.paths)
+        if self._lineage is not None and order.recipe is not None:
             engine = BUILTIN.get(order.recipe.parsed().engine)
-            distribution = engine.distribution if engine else None
             return Commits(
-                lineage, repository, order.recipe, self.directory, distribution=distribution, progress=say
+                self._lineage,
+                self._lineage.repository,
+                order.recipe,
+                self.directory,
+                distribution=engine.distribution if engine else None,
+                progress=say,
             )
         good, bad = (parse_subject(one) for one in (order.good, order.bad))
         if self.kind == "flags":
@@ -201,20 +211,14 @@ class _Errand:
         if self._order.markdown:
             with replacing(self._order.markdown) as file:
                 file.write(culprit_markdown(told))
-        return Bisected.FOUND if told["outcome"] == Outcome.CULPRIT else Bisected.NOT_FOUND
+        codes = {Outcome.CULPRIT: Bisected.FOUND, Outcome.UNUSABLE: Bisected.INVALID}
+        return codes.get(Outcome(told["outcome"]), Bisected.NOT_FOUND)
 
 
 def _engine(name: str) -> Engine:
     if name not in BUILTIN:
         raise DeclarationError(f"engine {name!r} is not known; valid: {', '.join(BUILTIN)}")
     return BUILTIN[name]
-
-
-def _recipe_words(order: BisectOrder) -> Sequence[str]:
-    """What else is part of the question: how commits are made into subjects, and which."""
-    if order.recipe is None:
-        return ()
-    return (str(order.repository.absolute()), *order.recipe.words, *order.paths)
 
 
 def _between(axis: Axis) -> str:

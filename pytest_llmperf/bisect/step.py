@@ -98,8 +98,9 @@ class _Step:
             "step",
             self._good[:12],
             self._bad[:12],
-            (*order.pytest_arguments, *recipe.words),
+            order.pytest_arguments,
             telling_variables(os.environ),
+            recipe.words,
         )
         directory = (order.out / asked.name).absolute()
         engine = BUILTIN.get(recipe.parsed().engine)

@@ -11,6 +11,7 @@ from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.table import percent
 
 _LINE = 80
+_HARDLY = 1.01
 
 
 def say(text: str) -> None:
@@ -29,7 +30,8 @@ class Telling:
         self._last = ""
 
     def hear(self, standing: Standing, replay: Replay) -> None:
-        replay.suspected(standing.question, standing.suspects, standing.confidence)
+        if not self._is_first(standing):  # before anything was measured between the ends all are alike
+            replay.suspected(standing.question, standing.suspects, standing.confidence)
         if replay.knows(standing.left, standing.right):
             return
         if self._kept:
@@ -49,13 +51,24 @@ class Telling:
             return "do the ends differ?"
         names = [self._names[one] for one in standing.suspects]
         shown = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-        effect = f", {percent(math.expm1(standing.effect.mean))}" if standing.effect is not None else ""
+        effect = ""
+        if standing.effect is not None and standing.question is not None:
+            sign = 1 if standing.question.better == "lower" else -1
+            effect = f", {percent(math.expm1(sign * standing.effect.mean))}"
         believed = f"{_cut(shown)} ({standing.confidence:.0%}{effect})"
         if standing.stage == "confirmation":
             return f"suspected: {believed}; beside what comes before it, in fresh launches"
         if standing.stage == "behind":
             return f"suspected: {believed}; has it been bad ever since?"
+        if self._is_first(standing):
+            return f"the ends differ{effect}; which of {standing.bad} changes did it?"
         return f"most likely: {believed}"
+
+    def _is_first(self, standing: Standing) -> bool:
+        """Whether nothing was measured but the ends."""
+        return standing.stage == "search" and standing.confidence * standing.bad < _HARDLY * len(
+            standing.suspects
+        )
 
 
 def _cut(text: str) -> str:

@@ -159,6 +159,8 @@ def _cells(row: tuple[str, Mapping[str, Any], str]) -> tuple[str, str, str, str]
 def notes(account: Account) -> Iterator[str]:
     """What else a reader has to know to believe it."""
     yield from _of_whole(account)
+    if account["cut_short"]:
+        yield "Fewer pairs were allowed (--pairs, --budget) than the ends may take."
     if account["open"] and account["outcome"] == "culprit":
         yield f"That may not be all: {_cut(account['open'], _LONG)}."
     for odd in account["oddities"]:

@@ -74,6 +74,7 @@ def _begun(event: Event, question: Event | None, width: int) -> list[str]:
         f"{_short(positions[-1]['name'])} (bad)",
         f"{n} change{'s' if n != 1 else ''} in between",
         *wrap(f"pytest {arguments}", _WIDTH - len(_INDENT), subsequent_indent="  "),
+        *wrap(" ".join(asked.get("made", ())), _WIDTH - len(_INDENT), subsequent_indent="  "),
         f"{_versions(event)}; {machine.get('machine', '')}, {machine.get('cpu', '')}",
     ]
 

@@ -213,22 +213,23 @@ def test_a_culprit_is_told_on_the_terminal_as_json_and_as_markdown(
 
 
 @pytest.mark.parametrize(
-    ("level", "words"),
+    ("level", "words", "code"),
     [
-        (stepped(9), "No difference between 0.22.0 and 0.24.0"),
-        (stepped(2, 0.8), "0.24.0 is not worse than 0.22.0, but better"),
+        (stepped(9), "No difference between 0.22.0 and 0.24.0", Bisected.NOT_FOUND),
+        (stepped(2, 0.8), "0.24.0 is not worse than 0.22.0, but better", Bisected.NOT_FOUND),
         (
             lambda axis, index: math.nan if index == 3 else 100.0,
             "Not bisected: the end point 0.24.0 cannot be measured.",
+            Bisected.INVALID,
         ),
     ],
 )
 def test_without_a_culprit_the_exit_code_says_so(
-    level: Level, words: str, releases: BisectOrder, capsys: pytest.CaptureFixture[str]
+    level: Level, words: str, code: Bisected, releases: BisectOrder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured(releases, level)
     capsys.readouterr()
-    assert run_bisection(releases) == Bisected.NOT_FOUND
+    assert run_bisection(releases) == code
     out = capsys.readouterr().out
     assert f"\n{words}" in out
     assert all(line.isprintable() for line in out.splitlines())

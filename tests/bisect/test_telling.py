@@ -24,7 +24,7 @@ class Releases(Flags):
 AXIS = Releases("vllm==1", "vllm==2", "vllm==3")
 
 
-def standing(stage: Stage = "search", suspects: tuple[int, ...] = (1,), confidence: float = 0.5) -> Standing:
+def standing(stage: Stage = "search", suspects: tuple[int, ...] = (1,), confidence: float = 0.6) -> Standing:
     question = None if stage == "ends" else TTFT
     return Standing(stage, 0, 1, 3, 2, question, suspects=suspects, confidence=confidence, effect=EFFECT)
 
@@ -39,13 +39,14 @@ def replay(tmp_path: Path) -> Replay:
     ("one", "words"),
     [
         (standing("ends", ()), "do the ends differ?"),
-        (standing(), "most likely: vllm==2 (50%, +12%)"),
-        (standing(suspects=(1, 2)), "most likely: vllm==2 to vllm==3 (50%, +12%)"),
+        (standing(), "most likely: vllm==2 (60%, +12%)"),
+        (standing(confidence=0.5), "the ends differ, +12%; which of 2 changes did it?"),
+        (standing(suspects=(1, 2)), "the ends differ, +12%; which of 2 changes did it?"),
         (
             standing("confirmation", confidence=0.96),
             "suspected: vllm==2 (96%, +12%); beside what comes before it, in fresh launches",
         ),
-        (standing("behind"), "suspected: vllm==2 (50%, +12%); has it been bad ever since?"),
+        (standing("behind"), "suspected: vllm==2 (60%, +12%); has it been bad ever since?"),
     ],
 )
 def test_it_is_told_what_is_believed_and_why_the_next_pair_is_asked_for(
@@ -66,7 +67,7 @@ def test_what_the_last_pair_said_comes_first(replay: Replay, capsys: pytest.Capt
     telling = Telling(AXIS, 0)
     replay.compare(0, 1)
     telling.hear(standing(), replay)
-    assert capsys.readouterr().out == "llmperf: +10%; most likely: vllm==2 (50%, +12%)\n"
+    assert capsys.readouterr().out == "llmperf: +10%; most likely: vllm==2 (60%, +12%)\n"
 
 
 @pytest.mark.parametrize(("kept", "words"), [(1, "going on after 1 pair"), (2, "going on after 2 pairs")])
@@ -98,7 +99,7 @@ def test_kept_pairs_that_nobody_asks_for_any_more_silence_nothing(
 def test_flags_are_known_by_what_they_change(replay: Replay, capsys: pytest.CaptureFixture[str]) -> None:
     axis = FlagsAxis(parse_subject("vllm"), parse_subject("vllm --a 1 --b"))
     Telling(axis, 0).hear(standing(suspects=(2,)), replay)
-    assert "most likely: --b (50%" in capsys.readouterr().out
+    assert "most likely: --b (60%" in capsys.readouterr().out
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
