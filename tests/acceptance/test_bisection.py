@@ -223,11 +223,11 @@ def test_commits_are_bisected_whatever_interrupts_it(project: Project, git: Git)
 
     told = json.loads((project.path.parent / "told.json").read_text())
     assert [one["about"]["commit"] for one in told["suspects"]] == [hashes[5]]
-    assert f"\nCommit {hashes[5][:7]} made TTFT p50 " in ran.stdout
+    assert f"\nCommit {hashes[5][:12]} made TTFT p50 " in ran.stdout
     (skipped,) = told["skipped"]
-    assert skipped["name"] == hashes[3][:7]
+    assert skipped["name"] == hashes[3][:12]
     assert "out of order" in skipped["why"]
-    assert f"\n  Not measured: {hashes[3][:7]}: " in ran.stdout
+    assert f"\n  Not measured: {hashes[3][:12]}: " in ran.stdout
     assert told["launches"] == 2 * len(pairs)
 
     again = bisect(project, *arguments)
@@ -241,7 +241,9 @@ def test_commits_are_bisected_whatever_interrupts_it(project: Project, git: Git)
     assert (project.path / "serve.sh").read_text() == "what the user is at\n"
 
 
-def test_what_a_step_cannot_tell_is_skipped_once_the_ends_are_known(project: Project, git: Git) -> None:
+def test_a_step_skips_what_cannot_be_measured_and_tells_the_others_beside_the_ends(
+    project: Project, git: Git
+) -> None:
     project.write(test_it=ONE)
     good = commit(project, git, late(5), "good")
     project.write(test_it="import nothing_of_this_name")
@@ -249,11 +251,14 @@ def test_what_a_step_cannot_tell_is_skipped_once_the_ends_are_known(project: Pro
     project.write(test_it=ONE)
     here = commit(project, git, late(80), "here")
     bad = commit(project, git, late(80), "bad")
-    for one, why in ((here, "not told apart in 1 pair"), (without, "pytest measured nothing")):
+    for one, code, word, why in (
+        (here, 1, "bad", "bad with a probability of "),
+        (without, 125, "skip", "pytest measured nothing"),
+    ):
         git("checkout", "--quiet", one)
-        ran = step(project, "--good", good, "--bad", bad, *FOLLOWED, "--pairs", "1")
-        assert ran.returncode == 125, ran.stdout + ran.stderr
-        assert f"llmperf: {one[:12]} is skip (exit code 125): " in ran.stdout
+        ran = step(project, "--good", good, "--bad", bad, *FOLLOWED, "--pairs", "2")
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        assert f"llmperf: {one[:12]} is {word} (exit code {code}): " in ran.stdout
         assert why in ran.stdout
     assert "nothing_of_this_name" in ran.stdout
     assert len(git("worktree", "list").splitlines()) == 1

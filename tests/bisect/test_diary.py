@@ -99,8 +99,9 @@ def test_a_name_is_readable_and_of_all_that_is_asked() -> None:
         Asked("flags", "llamacpp", "llamacpp --parallel 2", ASKED.arguments, {}),
         Asked("releases", "llamacpp", "llamacpp --parallel 1", ASKED.arguments, {}),
         Asked("flags", "llamacpp", "llamacpp --parallel 1", ASKED.arguments, {"LLMPERF_RATES": "1"}),
+        Asked("flags", "llamacpp", "llamacpp --parallel 1", ASKED.arguments, {}, ("a branch is here now",)),
     ]
-    assert len({ASKED.name, *(other.name for other in others)}) == 5
+    assert len({ASKED.name, *(other.name for other in others)}) == 6
     long = Asked("flags", "a" * 300, "/etc/../b c" * 30).name
     assert len(long) < 80
     assert "/" not in long
