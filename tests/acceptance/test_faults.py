@@ -114,6 +114,9 @@ class Faults:
 def faults(project: Project) -> Iterator[Faults]:
     made = Faults(project)
     yield made
+    deadline = time.monotonic() + 10  # what watches over a session ends a moment after it
+    while not made.is_clean() and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert made.is_clean()
 
 
