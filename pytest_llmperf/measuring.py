@@ -206,6 +206,10 @@ class Measuring:
             try:
                 if self.session.results or self.session.failures:
                     self._keep(session, _status(session, exitstatus))
+            except StoreError as error:
+                if self.session.results:
+                    raise
+                self.notes.append(f"no record of what failed: {error}")
             finally:
                 self._hand_on_notes(session.config)
 

@@ -72,14 +72,15 @@ class RecordFile:
         self._store = store
 
     def write(self, content: Mapping[str, Any]) -> None:
-        """Atomically; where the store cannot be written to, in a temporary directory.
+        """Atomically; where the store cannot be written to, in a temporary directory, unless nothing was
+        measured.
 
         Raises :class:`StoreError` if there is none, or if the content cannot be JSON.
         """
         try:
             write_json(self.path, content)
         except StoreError as error:
-            if self.failure is not None:
+            if self.failure is not None or not content.get("tests", True):
                 raise
             self.path, self.failure = elsewhere("runs") / self.path.name, error
             write_json(self.path, content)
