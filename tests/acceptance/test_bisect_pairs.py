@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,12 @@ health.MAX_LAG_MS = 1e6
 """
 
 
+def valid(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """What the run says that counts: one that the machine disturbed is made up for by another."""
+    values: dict[str, float] = next(run["values"] for run in runs if not run["health"]["problems"])
+    return values
+
+
 @pytest.mark.beside_others
 def test_a_pair_is_measured_whatever_the_test_says_and_a_broken_end_is_named(project: Project) -> None:
     """A missed SLO and a failed assertion keep no figures back."""
@@ -77,8 +84,8 @@ def test_a_pair_is_measured_whatever_the_test_says_and_a_broken_end_is_named(pro
         (point,) = record["tests"][0]["points"]
         for question, values in pair.figures.items():
             by_text = {
-                record["tests"][0]["subject"]["text"]: point["runs"][0]["values"][question.metric],
-                record["tests"][0]["compared_with"]["text"]: point["base_runs"][0]["values"][question.metric],
+                record["tests"][0]["subject"]["text"]: valid(point["runs"])[question.metric],
+                record["tests"][0]["compared_with"]["text"]: valid(point["base_runs"])[question.metric],
             }
             assert values == tuple(by_text[AXIS.positions[i].name] for i in (0, 1))
     assert sides == [["llamacpp", "llamacpp --parallel 1"], ["llamacpp --parallel 1", "llamacpp"]]
