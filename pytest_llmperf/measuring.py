@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -206,10 +207,6 @@ class Measuring:
             try:
                 if self.session.results or self.session.failures:
                     self._keep(session, _status(session, exitstatus))
-            except StoreError as error:
-                if self.session.results:
-                    raise
-                self.notes.append(f"no record of what failed: {error}")
             finally:
                 self._hand_on_notes(session.config)
 
@@ -218,23 +215,33 @@ class Measuring:
             config.workeroutput["llmperf_notes"] = self.notes
 
     def _keep(self, session: pytest.Session, status: str) -> None:
-        record = self.session.record
         content = self.session.as_json(status)
-        record.write(content)  # first as it is: what a hook makes of it may not be writable
+        told = self._write(content)  # first as it is: what a hook makes of it may not be writable
         try:
             session.config.hook.pytest_llmperf_record(record=content)
-            record.write(content)
+            told = self._write(content)
         except Exception as error:
             self.notes.append(f"pytest_llmperf_record: {type(error).__name__}: {error}; recorded without it")
             content = self.session.as_json(status)
         self.notes += startup_lines(content["launches"])
-        self.notes.append(f"record: {record.path}" + (f" ({record.failure})" if record.failure else ""))
+        self.notes.append(told)
         if self.session.settings.json_path is not None:
             try:
                 path = Path(session.config.invocation_params.dir, self.session.settings.json_path)
                 write_json(path.resolve(), content)  # what a link points to, and not the link
             except StoreError as error:
                 self.notes.append(f"--llmperf-json: {error}")
+
+    def _write(self, content: Mapping[str, Any]) -> str:
+        """Keep it, and tell where. Without a measurement in it, it is not worth a directory of its own."""
+        record, is_precious = self.session.record, bool(self.session.results)
+        try:
+            record.write(content, falls_back=is_precious)
+        except StoreError as error:
+            if is_precious:
+                raise
+            return f"no record of what failed: {error}"
+        return f"record: {record.path}" + (f" ({record.failure})" if record.failure else "")
 
     @pytest.hookimpl
     def pytest_unconfigure(self) -> None:

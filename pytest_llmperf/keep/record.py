@@ -71,16 +71,15 @@ class RecordFile:
         self.failure: StoreError | None = None
         self._store = store
 
-    def write(self, content: Mapping[str, Any]) -> None:
-        """Atomically; where the store cannot be written to, in a temporary directory, unless nothing was
-        measured.
+    def write(self, content: Mapping[str, Any], *, falls_back: bool = True) -> None:
+        """Atomically; where the store cannot be written to, in a temporary directory if it ``falls_back``.
 
         Raises :class:`StoreError` if there is none, or if the content cannot be JSON.
         """
         try:
             write_json(self.path, content)
         except StoreError as error:
-            if self.failure is not None or not content.get("tests", True):
+            if self.failure is not None or not falls_back:
                 raise
             self.path, self.failure = elsewhere("runs") / self.path.name, error
             write_json(self.path, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -325,7 +326,7 @@ def test_a_disk_that_is_full_is_named(faults: Faults) -> None:
     prefix = in_a_small_file_system(home)
     big = faults.project.path / "big.log"
     big.write_text("INFO: a line of an ordinary log that goes on and on\n" * 10_000)
-    command = [*prefix, sys.executable, "-m", "pytest", "--llmperf"]
+    command = [*prefix, sys.executable, "-m", "pytest", "--llmperf", "--llmperf-json", "record.json"]
     ended = subprocess.run(
         [*command, "--llmperf-engine", f"faulty ends {big} 1"],
         cwd=faults.project.path,
@@ -335,6 +336,9 @@ def test_a_disk_that_is_full_is_named(faults: Faults) -> None:
     )
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED
     assert re.search(r"^faulty.*: the disk is full", ended.stdout, re.MULTILINE)
+    assert "no record of what failed: " in ended.stdout
+    (failure,) = json.loads((faults.project.path / "record.json").read_text())["failures"]
+    assert failure["error"].startswith("faulty")
     assert "INTERNALERROR" not in ended.stdout + ended.stderr
 
 
