@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from pytest_llmperf.bisecting import Bisecting
 from pytest_llmperf.collect import ACTIVE, Active, check_engine, is_measured
-from pytest_llmperf.declare.options import OPTIONS
+from pytest_llmperf.declare.options import OPTIONS, OUTPUTS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.command import AnyCommand
@@ -24,7 +23,7 @@ from pytest_llmperf.engines.vllm import Vllm
 from pytest_llmperf.engines.vllm_cpu import VllmCpu
 from pytest_llmperf.errors import DeclarationError, StoreError
 from pytest_llmperf.keep.baselines import Baselines
-from pytest_llmperf.keep.files import is_writable
+from pytest_llmperf.keep.files import check_writable, is_writable
 from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.keep.record import Store
 from pytest_llmperf.keep.reference import baselines_of
@@ -101,7 +100,7 @@ def _command(config: pytest.Config) -> Callable[[str], list[str]]:
     typed: list[str] = []
     for option in OPTIONS:
         value = config.getoption(option.flag) if option.metavar else None
-        if value is not None and option.name not in ("launches", "budget", "exit-codes", "json"):
+        if value is not None and option.name not in ("launches", "budget", "exit-codes", *OUTPUTS):
             typed += [
                 option.flag,
                 str(parse_subject(value)) if option.name in ("engine", "against") else value,
@@ -175,16 +174,10 @@ def _prices(config: pytest.Config, settings: Settings) -> Prices:
 
 
 def _check_destinations(config: pytest.Config, settings: Settings, baselines: Baselines) -> None:
-    if settings.json_path is not None:
-        path = Path(config.invocation_params.dir, settings.json_path).resolve()
-        if path.exists() and not path.is_file():
-            raise pytest.UsageError(f"--llmperf-json {settings.json_path}: not a regular file")
+    for name, path in settings.outputs.items():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=path.parent).close()
-        except OSError as error:
-            raise pytest.UsageError(
-                f"--llmperf-json {settings.json_path}: cannot be written ({error})"
-            ) from None
+            check_writable(Path(config.invocation_params.dir, path).resolve())
+        except StoreError as error:
+            raise pytest.UsageError(f"--llmperf-{name}: {error}") from None
     if settings.update and not is_writable(baselines.directory):
         raise pytest.UsageError(f"--llmperf-update: {baselines.directory} cannot be written")

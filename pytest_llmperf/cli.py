@@ -14,6 +14,7 @@ from pytest_llmperf.cli_advise import add_advise
 from pytest_llmperf.cli_bisect import add_bisect, add_step, for_git
 from pytest_llmperf.cli_cache import add_cache
 from pytest_llmperf.cli_matrix import add_matrix
+from pytest_llmperf.cli_report import add_report
 from pytest_llmperf.cli_typed import typed
 from pytest_llmperf.declare.lengths import parse_lengths
 from pytest_llmperf.declare.load import LoadPoint, Sweep, read_rate
@@ -97,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     add_advise(commands)
     add_bisect(commands)
     add_step(commands)
+    add_report(commands)
     add_cache(commands)
     return top
 

@@ -13,7 +13,7 @@ from pytest_llmperf.budget import Budget
 from pytest_llmperf.collect import MISTAKE, PLAN
 from pytest_llmperf.errors import EngineError, Hindered, InvalidRun, StoreError
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.keep.files import write_json
+from pytest_llmperf.outputs import write_output
 from pytest_llmperf.report.explain import explain
 from pytest_llmperf.report.progress import Progress, duration
 from pytest_llmperf.report.startup import startup_lines
@@ -225,12 +225,11 @@ class Measuring:
             content = self.session.as_json(status)
         self.notes += startup_lines(content["launches"])
         self.notes.append(told)
-        if self.session.settings.json_path is not None:
+        for name, path in self.session.settings.outputs.items():
             try:
-                path = Path(session.config.invocation_params.dir, self.session.settings.json_path)
-                write_json(path.resolve(), content)  # what a link points to, and not the link
+                write_output(name, Path(session.config.invocation_params.dir, path), [content])
             except StoreError as error:
-                self.notes.append(f"--llmperf-json: {error}")
+                self.notes.append(f"--llmperf-{name}: {error}")
 
     def _write(self, content: Mapping[str, Any]) -> str:
         """Keep it, and tell where. Without a measurement in it, it is not worth a directory of its own."""

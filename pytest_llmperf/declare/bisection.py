@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from pytest_llmperf.declare.options import OPTIONS
+from pytest_llmperf.declare.options import OPTIONS, OUTPUTS
 
 _SIDES = "the ends are given by --good and --bad, and what is launched follows from them"
 _ALL = "every pair has to measure all tests, also those that fail; choose them by name, -k or -m"
@@ -18,7 +18,9 @@ REFUSED: Mapping[str, str] = {
     "--llmperf-baseline": "both sides are measured, so there is no baseline to compare with",
     "--llmperf-update": "a bisection accepts no baselines",
     "--llmperf-launches": "a pair is one launch of either side, and there are as many pairs as it takes",
-    "--llmperf-json": "the records of the pairs are kept with the bisection",
+    **dict.fromkeys(
+        (f"--llmperf-{name}" for name in OUTPUTS), "the records of the pairs are kept with the bisection"
+    ),
     "--llmperf-exit-codes": _OURS,
     **dict.fromkeys(("--pdb", "--trace"), _NOBODY),
     **dict.fromkeys(("-n", "--numprocesses", "--dist", "--tx"), _ALONE),

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 FIXTURE = "llmperf"
 DEFAULT_GATE = "ttft_p50_ms, ttft_p95_ms, tpot_p50_ms, output_tokens_per_s, capacity_per_s"
+OUTPUTS = ("json",)
+"""The options that name a file which is made of the session's record."""
 MARKERS = {
     "slo": "slo(ttft_ms=300, tpot_ms=40): limits that every load point of the test has to meet; a latency "
     "without a statistic is a p95 (--llmperf-percentile)",

@@ -21,7 +21,7 @@ from pytest_llmperf.declare.launches import Launches, parse_launches
 from pytest_llmperf.declare.load import Sweep
 from pytest_llmperf.declare.metrics import STATISTICS, MetricKey, parse_metric
 from pytest_llmperf.declare.number import read_duration, read_number, read_seconds, read_size, read_whole
-from pytest_llmperf.declare.options import OPTIONS
+from pytest_llmperf.declare.options import OPTIONS, OUTPUTS
 from pytest_llmperf.declare.place import ModalPlace, parse_place
 from pytest_llmperf.declare.slo import Slo, parse_slo
 from pytest_llmperf.declare.subject import Subject, parse_subject
@@ -72,7 +72,8 @@ class Settings:
     gate: tuple[MetricKey, ...]
     inconclusive: Literal["warn", "fail"]
     directory: str
-    json_path: str | None
+    outputs: Mapping[str, str]
+    """Where to write what is made of the record, by the name of the option."""
     startup_timeout_s: float
     request_timeout_s: float
     workers: int | None
@@ -145,7 +146,7 @@ class Settings:
             gate=said["gate"].read(lambda text: _metrics(text, percentile)),
             inconclusive=cast('Literal["warn", "fail"]', said["inconclusive"].read(_choice("warn", "fail"))),
             directory=said["dir"].text,
-            json_path=said["json"].text if "json" in said else None,
+            outputs={name: said[name].text for name in OUTPUTS if name in said},
             startup_timeout_s=said["startup-timeout"].read(read_seconds),
             request_timeout_s=said["request-timeout"].read(read_seconds),
             workers=said["workers"].read(parse_workers),

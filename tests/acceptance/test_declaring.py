@@ -124,8 +124,8 @@ def test_a_marker_without_the_fixture_is_an_error(project: Project) -> None:
         (["--llmperf-gate", "speed"], "--llmperf-gate: unknown metric 'speed'*"),
         (["--llmperf-inconclusive", "ignore"], "--llmperf-inconclusive: 'ignore': valid: warn, fail"),
         (["--llmperf-engine", "'"], "--llmperf-engine: engine: no closing quotation"),
-        (["--llmperf-json", "."], "--llmperf-json .: not a regular file"),
-        (["--llmperf-json", "test_it.py/x"], "--llmperf-json test_it.py/x: cannot be written (*)"),
+        (["--llmperf-json", "."], "--llmperf-json: * cannot be written: it is not a regular file"),
+        (["--llmperf-json", "test_it.py/x"], "--llmperf-json: *test_it.py/x cannot be written: *"),
         (
             ["--llmperf-tolerance", "0.05"],
             "--llmperf-tolerance: '0.05': write 0.05% or 5%, whichever is meant",

@@ -7,7 +7,7 @@ import pytest
 from pytest_llmperf.declare.launches import Launches
 from pytest_llmperf.declare.load import ARRIVALS, Ramp, Sweep
 from pytest_llmperf.declare.metrics import STATISTICS, MetricKey
-from pytest_llmperf.declare.options import DEFAULT_GATE, OPTIONS
+from pytest_llmperf.declare.options import DEFAULT_GATE, OPTIONS, OUTPUTS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.subject import Subject
@@ -29,7 +29,7 @@ def test_without_a_word_the_documented_defaults_hold() -> None:
     assert settings.below.sweep == Sweep(arrivals="poisson")
     assert settings.below.slo == Slo()
     assert (settings.above.engine, settings.above.sweep, settings.above.slo) == (None, Sweep(), Slo())
-    assert (settings.model, settings.place, settings.json_path) == (None, None, None)
+    assert (settings.model, settings.place, settings.outputs) == (None, None, {})
     assert (settings.percentile, settings.launches, settings.tolerances) == (
         "p95",
         Launches(None, 8),
@@ -82,7 +82,7 @@ PLAIN = {
     "gate": ("ttft_p50_ms", "tpot_p50_ms", "itl_p50_ms"),
     "inconclusive": ("fail", "warn", "fail"),
     "dir": ("d1", "d2", "d3"),
-    "json": ("j1", "j2", "j3"),
+    **dict.fromkeys(OUTPUTS, ("o1", "o2", "o3")),
     "startup-timeout": ("1", "2", "3"),
     "request-timeout": ("1", "2", "3.5"),
     "gpus": ("0", "0, 1", "all"),
@@ -98,7 +98,7 @@ FIELDS = {
     "lease-dir": "lease_directory",
     "cache-limit": "cache_limit",
     "dir": "directory",
-    "json": "json_path",
+    **dict.fromkeys(OUTPUTS, "outputs"),
     "startup-timeout": "startup_timeout_s",
     "request-timeout": "request_timeout_s",
 }

@@ -1,0 +1,66 @@
+"""The command line of ``llmperf report``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.declare.options import OPTIONS, OUTPUTS
+from pytest_llmperf.declare.order import Exit
+from pytest_llmperf.errors import LlmperfError
+
+_EPILOG = """\
+exit codes:
+    0  written
+    2  the command line is wrong, or a file cannot be read or written
+   70  this program failed, which is a mistake of ours: please report it
+  130  interrupted
+"""
+
+
+def add_report(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command."""
+    report = commands.add_parser(
+        "report",
+        help="write what people and other tools read, from records of former sessions",
+        description="Write what people and other tools read, from the records of former sessions.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    report.add_argument(
+        "records",
+        metavar="RECORD",
+        type=Path,
+        nargs="+",
+        help="a record, as in .llmperf/runs/, or --llmperf-json",
+    )
+    for option in OPTIONS:
+        if option.name in OUTPUTS:
+            report.add_argument(f"--{option.name}", metavar="PATH", type=Path, help=option.help)
+    report.set_defaults(parser=report, run=_run)
+
+
+def _run(said: argparse.Namespace) -> int:
+    from pytest_llmperf.keep.files import (
+        check_writable,
+        read_json,
+    )  # takes its time, and --help does not need it
+    from pytest_llmperf.keep.record import KIND, VERSION
+    from pytest_llmperf.outputs import write_output
+
+    paths = {name: path for name in OUTPUTS if (path := getattr(said, name.replace("-", "_"))) is not None}
+    if not paths:
+        said.parser.error(f"nothing to write: {', '.join(f'--{name} PATH' for name in OUTPUTS)}")
+    try:
+        records = [read_json(path, KIND, VERSION) for path in said.records]
+        for name, path in paths.items():
+            check_writable(path.resolve())
+            write_output(name, path, records)
+            print(path)
+    except LlmperfError as error:
+        print(f"llmperf: {error}", file=sys.stderr)
+        return Exit.USAGE
+    return Exit.MEASURED

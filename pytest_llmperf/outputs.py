@@ -1,0 +1,32 @@
+"""What is made of records for people and for other tools: each kind is an option of pytest and of ``llmperf
+report`` that takes a path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.declare.options import OUTPUTS
+from pytest_llmperf.errors import StoreError
+from pytest_llmperf.keep.files import write_json
+
+Record = Mapping[str, Any]
+
+
+def write_output(kind: str, path: Path, records: Sequence[Record]) -> None:
+    """Write the output of this kind (one of :data:`OUTPUTS`) to where ``path`` leads, and not over a link.
+
+    Raises :class:`StoreError`; a file that was there is then unharmed.
+    """
+    _WRITERS[kind](path.resolve(), records)
+
+
+def _write_json(path: Path, records: Sequence[Record]) -> None:
+    if len(records) != 1:
+        raise StoreError(f"{len(records)} records: as JSON, a record is a file of its own")
+    write_json(path, records[0])
+
+
+_WRITERS: dict[str, Callable[[Path, Sequence[Record]], None]] = {"json": _write_json}
+assert tuple(_WRITERS) == OUTPUTS
