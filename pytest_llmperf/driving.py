@@ -96,6 +96,7 @@ class _Errand:
             chat=order.workload.chat,
             note=self._note,
             workers=order.workers,
+            is_gauged=False,
         )
 
     def _load(self, launch: Launch) -> Exit:

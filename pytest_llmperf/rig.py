@@ -22,6 +22,7 @@ from pytest_llmperf.load.warmup import WarmUp, warm_up
 from pytest_llmperf.measure.measurement import Measurement
 from pytest_llmperf.measure.metrics import summarise, uncertainty
 from pytest_llmperf.measure.saturation import is_saturated
+from pytest_llmperf.measure.series import series
 from pytest_llmperf.measure.timeline import Timeline
 from pytest_llmperf.reckoning import reckon
 
@@ -145,4 +146,5 @@ class Rig:
             reckoned.price,
             driven.gave_up,
             driven.gave_up or (point.mean_rate is not None and is_saturated(timeline)),
+            series=series(driven, timeline),
         )

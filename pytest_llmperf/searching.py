@@ -57,6 +57,7 @@ class Found:
             disturbances=list(dict.fromkeys(text for run in self.runs for text in run.disturbances)),
             capacity=told,
             probes=self.probes,
+            series=None,
         )
 
 

@@ -8,14 +8,16 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from pytest_llmperf.errors import StoreError
 
-# An array of plain numbers, which JSON's indentation would spread over a line for each.
-_FLAT_ARRAY = re.compile(r"\[(?:\n *-?[0-9][0-9.e+-]*,?)+\n *\]")
+# Numbers, or a row of a table that begins with one: JSON's indentation would spread them over lines.
+_FLAT_ARRAY = re.compile(
+    r"\[\n *-?[0-9][0-9.e+-]*(?:,\n *(?:-?[0-9][0-9.e+-]*|null|\"(?:[^\"\\\n]|\\.)*\"))*\n *\]"
+)
 WAY_OUT = "restore it (git checkout -- FILE) or delete it; it will not be overwritten"
 
 
@@ -135,3 +137,19 @@ def kept_for_one(directory: Path, other: str, way_out: str) -> Iterator[None]:
 def rounded(value: float) -> float:
     """Six significant digits: more than any measurement has, and readable in a diff."""
     return float(f"{value:.6g}")
+
+
+def rounded_values(items: Iterable[tuple[str, float]]) -> dict[str, float]:
+    return {name: rounded(value) for name, value in items}
+
+
+def rounded_all(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of the numbers among these, and of those one level below."""
+    return {
+        name: rounded_values(value.items())
+        if isinstance(value, Mapping)
+        else rounded(value)
+        if isinstance(value, float)
+        else value
+        for name, value in fields.items()
+    }

@@ -17,9 +17,11 @@ from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.judge.change import Change
 from pytest_llmperf.judge.objective import Objective, mean_value
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.keep.files import rounded
+from pytest_llmperf.keep.files import rounded, rounded_all, rounded_values
 from pytest_llmperf.keep.prices import Price
+from pytest_llmperf.keep.series import series_json
 from pytest_llmperf.measure.measurement import Measurement
+from pytest_llmperf.measure.series import Series
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Run:
     ``disturbances`` say in words what the machine did to it. ``light`` has the speed of light and how much of
     it was reached, ``price`` what the GPUs cost; empty and None where that is not known. ``gave_up``: sending
     ended early, because the engine's queue grew without bound, which ``is_saturated`` says of the run as a
-    whole. ``probes`` are the runs that a ``capacity`` was found from.
+    whole. ``probes`` are the runs that a ``capacity`` was found from. ``series`` is what it is drawn from;
+    None for a search.
     """
 
     launch: int
@@ -50,6 +53,7 @@ class Run:
     is_saturated: bool = False
     capacity: Mapping[str, Any] | None = None
     probes: Sequence[Mapping[str, Any]] = ()
+    series: Series | None = None
 
     @property
     def is_valid(self) -> bool:
@@ -147,8 +151,8 @@ class PointResult:
             "key": self.key,
             "explored": self.is_explored,
             "declared": {"workload": self.workload.as_json(), "load": _load_json(self.point)},
-            "runs": [_run_json(run) for run in self.runs],
-            "base_runs": [_run_json(run) for run in self.base_runs],
+            "runs": _runs_json(self.runs),
+            "base_runs": _runs_json(self.base_runs),
             "objectives": [_objective_json(objective) for objective in self.objectives],
             "changes": [_change_json(key, change) for key, change in self.changes.items()],
             "course": {key.name: [list(one) for one in course] for key, course in self.course.items()},
@@ -304,15 +308,22 @@ def _load_json(point: LoadPoint) -> dict[str, Any]:
     return fields
 
 
-def _run_json(run: Run) -> dict[str, Any]:
+def _runs_json(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One run of a side shows its requests: the first that says anything."""
+    first = next(filter(attrgetter("is_valid"), runs), None)
+    return [_run_json(run, has_waterfall=run is first) for run in runs]
+
+
+def _run_json(run: Run, *, has_waterfall: bool) -> dict[str, Any]:
     measured = run.measurement
+    series = series_json(run.series, has_waterfall=has_waterfall) if run.series else {}
     return {
         "launch": run.launch,
         "round": run.round,
         "attempts": run.attempts,
         "requests": measured.requests,
-        "values": _rounded(measured.values.items()),
-        "uncertainty": _rounded(measured.uncertainty.items()),
+        "values": rounded_values(measured.values.items()),
+        "uncertainty": rounded_values(measured.uncertainty.items()),
         "errors": {
             kind: {"count": count, "example": text} for kind, (count, text) in measured.errors.items()
         },
@@ -321,22 +332,23 @@ def _run_json(run: Run) -> dict[str, Any]:
             for name, value in dataclasses.asdict(measured.health).items()
         },
         "warm_up": dict(run.warm_up),
-        "counters": _rounded(run.counters.items()),
-        "moments": _rounded(run.moments.items()),
+        "counters": rounded_values(run.counters.items()),
+        "moments": rounded_values(run.moments.items()),
         "cache_reset": run.cache_reset,
         "disturbances": list(run.disturbances),
         **({"light": _light_json(run.light)} if run.light else {}),
         **({"price": dataclasses.asdict(run.price)} if run.price else {}),
         "gave_up": run.gave_up,
         "saturated": run.is_saturated,
-        **({"capacity": _rounded_all(run.capacity)} if run.capacity else {}),
-        **({"probes": [_rounded_all(probe) for probe in run.probes]} if run.probes else {}),
+        **({"capacity": rounded_all(run.capacity)} if run.capacity else {}),
+        **({"probes": [rounded_all(probe) for probe in run.probes]} if run.probes else {}),
+        **({"series": series} if series else {}),
     }
 
 
 def _light_json(light: Mapping[str, Any]) -> dict[str, Any]:
     figures = {name: rounded(value) if isinstance(value, float) else value for name, value in light.items()}
-    return {**figures, "share": _rounded(light["share"].items())}
+    return {**figures, "share": rounded_values(light["share"].items())}
 
 
 def _objective_json(objective: Objective) -> dict[str, Any]:
@@ -374,18 +386,3 @@ def _creep_json(key: MetricKey, creep: Creep) -> dict[str, Any]:
         "since_subject": creep.subject_text,
         "steps": creep.steps,
     }
-
-
-def _rounded_all(probe: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _rounded(value.items())
-        if isinstance(value, Mapping)
-        else rounded(value)
-        if isinstance(value, float)
-        else value
-        for name, value in probe.items()
-    }
-
-
-def _rounded(items: Iterable[tuple[str, float]]) -> dict[str, float]:
-    return {name: rounded(value) for name, value in items}

@@ -21,6 +21,7 @@ from pytest_llmperf.errors import EngineDied, EngineError, NotReadyYet
 from pytest_llmperf.load.capacity import processes_for
 from pytest_llmperf.load.decode import Trace
 from pytest_llmperf.load.dialect import Dialect, Note
+from pytest_llmperf.load.gauge import Gauge, Moment
 from pytest_llmperf.load.health import Health, examine
 from pytest_llmperf.load.job import Job
 from pytest_llmperf.load.loop import Watch
@@ -45,9 +46,9 @@ class LoadRun:
     """One load point driven once: what each request did, and how the generator did.
 
     ``counters``: by how much the engine's own totals grew; ``moments``: how busy it was before the first
-    request, by its own word. What it does not count is missing. It is not asked in between: the load is
-    driven by this very process, and asking would take time from it, and from the engine. ``gave_up``: sent
-    less than asked, because the engine's queue grew without bound.
+    request, by its own word. What it does not count is missing. ``busy`` is how that went on, as far as
+    somebody else asked: this process drives the load. ``gave_up``: sent less than asked, because the engine's
+    queue grew without bound.
     """
 
     traces: tuple[Trace, ...]
@@ -55,6 +56,7 @@ class LoadRun:
     health: Health
     counters: Mapping[str, float]
     moments: Mapping[str, float]
+    busy: tuple[Moment, ...] = ()
     gave_up: bool = False
 
 
@@ -65,7 +67,7 @@ class Client:
     ``target`` is the server as seen from there. ``is_fresh``: nobody has asked this
     server anything before. ``watch(sent, ended)`` is called while a run is under way; what it raises ends the
     run. ``note`` is told what cannot be had here and the client then does without; with None, that is an
-    error.
+    error. ``gauge`` asks the engine how busy it is meanwhile.
     """
 
     def __init__(
@@ -81,7 +83,9 @@ class Client:
         is_fresh: bool = True,
         watch: Watch = lambda sent, ended: None,
         note: Note | None = None,
+        gauge: Gauge | None = None,
     ) -> None:
+        self._gauge = gauge or Gauge(engine, "", None)
         self._target, self._control = target, control
         self._engine, self._description = engine, description
         self._timeout_s, self._workers, self._watch, self._note = timeout_s, workers, watch, note
@@ -194,7 +198,11 @@ class Client:
             first = self._used[workload.dataset_file]
             job = self._job(workload, seed, offsets_s=offsets, first=first, bearable_rate=bearable)
             rate = peak_rate(offsets) * workload.turns
-        outcome = self._perform(job, self._workers or self._processes(workload, rate), self._watch)
+        self._gauge.begin(point.expected_s)
+        try:
+            outcome = self._perform(job, self._workers or self._processes(workload, rate), self._watch)
+        finally:
+            busy = self._gauge.end()
         if workload.dataset_file is not None:
             self._used[workload.dataset_file] = 1 + max(trace.request.number for trace in outcome.traces)
         after = self._engine.counters(self._control)
@@ -203,7 +211,7 @@ class Client:
         is_open_loop = point.concurrency is None
         health = examine(outcome.account, outcome.traces, is_open_loop=is_open_loop, counted=grown)
         started_ns, gave_up = outcome.account.started_ns, outcome.gave_up
-        return LoadRun(outcome.traces, started_ns, health, grown, moments, gave_up)
+        return LoadRun(outcome.traces, started_ns, health, grown, moments, busy, gave_up)
 
     def _unused(self, dataset: Dataset | None) -> int:
         """How many prompts of a data set, from its start, this server has surely not seen, but for the runs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +14,13 @@ import httpx
 from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.engines.log_line import what_it_says
 from pytest_llmperf.engines.openai import ask
-from pytest_llmperf.engines.protocol import Command, Description, Engine, Runtime
+from pytest_llmperf.engines.protocol import MOMENTS, Command, Description, Engine, Runtime
 from pytest_llmperf.engines.startup import Startup
 from pytest_llmperf.errors import EngineDied, EngineError, NotReadyYet
 from pytest_llmperf.load.client import Client
+from pytest_llmperf.load.control import control_client
 from pytest_llmperf.load.decode import Trace
+from pytest_llmperf.load.gauge import Gauge
 from pytest_llmperf.load.target import Target
 from pytest_llmperf.places.protocol import Place, Server
 
@@ -57,10 +58,12 @@ class Launch:
         workers: int | None = None,
         chat: bool | None = None,
         note: Callable[[str], None] | None = None,
+        is_gauged: bool = True,
     ) -> None:
         """Start it and wait until it has generated. Raises :class:`EngineError`, and leaves nothing.
 
         ``waiting`` is told the seconds since the start and the last line of the log, now and then.
+        ``is_gauged``: whether it is asked how busy it is while load is driven.
         ``workers``, ``chat`` and ``note`` are those of the :class:`~pytest_llmperf.load.client.Client`.
         """
         self.subject, self.engine = subject, engine
@@ -93,6 +96,7 @@ class Launch:
                 is_fresh=subject.url is None,
                 watch=self._check,
                 note=note,
+                gauge=self._gauge,
             )
             asked = time.monotonic()
             first = self._first_answer(chat)
@@ -104,6 +108,8 @@ class Launch:
                 phases["first_answer"] = phases["healthy"] + first.token_ns[-1] / 1e9 - asked
                 self.startup_s = phases
                 self.startup = engine.startup(_beginning(self.log))
+            if is_gauged and any(name in MOMENTS for name in engine.counters(self.control)):
+                self._gauge.start()
             self._is_up = True
         except EngineDied:
             raise
@@ -116,8 +122,9 @@ class Launch:
                 self.stop()
 
     def stop(self) -> None:
-        """End the server and the control connection. May be called again."""
+        """End the server and what asks it. May be called again."""
         try:
+            self._gauge.close()
             self.control.close()
         finally:
             self.server.stop()
@@ -183,20 +190,9 @@ class Launch:
         self._started = time.monotonic()
         self.server = self.place.start(self.engine, self.subject, self.runtime, argument, self.log)
         self._phases = {"spawned": time.monotonic() - self._started}
-        headers = {}
         self._api_key = self.server.api_key or self._api_key
-        if self._api_key:
-            headers["Authorization"] = f"Bearer {self._api_key}"
-        secure = self.server.url.startswith("https:")
-        self.control = httpx.Client(
-            base_url=self.server.url,
-            headers=headers,
-            timeout=30.0,
-            # Some servers close connections that they promised to keep: never use one twice.
-            limits=httpx.Limits(max_keepalive_connections=0),
-            verify=ssl.create_default_context() if secure else False,
-            trust_env=False,
-        )
+        self.control = control_client(self.server.url, self._api_key)
+        self._gauge = Gauge(self.engine, self.server.url, self._api_key)
 
     def _wait_until_ready(self, argument: str) -> None:
         runs_already = self.subject.url is not None

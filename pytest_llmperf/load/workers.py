@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import selectors
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest_llmperf
 from pytest_llmperf.errors import InvalidRun
 from pytest_llmperf.load.answers import check_length, read_answer
 from pytest_llmperf.load.job import Job, Outcome, PreparedJob
+from pytest_llmperf.load.local import local_process
 from pytest_llmperf.load.loop import Watch
 from pytest_llmperf.load.worker import ASK_CLOCK, LENGTH, write_frame
 from pytest_llmperf.places.protocol import Process, Vantage
@@ -23,10 +22,8 @@ from pytest_llmperf.places.protocol import Process, Vantage
 _LEAD_NS = 150_000_000
 _LISTEN_S = 0.2
 _NEWS_S = 10.0
-_CODE = "import sys; sys.path[:] = {path!r}; from pytest_llmperf.load.worker import main; main()"
-_CODE_ELSEWHERE = (
-    "import sys; sys.path.insert(0, {path!r}); from pytest_llmperf.load.worker import main; main()"
-)
+_WORKER = "pytest_llmperf.load.worker"
+_CODE_ELSEWHERE = f"import sys; sys.path.insert(0, {{path!r}}); from {_WORKER} import main; main()"
 
 
 class _WorkerDied(InvalidRun):
@@ -43,7 +40,7 @@ def perform(job: Job, processes: int, watch: Watch) -> Outcome:
     processes = min(processes, job.width)
     if processes == 1:
         return PreparedJob(job).run(watch)
-    return _divided(job, [_local_process] * processes, watch)[0]
+    return _divided(job, [functools.partial(local_process, _WORKER)] * processes, watch)[0]
 
 
 def perform_at(vantage: Vantage, job: Job, processes: int, watch: Watch) -> Outcome:
@@ -64,14 +61,6 @@ def perform_at(vantage: Vantage, job: Job, processes: int, watch: Watch) -> Outc
             time.sleep(_LISTEN_S)
         raise
     return outcome.moved(-ahead_ns)
-
-
-def _local_process() -> Process:
-    code = _CODE.format(path=[os.path.abspath(entry) for entry in sys.path])
-    # In a group of its own, so that a Ctrl-C reaches this process alone, which then ends the workers.
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
-    )
 
 
 def _divided(job: Job, starts: Sequence[Callable[[], Process]], watch: Watch) -> tuple[Outcome, int]:

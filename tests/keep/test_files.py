@@ -61,13 +61,15 @@ def test_a_file_is_indented_with_its_number_arrays_on_one_line(tmp_path: Path) -
         "none": [],
         "one": [7],
         "nested": [[1, 2], [3]],
-        "mixed": [1, None],
+        "row": [1, None, 2.5, 'a [\n 1 ] "row"', None],
+        "no row": [None, 1],
         "text": "[\n 1,\n 2\n]",
         "grüße": "ünï",
     }
     assert written(tmp_path, content).read_text(encoding="utf-8") == (
         '{\n "llmperf_test": 1,\n "values": [ 1, 2.5, -3e-07, 1e+22 ],\n "none": [],\n "one": [ 7 ],\n'
-        ' "nested": [\n  [ 1, 2 ],\n  [ 3 ]\n ],\n "mixed": [\n  1,\n  null\n ],\n'
+        ' "nested": [\n  [ 1, 2 ],\n  [ 3 ]\n ],\n "row": [ 1, null, 2.5, "a [\\n 1 ] \\"row\\"", null ],\n '
+        '"no row": [\n  null,\n  1\n ],\n'
         ' "text": "[\\n 1,\\n 2\\n]",\n "grüße": "ünï"\n}\n'
     )
 
