@@ -126,11 +126,11 @@ def test_an_answer_that_comes_after_its_run_is_not_of_the_next() -> None:
 
 
 def test_the_key_goes_to_the_server_and_is_seen_nowhere_else() -> None:
-    pages = Pages()
+    pages, before = Pages(), children()
     with serving(pages) as url, gauge_at(url, api_key="sk-abc") as gauge:
         gauge.begin(SHORT_S)
         (headers,) = pages.wait_for(1)
-        (process,) = children()
+        (process,) = children() - before
         seen = b"".join(Path(f"/proc/{process}/{name}").read_bytes() for name in ("cmdline", "environ"))
     assert headers["authorization"] == "Bearer sk-abc"
     assert b"sk-abc" not in seen
