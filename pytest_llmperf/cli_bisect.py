@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.cli_typed import typed
+from pytest_llmperf.declare.bisection import BUILD_TIMEOUT_S, CONFIDENCE, MOST_PAIRS, OUT, STEP_PAIRS
 from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.declare.number import read_duration, read_seconds, read_share, read_whole
-from pytest_llmperf.declare.order import Exit
+from pytest_llmperf.declare.order import Exit, StepCode
 from pytest_llmperf.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -53,8 +54,6 @@ exit codes, as git bisect run takes them:
   128  or more: stops git: the command line is wrong, the ends do not differ, or you interrupted it
 """
 AXES = ("releases", "commits", "flags")
-PAIRS, STEP_PAIRS = 64, 8
-STOPS_GIT = 129
 
 
 def add_bisect(commands: argparse._SubParsersAction[Any]) -> None:
@@ -91,13 +90,13 @@ def add_bisect(commands: argparse._SubParsersAction[Any]) -> None:
         help="only commits that touch this (repeatable)",
     )
     search = bisect.add_argument_group("search")
-    _add_search(search, PAIRS)
+    _add_search(search, MOST_PAIRS)
     search.add_argument(
         "--confidence",
         metavar="PERCENT",
         type=typed(_confidence),
-        default=0.95,
-        help="how sure it has to be before the suspect is confirmed (default: 95%%)",
+        default=CONFIDENCE,
+        help=f"how sure it has to be before the suspect is confirmed (default: {CONFIDENCE:.0%}%)",
     )
     search.add_argument(
         "--budget",
@@ -155,7 +154,7 @@ def _add_commits(group: argparse._ActionsContainer) -> None:
         "--build-timeout",
         metavar="S",
         type=typed(read_seconds),
-        help="seconds until a build is given up (default: 7200)",
+        help=f"seconds until a build is given up (default: {BUILD_TIMEOUT_S:g})",
     )
 
 
@@ -179,7 +178,7 @@ def _add_out(group: argparse._ActionsContainer) -> None:
         "--out",
         metavar="DIR",
         type=Path,
-        default=Path(".llmperf/bisect"),
+        default=OUT,
         help="where bisections are kept (default: %(default)s)",
     )
 
@@ -192,7 +191,7 @@ def for_git(run: Callable[[], int]) -> int:
         if not left.code:  # of --help
             raise
         code = Exit.USAGE
-    return STOPS_GIT if code in (Exit.USAGE, Exit.DEFECT) else code
+    return StepCode.STOP if code in (Exit.USAGE, Exit.DEFECT) else code
 
 
 def _metric(text: str) -> str:
@@ -281,7 +280,7 @@ def _order(said: argparse.Namespace) -> BisectOrder:
         arguments=said.after,
         out=said.out,
         confidence=said.confidence,
-        pairs=said.pairs or PAIRS,
+        pairs=said.pairs or MOST_PAIRS,
         budget_s=said.budget,
         metric=said.metric,
         repository=said.repository,
@@ -297,7 +296,7 @@ def _order(said: argparse.Namespace) -> BisectOrder:
 
 
 def _recipe(said: argparse.Namespace) -> Recipe | None:
-    from pytest_llmperf.bisect.commits import BUILD_TIMEOUT_S, Recipe
+    from pytest_llmperf.bisect.commits import Recipe
 
     if said.subject is None:
         given = [f"--{name}" for name in ("build", "wheel", "paths") if getattr(said, name, None)]

@@ -11,8 +11,8 @@ import pytest
 from pytest_llmperf import cli
 from pytest_llmperf.bisect.commits import Recipe
 from pytest_llmperf.bisect.order import BisectOrder
-from pytest_llmperf.cli_bisect import STOPS_GIT, _order, for_git
-from pytest_llmperf.declare.order import Exit
+from pytest_llmperf.cli_bisect import _order, for_git
+from pytest_llmperf.declare.order import Exit, StepCode
 from tests.git import Git
 
 ENDS = ("--good", "vllm==0.22.0", "--bad", "vllm==0.24.0")
@@ -33,7 +33,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         code = cli.main(arguments)
     except SystemExit as left:
         code = int(left.code or 0)
-    assert code == (STOPS_GIT if arguments[0] == "step" else Exit.USAGE)
+    assert code == (StepCode.STOP if arguments[0] == "step" else Exit.USAGE)
     out, err = capsys.readouterr()
     assert out == ""
     assert not Path(".llmperf").exists()

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.activate import BUILTIN
-from pytest_llmperf.bisect.step import StepCode
 from pytest_llmperf.bisecting import BisectCode
 from pytest_llmperf.cli import main
+from pytest_llmperf.declare.bisection import CONFIDENCE, MOST_PAIRS
 from pytest_llmperf.declare.grid import ALMANAC, KEYS, read_grid
 from pytest_llmperf.declare.metrics import METRICS, metric_names
 from pytest_llmperf.declare.options import OPTIONS, Option
-from pytest_llmperf.declare.order import Bisected, Exit, Outcome
+from pytest_llmperf.declare.order import Bisected, Exit, Outcome, StepCode
 from pytest_llmperf.declare.subject import parse_subject
 from pytest_llmperf.engines.protocol import Engine, Runtime
 from pytest_llmperf.keep.baseline import Baseline
@@ -253,8 +253,8 @@ def test_the_numbers_of_a_bisection_are_those_of_the_code() -> None:
     assert f"{confirmation.LEAST} to {confirmation.MOST} fresh pairs" in page
     assert round(1 / confirmation.SHARE, 9) == 3
     assert f"({100 * change.SESSION_ERROR:g} % shared by {confirmation.LOOKS} looks" in page
-    assert f"with a probability of {100 * search.CONFIDENCE:g} % it is named" in page
-    assert f"After {search.MOST_PAIRS} pairs" in page
+    assert f"with a probability of {100 * CONFIDENCE:g} % it is named" in page
+    assert f"After {MOST_PAIRS} pairs" in page
     assert round(3**0.5 * misfit.WOBBLE, 3) == 0.01  # what is even within ± 1 % varies by that
     assert f"less than {100 * search.LEAST_SHARE:g} % of the effect" in page
     assert f"measured up to {search.PAIRS_BEHIND} times" in page

@@ -27,6 +27,12 @@ def following(arguments: Sequence[str], metric: str | None) -> list[str]:
     return [*arguments, *([f"{MEASURES}={metric}"] if metric else [])]
 
 
+def keeping_sessions(directory: Path, arguments: Sequence[str]) -> list[str]:
+    """``arguments`` for pairs of commits: what is locked for one is of no use to the next, and not to be
+    committed. Who names a directory in them is heeded."""
+    return [f"--llmperf-dir={directory.absolute() / 'sessions'}", *arguments]
+
+
 def check_arguments(arguments: Sequence[str], metric: str | None = None) -> None:
     """Raise :class:`DeclarationError` for what cannot be given for all pairs of a bisection, or not beside
     ``--metric``."""

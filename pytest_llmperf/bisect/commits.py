@@ -8,9 +8,11 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pytest_llmperf.activate import BUILTIN
 from pytest_llmperf.bisect.lineage import Line
 from pytest_llmperf.bisect.position import Position, Unusable
 from pytest_llmperf.bisect.trees import Trees, is_wheel
+from pytest_llmperf.declare.bisection import BUILD_TIMEOUT_S
 from pytest_llmperf.declare.subject import Subject, as_shown, parse_subject, redact_words, without_credentials
 from pytest_llmperf.errors import DeclarationError, EngineError, Hindered, InvalidRun, StoreError
 from pytest_llmperf.keep.repository import Repository
@@ -19,7 +21,6 @@ from pytest_llmperf.places.indexes import configured
 from pytest_llmperf.places.installer import tells_of_full_disk
 
 _PLACE = re.compile(r"\{(checkout|commit|wheel)\}")
-BUILD_TIMEOUT_S = 7200.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,12 @@ class Recipe:
         found += ["--wheel", without_credentials(self.wheel)] if self.wheel else []
         is_said = self.build_timeout_s != BUILD_TIMEOUT_S
         return found + (["--build-timeout", f"{self.build_timeout_s:g}"] if is_said else [])
+
+    @property
+    def distribution(self) -> str | None:
+        """The Python package of the engine that it names; None where that is none, or not one of ours."""
+        engine = BUILTIN.get(self.parsed().engine)
+        return engine.distribution if engine else None
 
     @property
     def needs_checkout(self) -> bool:

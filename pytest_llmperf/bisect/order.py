@@ -10,13 +10,9 @@ from pathlib import Path
 from pytest_llmperf.bisect.arguments import following, shown
 from pytest_llmperf.bisect.commits import Recipe
 from pytest_llmperf.bisect.kind import Kind
-from pytest_llmperf.bisect.search import CONFIDENCE
-from pytest_llmperf.bisect.search import MOST_PAIRS as PAIRS
+from pytest_llmperf.declare.bisection import CONFIDENCE, MOST_PAIRS, OUT
 from pytest_llmperf.declare.number import MAX_SECONDS
 from pytest_llmperf.declare.subject import as_shown
-
-OUT = Path(".llmperf/bisect")
-"""Where bisections are kept unless a person says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ class BisectOrder:
         words += ["--pre"] if self.with_pre else []
         words += ["--yanked"] if self.with_yanked else []
         words += ["--metric", self.metric] if self.metric else []
-        words += ["--pairs", str(self.pairs)] if self.pairs != PAIRS else []
+        words += ["--pairs", str(self.pairs)] if self.pairs != MOST_PAIRS else []
         words += ["--confidence", f"{100 * self.confidence:g}%"] if self.confidence != CONFIDENCE else []
         words += ["--budget", f"{self.budget_s:.0f}s"] if self.budget_s is not None else []
         words += ["--out", str(self.out)] if self.out != OUT else []

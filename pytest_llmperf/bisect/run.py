@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_llmperf.activate import BUILTIN
 from pytest_llmperf.bisect.account import account, oddities, skipped
-from pytest_llmperf.bisect.arguments import check_arguments, telling_variables
+from pytest_llmperf.bisect.arguments import check_arguments, keeping_sessions, telling_variables
 from pytest_llmperf.bisect.commits import Commits
 from pytest_llmperf.bisect.diary import Diary, Replay, keeping, newest, parts, read_diary
 from pytest_llmperf.bisect.events import Asked
@@ -143,11 +143,7 @@ class _Errand:
 
     def _arguments(self, directory: Path) -> list[str]:
         words = self._order.pytest_arguments
-        is_said = any(word.partition("=")[0] == "--llmperf-dir" for word in words)
-        if self.kind != "commits" or is_said:
-            return words
-        # What is locked for a commit is of no use to the next, and not to be committed.
-        return [f"--llmperf-dir={directory.absolute() / 'sessions'}", *words]
+        return keeping_sessions(directory, words) if self.kind == "commits" else words
 
     def _lineage_of(self) -> Lineage:
         order = self._order
@@ -164,13 +160,12 @@ class _Errand:
     def _axis_of(self) -> Axis:
         order = self._order
         if self._lineage is not None and order.recipe is not None:
-            engine = BUILTIN.get(order.recipe.parsed().engine)
             return Commits(
                 self._lineage,
                 self._lineage.repository,
                 order.recipe,
                 self.directory,
-                distribution=engine.distribution if engine else None,
+                distribution=order.recipe.distribution,
                 progress=say,
             )
         good, bad = (parse_subject(one) for one in (order.good, order.bad))

@@ -18,6 +18,7 @@ from pytest_llmperf.bisect.ends import PriorOf, documented, judge_ends
 from pytest_llmperf.bisect.finding import Finding, Oddity, Outcome
 from pytest_llmperf.bisect.measuring import EndUnusable, Listener, Measuring, Spent, Stage, Standing
 from pytest_llmperf.bisect.pair import Oracle, Pair, Question
+from pytest_llmperf.declare.bisection import CONFIDENCE, MOST_PAIRS
 from pytest_llmperf.judge.change import Change, worst_change
 from pytest_llmperf.judge.culprit import Culprit, Sight
 from pytest_llmperf.judge.misfit import Misfit, beyond, misfit
@@ -26,8 +27,6 @@ from pytest_llmperf.judge.prior import Prior
 from pytest_llmperf.judge.usable import chances
 from pytest_llmperf.judge.verdict import Verdict
 
-CONFIDENCE = 0.95
-MOST_PAIRS = 64
 LEAST_SHARE = 0.3
 """What was narrowed to a part that has less of the effect (its logarithm) than this is not worth a search: a
 creep has no culprit."""

@@ -12,11 +12,9 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import IntEnum
 from pathlib import Path
 
-from pytest_llmperf.activate import BUILTIN
-from pytest_llmperf.bisect.arguments import check_arguments, telling_variables
+from pytest_llmperf.bisect.arguments import check_arguments, keeping_sessions, telling_variables
 from pytest_llmperf.bisect.commits import Commits
 from pytest_llmperf.bisect.diary import Replay, keeping
 from pytest_llmperf.bisect.ends import documented, judge_ends
@@ -28,26 +26,17 @@ from pytest_llmperf.bisect.pair import Oracle, Pair, Question
 from pytest_llmperf.bisect.position import Unusable
 from pytest_llmperf.bisect.telling import say
 from pytest_llmperf.bisect.told import first_told, is_last
+from pytest_llmperf.declare.bisection import CONFIDENCE
+from pytest_llmperf.declare.order import StepCode
 from pytest_llmperf.errors import DeclarationError, EngineError, InvalidRun, StoreError
 from pytest_llmperf.judge.culprit import Culprit, Sight
 from pytest_llmperf.keep.repository import Repository
 from pytest_llmperf.pytest_process import interrupted_by_signals
 from pytest_llmperf.report.table import percent
 
-CONFIDENCE = 0.95
 FEWEST = 2
 """One in either order of launches."""
 _GOOD, _HERE, _BAD = 0, 1, 2
-
-
-class StepCode(IntEnum):
-    """What ``git bisect run`` takes a commit for; from 128 on it stops."""
-
-    GOOD = 0
-    BAD = 1
-    SKIP = 125
-    STOP = 129
-    INTERRUPTED = 130
 
 
 def run_step(order: StepOrder) -> int:
@@ -103,13 +92,12 @@ class _Step:
             recipe.words,
         )
         directory = (order.out / asked.name).absolute()
-        engine = BUILTIN.get(recipe.parsed().engine)
         axis = Commits(
             Named(self._repository, (self._good, self._here, self._bad)),
             self._repository,
             recipe,
             directory,
-            distribution=engine.distribution if engine else None,
+            distribution=recipe.distribution,
             progress=say,
         )
         try:
@@ -129,7 +117,7 @@ class _Step:
 
     def _measured(self, axis: Commits, asked: Asked, directory: Path) -> StepCode:
         first, here, last = axis.positions
-        arguments = [f"--llmperf-dir={directory / 'sessions'}", *self._order.pytest_arguments]
+        arguments = keeping_sessions(directory, self._order.pytest_arguments)
         with keeping(directory, asked, [first, last], say) as ends:
             kept = [replace(pair, right=_BAD) for pair in ends.pairs]
             oracle = PytestOracle(axis, arguments, directory, kept, say)

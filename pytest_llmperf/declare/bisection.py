@@ -1,12 +1,20 @@
-"""What of pytest's arguments cannot be given for all measurements of a bisection."""
+"""What a bisection does unless a person says otherwise, and what of pytest's arguments it refuses."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pytest_llmperf.declare.options import OPTIONS, OUTPUTS
 
+OUT = Path(".llmperf/bisect")
+"""Where bisections are kept."""
+CONFIDENCE = 0.95
+"""How sure it has to be before a suspect is confirmed, or a commit judged."""
+MOST_PAIRS, STEP_PAIRS = 64, 8
+"""Of launches: of a bisection, and of a commit that git asks about."""
+BUILD_TIMEOUT_S = 7200.0
 _SIDES = "the ends are given by --good and --bad, and what is launched follows from them"
 _ALL = "every pair has to measure all tests, also those that fail; choose them by name, -k or -m"
 _ALONE = "what is measured has the machine to itself"

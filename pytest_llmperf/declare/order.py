@@ -42,6 +42,16 @@ class Bisected(IntEnum):
     INTERRUPTED = 130
 
 
+class StepCode(IntEnum):
+    """What ``git bisect run`` takes a commit for; from 128 on it stops."""
+
+    GOOD = 0
+    BAD = 1
+    SKIP = 125
+    STOP = 129
+    INTERRUPTED = 130
+
+
 @dataclass(frozen=True)
 class Order:
     """One load point on one server that runs already; ``workers`` None: as many as it takes."""

@@ -14,12 +14,11 @@ from pytest_llmperf.bisect.flags import Flags
 from pytest_llmperf.bisect.kind import Kind, kind_of
 from pytest_llmperf.bisect.lineage import Lineage
 from pytest_llmperf.bisect.next_steps import next_steps
-from pytest_llmperf.bisect.order import OUT, BisectOrder
+from pytest_llmperf.bisect.order import BisectOrder
 from pytest_llmperf.bisect.position import Axis, Position, Unusable
-from pytest_llmperf.bisect.search import CONFIDENCE, bisect
-from pytest_llmperf.bisect.search import MOST_PAIRS as PAIRS
-from pytest_llmperf.cli_bisect import PAIRS as OF_THE_COMMAND
+from pytest_llmperf.bisect.search import bisect
 from pytest_llmperf.cli_bisect import _order
+from pytest_llmperf.declare.bisection import CONFIDENCE, MOST_PAIRS, OUT
 from pytest_llmperf.declare.subject import Subject, parse_subject
 from pytest_llmperf.keep.repository import Repository
 from pytest_llmperf.report.culprit import culprit_markdown
@@ -60,7 +59,7 @@ ORDER = BisectOrder(
     arguments=["tests/test_chat.py::test_it[a b]", "-k", "chat", "--llmperf-rates=4"],
     out=OUT,
     confidence=CONFIDENCE,
-    pairs=PAIRS,
+    pairs=MOST_PAIRS,
 )
 
 
@@ -143,14 +142,14 @@ def test_an_undecided_bisection_goes_on_with_twice_of_what_it_had() -> None:
         metric="ttft_p50_ms",
     )
     for order, budget in ((ORDER, None), (full, 10800.0)):
-        undecided = found(Outcome.UNDECIDED, (2, 3), launches=2 * PAIRS)
+        undecided = found(Outcome.UNDECIDED, (2, 3), launches=2 * MOST_PAIRS)
         again = read(steps(undecided, order)["go on with more pairs"])
         assert again == dataclasses.replace(order, kind="releases", pairs=128, budget_s=budget, paths=[])
     assert read(dataclasses.replace(full, budget_s=600000.0).longer().command("releases")).budget_s == 604800
 
 
 def test_where_more_pairs_would_say_the_same_they_are_not_proposed() -> None:
-    creep = found(Outcome.UNDECIDED, (2, 3), launches=2 * PAIRS - 2)
+    creep = found(Outcome.UNDECIDED, (2, 3), launches=2 * MOST_PAIRS - 2)
     assert list(steps(creep)) == ["see what was measured"]
     assert "go on with more pairs" in steps(creep, dataclasses.replace(ORDER, budget_s=60.0))
 
@@ -229,7 +228,7 @@ def test_no_secret_is_in_a_command_or_in_the_message(
     order = dataclasses.replace(
         ORDER, good=good, bad=bad, recipe=recipe, arguments=["t.py", "--api-key", SECRET]
     )
-    undecided = found(Outcome.UNDECIDED, (2,), question=TTFT, launches=2 * PAIRS)
+    undecided = found(Outcome.UNDECIDED, (2,), question=TTFT, launches=2 * MOST_PAIRS)
     made = next_steps(order, kind, Releases(), undecided, Path("x"))
     account = told(kind, undecided, made)
     account |= {
@@ -246,6 +245,5 @@ def test_what_has_no_secret_is_shown_as_it_was_typed() -> None:
 
 
 def test_what_is_left_to_the_command_is_the_same_everywhere() -> None:
-    assert PAIRS == OF_THE_COMMAND
     said = cli.parser().parse_args(["bisect"])
     assert (said.out, said.confidence) == (OUT, CONFIDENCE)

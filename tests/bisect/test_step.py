@@ -14,8 +14,8 @@ from pytest_llmperf.bisect.order import StepOrder
 from pytest_llmperf.bisect.pair import Pair
 from pytest_llmperf.bisect.position import Axis, Unusable
 from pytest_llmperf.bisect.run import show_log
-from pytest_llmperf.bisect.step import StepCode, run_step
-from pytest_llmperf.declare.order import Bisected
+from pytest_llmperf.bisect.step import run_step
+from pytest_llmperf.declare.order import Bisected, StepCode
 from tests.bisect.histories import TTFT
 from tests.git import Git
 
