@@ -49,7 +49,7 @@ class Measuring:
 
     def begin(self, turn: Turn) -> None:
         self._turn = turn
-        self.session.begin(turn.number, turn.side)
+        self.session.launches.begin(turn.number, turn.side)
 
     def end(self, turn: Turn, *, is_over: bool) -> None:
         self._progress.end(turn.item.nodeid, is_over=is_over)
@@ -99,7 +99,7 @@ class Measuring:
         result = self.session.results.get(item.nodeid)
         if result is None or not result.points:
             return False
-        most = self.session.most_rounds(item.stash[PLAN]) + result.replaced
+        most = self.session.launches.most_rounds(item.stash[PLAN]) + result.replaced
         return result.wants_launch and number + 1 < most
 
     def _tell_of_the_budget(self, rounds: int, tests: int) -> None:
@@ -182,11 +182,11 @@ class Measuring:
 
     def _keep_failure(self, item: pytest.Item, error: EngineError) -> None:
         """Record that an engine did not start, or failed while a test measured it, and on which side."""
-        is_base = self.session.measures_base
+        is_base = self.session.launches.measures_base
         failure = {
             "test": item.nodeid,
             "side": "base" if is_base else "candidate",
-            "text": str(self.session.subject(item.stash[PLAN])),
+            "text": str(self.session.launches.subject(item.stash[PLAN])),
             "is_hindered": isinstance(error, Hindered),
             "error": str(error),
         }
@@ -202,7 +202,7 @@ class Measuring:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         # The stop comes first, because what came of it is kept too, and keeping comes whatever the stop does.
         try:
-            self.session.close()
+            self.session.launches.close()
         finally:
             try:
                 if self.session.results or self.session.failures:
@@ -245,7 +245,7 @@ class Measuring:
     @pytest.hookimpl
     def pytest_unconfigure(self) -> None:
         # Normally stopped by now; this is for a session that ended before it began to finish.
-        self.session.close()
+        self.session.launches.close()
 
 
 def _status(session: pytest.Session, exitstatus: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.settings import Settings
@@ -25,15 +24,10 @@ from pytest_llmperf.measure.saturation import is_saturated
 from pytest_llmperf.measure.series import series
 from pytest_llmperf.measure.timeline import Timeline
 from pytest_llmperf.reckoning import reckon
+from pytest_llmperf.report.progress import Progress
 
 _BOUNDS_SHARE = 0.25
 _NOT_WARMED_UP = WarmUp((), settled=False)
-
-
-class Phases(Protocol):
-    """Who is told what is going on."""
-
-    def phase(self, text: str, expected_s: float | None = None) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Rig:
     settings: Settings
     prices: Prices
     environment: Mapping[str, str]
-    listener: Phases
+    progress: Progress
     where: str
     disturbances: Callable[[Launch], list[str]]
 
@@ -91,7 +85,7 @@ class Rig:
         return bounds
 
     def _phase(self, text: str, expected_s: float | None = None) -> None:
-        self.listener.phase(f"{self.nodeid.rpartition('::')[2]}: {self.where}{text}", expected_s)
+        self.progress.phase(f"{self.nodeid.rpartition('::')[2]}: {self.where}{text}", expected_s)
 
     def _drive(
         self,

@@ -8,16 +8,15 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pytest_llmperf.declare.load import LoadPoint, Sweep
 from pytest_llmperf.declare.markers import Plan
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
-from pytest_llmperf.declare.subject import Subject
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.engines.protocol import Engine
-from pytest_llmperf.errors import EngineError, InvalidRun
+from pytest_llmperf.errors import InvalidRun
 from pytest_llmperf.judge.capacity import Capacity
 from pytest_llmperf.judging import Judge
 from pytest_llmperf.keep.baselines import Baselines
@@ -27,27 +26,18 @@ from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import Run, TestResult
 from pytest_llmperf.keep.subject import subject_fields
+from pytest_llmperf.launches import Launches
 from pytest_llmperf.load.bounds import Bounds
 from pytest_llmperf.load.launch import Launch
 from pytest_llmperf.measure.measurement import Measurement, Measurements
-from pytest_llmperf.places.postmortem import command_line
 from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
+from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.rig import Rig
 from pytest_llmperf.searching import seek, sought
 from pytest_llmperf.sweeping import capped, explore, in_order, is_point, scheduled, single, told
-from pytest_llmperf.turn import Side
 
 _KEPT = "{test}: measured at the rates of its baseline; --llmperf-rates adaptive chooses new ones"
-
-
-class Listener(Protocol):
-    """Who is told what is going on (the progress line)."""
-
-    def phase(self, text: str, expected_s: float | None = None) -> None: ...
-    def tick(self, sent: int, ended: int) -> None: ...
-    def waiting(self, elapsed_s: float, line: str) -> None: ...
-    def begin(self, test: str) -> None: ...
 
 
 class PerformanceSession:
@@ -59,7 +49,7 @@ class PerformanceSession:
         root: Path,
         engines: Mapping[str, Engine],
         place: Place,
-        listener: Listener,
+        progress: Progress,
         command: Callable[[str], Sequence[str]],
         note: Callable[[str], None] = lambda text: None,
         baselines: Baselines | None = None,
@@ -73,149 +63,29 @@ class PerformanceSession:
         self._command, self.note = command, note
         self.store = Store(Path(os.path.normpath(root / settings.directory)))
         self.results: dict[str, TestResult] = {}
-        self._engines, self._place, self._listener = engines, place, listener
-        self._launch: Launch | None = None
-        self._launch_is: tuple[int, Side, Subject] | None = None
-        self._now: tuple[int, Side] = 0, "candidate"
-        self._launched: list[dict[str, Any]] = []
+        self._progress = progress
         self.failures: list[dict[str, Any]] = []
         self.explored: Mapping[str, Sequence[str]] | None = None
         """Of each test the load points that its sweeps are to keep to, by key; None: none are known."""
         self._bounds: dict[tuple[int, str], Bounds] = {}
         self._schedules: dict[tuple[str, str, str], list[LoadPoint]] = {}
-        self._broken: dict[tuple[int, Side, Subject], EngineError] = {}
         self._baselines = baselines or Baselines(self.store.baselines)
         self.judge = Judge(settings, self._baselines, History(self.store))
         self._started = now()
         self.record = RecordFile(self.store, self._started)
-
-    # -- launches -----------------------------------------------------------------------------------
-
-    def begin(self, number: int, side: Side) -> None:
-        """From here on tests are measured in the launch of this side in round ``number`` (0, 1, …)."""
-        self._now = number, side
-
-    def subject(self, plan: Plan) -> Subject:
-        """What a test is measured against now."""
-        _, side = self._now
-        base = self.settings.against
-        return base if side == "base" and base is not None else plan.subject
-
-    @property
-    def measures_base(self) -> bool:
-        """Whether what is measured now is what another is compared with."""
-        return self._now[1] == "base"
-
-    def most_rounds(self, plan: Plan) -> int:
-        """How often a test may be measured: servers that run already are not launched, so another round would
-        tell nothing about launches."""
-        launches, base = self.settings.launches, self.settings.against
-        runs_already = plan.subject.url is not None or (base is not None and base.url is not None)
-        return 1 if runs_already and not launches.are_fixed else launches.most
-
-    def launch(self, subject: Subject) -> Launch:
-        """The running launch of this subject, side and round; started, after stopping another, if need be.
-
-        One that died or hangs since an earlier test, which was told, is started anew. Raises
-        :class:`EngineError`; a subject that failed to start is not tried again in this round.
-        """
-        number, side = self._now
-        wanted = number, side, subject
-        if self._launch is not None and self._launch_is == wanted and self._launch.is_answering():
-            return self._launch
-        if failed := self._broken.get(wanted):
-            raise EngineError(f"{failed}\n(not tried again for this test)")
-        self.stop_launch()
-        of = "-base" if side == "base" else ""
-        stamp = f"{self.record.path.stem}-{subject.engine}{of}-launch{len(self._launched) + 1}"
-        self._listener.phase(f"{self._where(': ')}starting {subject}")
-        log = self.store.logs() / f"{stamp}.log"
-        try:
-            self._launch = Launch(
-                subject,
-                self._engines[subject.engine],
-                self.settings.model,
-                place=ExistingServer() if subject.url is not None else self._place,
-                log=log,
-                startup_timeout_s=self.settings.startup_timeout_s,
-                request_timeout_s=self.settings.request_timeout_s,
-                workers=self.settings.workers,
-                waiting=self._listener.waiting,
-                watch=self._listener.tick,
-            )
-        except EngineError as error:
-            self._broken[wanted] = error
-            raise
-        self._launch_is = wanted
-        self._note_launch(self._launch)
-        return self._launch
-
-    def _where(self, end: str) -> str:
-        """The round and the side in words, where there may be others."""
-        number, side = self._now
-        launches, base = self.settings.launches, self.settings.against
-        words = []
-        if launches.are_fixed and launches.most > 1:
-            words.append(f"round {number + 1} of {launches.most}")
-        elif number > 0 or base is not None or launches.first(compares=self.settings.update) > 1:
-            words.append(f"round {number + 1}")
-        if base is not None:
-            words.append(side)
-        return f"{', '.join(words)}{end}" if words else ""
-
-    def stop_launch(self) -> None:
-        """Stop the running engine, if there is one."""
-        if self._launch is not None:
-            launch, self._launch = self._launch, None
-            self._listener.phase(f"stopping {launch.subject}")
-            try:
-                launch.stop()
-            finally:
-                self._launched[-1]["hardware"] |= launch.server.hardware()
-
-    def close(self) -> None:
-        """Stop the running engine, and give back what is kept from one to the next."""
-        try:
-            self.stop_launch()
-        finally:
-            self._place.close()
-
-    def _note_launch(self, launch: Launch) -> None:
-        entry: dict[str, Any] = {
-            "launch": self._launch_number(launch),
-            "side": self._now[1],
-            "started": now().isoformat(timespec="seconds"),
-            "subject": subject_fields(launch.subject, launch.description),
-            "text": str(launch.subject),
-            "command": None if launch.command is None else command_line(launch.command),
-            "startup_s": launch.startup_s,
-            "startup_cache": launch.startup.cache,
-            "startup_phases": dict(launch.startup.phases),
-            "log": str(launch.log) if launch.startup_s else None,
-            "hardware": {},
-        }
-        self._launched.append(entry)
-        entry["hardware"] = dict(launch.server.hardware())
-        entry["disturbances"] = self._disturbances(launch)
-
-    def _disturbances(self, launch: Launch) -> list[str]:
-        """What disturbs the measurements of this launch, or did since the last call; the person is told."""
-        found = launch.server.disturbances()
-        for text in found:
-            self.note(f"{launch.subject}: {text}")
-        return found
+        self.launches = Launches(settings, engines, place, progress, note, self.store, self.record)
 
     # -- measuring ----------------------------------------------------------------------------------
 
     def prepare(self, nodeid: str, plan: Plan) -> Launch:
         """Have what the test is measured against running and its baseline readable, before its body runs."""
-        self._listener.begin(nodeid)
-        subject = self.subject(plan)
-        launch = self.launch(subject)
+        self._progress.begin(nodeid)
+        subject = self.launches.subject(plan)
+        launch = self.launches.start(subject)
         result = self.results.setdefault(nodeid, TestResult(nodeid, plan.slo, self._command(nodeid)))
         machine = launch.server.environment()
         fields = subject_fields(subject, launch.description) | self._price_in(machine)
-        if self.measures_base:
+        if self.launches.measures_base:
             result.base_subject, result.base_subject_text = fields, str(subject)
         else:
             result.subject, result.subject_text = fields, str(subject)
@@ -236,20 +106,20 @@ class PerformanceSession:
     def _check_environment(self, result: TestResult, here: Mapping[str, str]) -> None:
         """Raises :class:`InvalidRun` for one that is unlike that of an earlier launch of either side."""
         mine, others = result.environment, result.base_environment
-        if self.measures_base:
+        if self.launches.measures_base:
             mine, others = others, mine
         if mine and (unlike := differences(mine, here)):
             raise InvalidRun(
                 "its launches are from unlike environments, which are never put together: "
                 f"{'; '.join(unlike)}"
             )
-        base, candidate = (here, others) if self.measures_base else (others, here)
+        base, candidate = (here, others) if self.launches.measures_base else (others, here)
         if others and (unlike := differences(*self._without_address(base, candidate))):
             raise InvalidRun(
                 "the base and the candidate are in unlike environments, so they cannot be compared: "
                 f"{'; '.join(unlike)}"
             )
-        if self.measures_base:
+        if self.launches.measures_base:
             result.base_environment = here
         else:
             result.environment = here
@@ -287,32 +157,27 @@ class PerformanceSession:
 
     def _rig(self, nodeid: str, plan: Plan) -> Rig:
         """The current launch, for this test. Raises :class:`EngineError` if it is not there."""
-        launch = self._launch
-        if launch is None or self._launch_is != (*self._now, self.subject(plan)):
-            raise EngineError(
-                f"{self.subject(plan)} does not run; was llmperf() called after its test ended?"
-            )
-        launch.check_alive()
-        number = self._launch_number(launch)
-        where, result = self._where(", "), self.results[nodeid]
-        machine = result.base_environment if self.measures_base else result.environment
+        launches = self.launches
+        launch = launches.running(launches.subject(plan))
+        result = self.results[nodeid]
+        machine = result.base_environment if launches.measures_base else result.environment
         return Rig(
-            *(launch, number, self._now[0] + 1, nodeid, plan.slo, self.settings, self._prices, machine),
-            *(self._listener, where, self._disturbances),
+            *(launch, launches.number(launch), launches.round, nodeid, plan.slo, self.settings, self._prices),
+            *(machine, self._progress, launches.where(", "), launches.disturbances),
         )
 
     def _keep(
         self, rig: Rig, workload: Workload, point: LoadPoint, run: Run, *, is_explored: bool = False
     ) -> Measurement:
         result = self.results[rig.nodeid]
-        result.add(workload, point, run, of_base=self.measures_base, is_explored=is_explored)
+        result.add(workload, point, run, of_base=self.launches.measures_base, is_explored=is_explored)
         self.write_record("running")
         return run.measurement
 
     def _bounded(self, rig: Rig, workload: Workload, sweep: Sweep) -> tuple[Bounds, float]:
         """What the engine can do at most, looked for once in a launch, and the seconds left of the budget."""
         begun, budget_s = time.monotonic(), sweep.allowed_s
-        key = len(self._launched), str(workload)
+        key = len(self.launches.told), str(workload)
         if key not in self._bounds:
             self._bounds[key] = rig.bounds(workload, budget_s)
         return self._bounds[key], max(1.0, budget_s - (time.monotonic() - begun))
@@ -345,8 +210,9 @@ class PerformanceSession:
             if found.late and not found.open_loop():
                 keep(*found.late[0])  # nothing that could be compared: the test says nothing
             self._schedules[key] = found.points
-            side = self._now[1]
-            result.sweeps[str(workload)] = told(str(workload), side, sweep, plan.slo, bounds, found)
+            result.sweeps[str(workload)] = told(
+                str(workload), self.launches.side, sweep, plan.slo, bounds, found
+            )
         result.arrange(workload, in_order(runs))
         return Measurements([runs[point].measurement for point in in_order(runs)])
 
@@ -359,10 +225,6 @@ class PerformanceSession:
             return ()
         base = self._baselines.find(result.nodeid, result.environment)
         return base.explored if base else ()
-
-    def _launch_number(self, launch: Launch) -> int:
-        """A server that we cannot start again is one launch, however often it is measured."""
-        return self._now[0] + 1 if launch.startup_s else 1
 
     # -- keeping ------------------------------------------------------------------------------------
 
@@ -389,7 +251,7 @@ class PerformanceSession:
                 "percentile": settings.percentile,
                 "request_timeout_s": settings.request_timeout_s,
             },
-            "launches": self._launched,
+            "launches": self.launches.told,
             "failures": self.failures,
             "tests": [result.as_json() for result in self.results.values()],
         }

@@ -13,7 +13,6 @@ import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import pytest_llmperf
 from pytest_llmperf.declare import place as declared
@@ -26,17 +25,12 @@ from pytest_llmperf.places.modal_sandbox import Sandbox, told
 from pytest_llmperf.places.modal_server import ModalServer
 from pytest_llmperf.places.postmortem import secrets_of
 from pytest_llmperf.places.process import LOG_LIMIT
+from pytest_llmperf.places.protocol import Listener
 
 # In a container of its own any will do; by chance, so that those that share a machine get on as well.
 _PORTS = range(10_000, 30_000)
 _PACKAGE = Path(pytest_llmperf.__file__).parent
 _OURS = ("numpy", "httpx")
-
-
-class Listener(Protocol):
-    """Who is told what is going on."""
-
-    def phase(self, text: str) -> None: ...
 
 
 class ModalPlace:
