@@ -8,8 +8,9 @@ BIN = $(VENV)/bin
 demo: $(VENV)/.ready  ## a real engine, an SLO, a baseline, and a build that fails for a real reason
 	@$(BIN)/python examples/demo.py
 
+# Most of the time a test waits, so that three share two cores well.
 test: check  ## lint, types, tests; those that measure have the machine to themselves
-	$(BIN)/python -m pytest -n 2 tests -m 'not alone'
+	$(BIN)/python -m pytest -n 3 --dist worksteal tests -m 'not alone'
 	$(BIN)/python -m pytest tests/acceptance -m alone
 
 test-vllm: $(VENV)/.ready  ## the same with real vLLM on the CPU; the first time it installs two of them (docs/engines.md)

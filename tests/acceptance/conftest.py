@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,16 @@ def test_chat(llmperf):
 """
 
 
+UNHURRIED = """
+def pytest_sessionstart(session):
+    if session.config.getoption("--llmperf"):
+        from pytest_llmperf.load import health, warmup
+        health.MAX_LAG_MS = 1e6
+        warmup.MAX_BURSTS = 2
+"""
+"""However busy the machine is, what is measured counts, and is measured once."""
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """What measures has the machine to itself, but for those that hold whatever the measurement is worth."""
     if item.get_closest_marker("beside_others") is None:
@@ -42,8 +53,9 @@ def was_measured(result: pytest.RunResult, tests: int = 1) -> bool:
 class Project:
     """A directory with tests, and pytest in it."""
 
-    def __init__(self, pytester: pytest.Pytester, mark: str) -> None:
-        self.pytester, self.mark = pytester, mark
+    def __init__(self, pytester: pytest.Pytester, mark: str, head: str) -> None:
+        """``head`` is what every conftest.py of the project begins with."""
+        self.pytester, self.mark, self._head = pytester, mark, head
         self.path: Path = pytester.path
 
     def run(self, *args: str) -> pytest.RunResult:
@@ -61,6 +73,8 @@ class Project:
         )
 
     def write(self, **files: str) -> None:
+        if "conftest" in files:
+            files["conftest"] = self._head + textwrap.dedent(files["conftest"])
         self.pytester.makepyfile(**files)
 
     def records(self) -> list[dict[str, Any]]:
@@ -79,7 +93,9 @@ class Project:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def project(
+    request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
     mark = uuid.uuid4().hex
     # Whatever falls back to a temporary directory is to be found, and found empty.
     (scratch := pytester.path.parent / f"{pytester.path.name}-tmp").mkdir()
@@ -87,7 +103,10 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv(MARK, mark)
     # Tests that run at the same time are not to wait for each other.
     monkeypatch.setenv("LLMPERF_LEASE_DIR", str(pytester.path.parent / f"{pytester.path.name}-leases"))
-    made = Project(pytester, mark)
+    # Other plugins that are installed here take a third of the time that a short session takes.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:anyio")
+    made = Project(pytester, mark, UNHURRIED if request.node.get_closest_marker("beside_others") else "")
+    made.write(conftest="")
     yield made
     assert made.nothing_is_left()
 

@@ -10,7 +10,12 @@ import pytest
 from tests.acceptance.conftest import CHAT, Project
 from tests.git import Git
 
-STEADY = ("--llmperf", "--llmperf-launches", "1", "--llmperf-gate", "requests_per_s")
+pytestmark = pytest.mark.beside_others
+# Nine requests in ten can be missing before that is worse.
+STEADY = (
+    *("--llmperf", "--llmperf-launches", "1"),
+    *("--llmperf-gate", "requests_per_s", "--llmperf-tolerance", "90%"),
+)
 
 
 def test_a_baseline_that_replaces_another_knows_what_it_grew_from(project: Project) -> None:

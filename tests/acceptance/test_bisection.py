@@ -20,6 +20,7 @@ from tests.acceptance.conftest import Project
 from tests.git import Git
 from tests.leftovers import gone
 
+# The effects are larger than what a neighbour does, and than what a longer warm-up would.
 pytestmark = pytest.mark.beside_others
 # Six streams that share one slot wait for each other: for 0.1 s rather than 0.015 s, give or take a machine.
 CROWD = """
@@ -35,13 +36,6 @@ from pytest_llmperf import Workload
 def test_one(llmperf):
     llmperf(Workload(input_tokens=8, output_tokens=2), requests=10, concurrency=2)
 """
-# However busy the machine is, a pair is measured: the effects are larger than what a neighbour does, and than
-# what a longer warm-up would.
-UNHURRIED = """
-from pytest_llmperf.load import health, warmup
-health.MAX_LAG_MS = 1e6
-warmup.MAX_BURSTS = 2
-"""
 FOLLOWED = ("--metric", "ttft_p50_ms")
 TWICE = "--llmperf-tolerance=90%"
 SERVER = Path(__file__).with_name("faulty_engine.py")
@@ -49,10 +43,9 @@ LLMPERF = (sys.executable, "-m", "pytest_llmperf.cli")
 
 
 @pytest.fixture(autouse=True)
-def small(project: Project) -> None:
-    """Sessions that begin quickly, and are not called invalid."""
-    project.write(conftest=UNHURRIED)
-    project.pytester.makeini("[pytest]\naddopts = -p no:hypothesispytest -p no:anyio -p no:cacheprovider\n")
+def ignored(project: Project) -> None:
+    """Sessions that leave nothing for git to find."""
+    project.pytester.makeini("[pytest]\naddopts = -p no:cacheprovider\n")
     (project.path / ".gitignore").write_text("__pycache__/\n.cache/\n")
 
 

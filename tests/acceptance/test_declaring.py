@@ -10,43 +10,48 @@ pytestmark = pytest.mark.beside_others
 HEAD = "import pytest\nfrom pytest_llmperf import Workload, slo, sweep\n"
 
 
-@pytest.mark.parametrize(
-    ("marker", "message"),
-    [
-        (
-            "@slo(tfft_ms=300)",
-            "@slo(tfft_ms=300): unknown metric 'tfft_ms' (did you mean 'ttft_ms'?); valid: *",
-        ),
-        ("@slo(ttft_ms=-1)", "@slo(ttft_ms=-1): ttft_ms=-1: a limit is greater than 0"),
-        ("@slo(goodput=99)", "@slo(goodput=99): goodput=99: a share lies between 0 and 1"),
-        ("@slo()", "@slo(): says nothing; expected slo(ttft_ms=300, tpot_ms=40)"),
-        ("@pytest.mark.slo(300)", "@slo(300): takes named values only, *"),
-        ("@sweep(rates=[])", "@sweep(rates=[[]]): rates=[[]]: at least one load point"),
-        ("@sweep(rates=[1, 0])", "@sweep(rates=[[]1, 0]): rates=0: a number greater than 0"),
-        (
-            "@sweep(rates=[1], concurrency=[1])",
-            "@sweep(*): give either rates (open loop), concurrency *",
-        ),
-        (
-            "@sweep(rates=[1], arrivals='burst')",
-            "@sweep(*): arrivals='burst': valid: poisson, constant, gamma:SHAPE",
-        ),
-        (
-            "@pytest.mark.tolerance(ttft='5%')",
-            "@tolerance(ttft='5%'): unknown metric 'ttft' (did you mean 'ttft_ms'?); valid: ttft_ms, *",
-        ),
-        ("@pytest.mark.sweep(rate=[1])", "@sweep(rate=[[]1]): unknown rate; valid: rates, *"),
-        ("@pytest.mark.engine('vlm')", "engine 'vlm' is not known; known: command, llamacpp, *"),
-        ("@pytest.mark.engine()", "@engine(*): takes one string, *"),
-        ("@pytest.mark.engine('http://u:pw@h/')", "@engine(*): *no credentials in a URL*LLMPERF_API_KEY"),
-    ],
-)
-def test_a_bad_marker_is_an_error_of_the_collection(project: Project, marker: str, message: str) -> None:
-    project.write(test_it=f"{HEAD}{marker}\ndef test_chat(llmperf):\n    pass\n")
+BAD_MARKERS = [
+    (
+        "@slo(tfft_ms=300)",
+        "@slo(tfft_ms=300): unknown metric 'tfft_ms' (did you mean 'ttft_ms'?); valid: *",
+    ),
+    ("@slo(ttft_ms=-1)", "@slo(ttft_ms=-1): ttft_ms=-1: a limit is greater than 0"),
+    ("@slo(goodput=99)", "@slo(goodput=99): goodput=99: a share lies between 0 and 1"),
+    ("@slo()", "@slo(): says nothing; expected slo(ttft_ms=300, tpot_ms=40)"),
+    ("@pytest.mark.slo(300)", "@slo(300): takes named values only, *"),
+    ("@sweep(rates=[])", "@sweep(rates=[[]]): rates=[[]]: at least one load point"),
+    ("@sweep(rates=[1, 0])", "@sweep(rates=[[]1, 0]): rates=0: a number greater than 0"),
+    (
+        "@sweep(rates=[1], concurrency=[1])",
+        "@sweep(*): give either rates (open loop), concurrency *",
+    ),
+    (
+        "@sweep(rates=[1], arrivals='burst')",
+        "@sweep(*): arrivals='burst': valid: poisson, constant, gamma:SHAPE",
+    ),
+    (
+        "@pytest.mark.tolerance(ttft='5%')",
+        "@tolerance(ttft='5%'): unknown metric 'ttft' (did you mean 'ttft_ms'?); valid: ttft_ms, *",
+    ),
+    ("@pytest.mark.sweep(rate=[1])", "@sweep(rate=[[]1]): unknown rate; valid: rates, *"),
+    ("@pytest.mark.engine('vlm')", "engine 'vlm' is not known; known: command, llamacpp, *"),
+    ("@pytest.mark.engine()", "@engine(*): takes one string, *"),
+    ("@pytest.mark.engine('http://u:pw@h/')", "@engine(*): *no credentials in a URL*LLMPERF_API_KEY"),
+]
+
+
+def test_a_bad_marker_is_an_error_of_the_collection(project: Project) -> None:
+    tests = {
+        f"test_{number:02}": f"{HEAD}{marker}\ndef test_chat(llmperf):\n    pass\n"
+        for number, (marker, _) in enumerate(BAD_MARKERS)
+    }
+    project.write(**tests)
     result = project.run("--llmperf", "--collect-only")
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"test_it.py:3: test_chat: {message}"])
+    result.assert_outcomes(errors=len(BAD_MARKERS))
+    result.stdout.fnmatch_lines(
+        [f"{name}.py:3: test_chat: {message}" for name, (_, message) in zip(tests, BAD_MARKERS, strict=True)]
+    )
     result.stdout.no_fnmatch_line("*pw@*")
 
 
@@ -69,20 +74,19 @@ def test_chat(llmperf, n):
         result.stdout.fnmatch_lines(["test_it.py::test_chat[[]2]: @slo(nope=1): unknown metric 'nope'*"])
 
 
-@pytest.mark.alone
 def test_a_test_is_judged_by_its_own_tolerances(project: Project) -> None:
-    marker = "@pytest.mark.tolerance('7%', tpot_p50_ms='20%')\n"
+    marker = "@pytest.mark.tolerance('7%', e2e_p50_ms='20%')\n"
     project.write(test_it=CHAT.replace("@slo", f"{marker}@slo").replace("\nfrom", "\nimport pytest\nfrom", 1))
-    gate = ("--llmperf-launches", "1", "--llmperf-gate", "ttft_p50_ms tpot_p50_ms requests_per_s")
+    gate = ("--llmperf-launches", "1", "--llmperf-gate", "ttft_p50_ms e2e_p50_ms requests_per_s")
     project.run("--llmperf", *gate, "--llmperf-update").assert_outcomes(passed=1)
-    project.run("--llmperf", *gate, "--llmperf-tolerance", "tpot_p50_ms=30% requests_per_s=2%")
+    project.run("--llmperf", *gate, "--llmperf-tolerance", "e2e_p50_ms=30% requests_per_s=2%")
     project.run("--llmperf", *gate)
     typed, marked = (
         {change["metric"]: change["tolerance"] for change in record["tests"][0]["points"][0]["changes"]}
         for record in project.records()[-2:]
     )
-    assert typed == {"ttft_p50_ms": 0.07, "tpot_p50_ms": 0.3, "requests_per_s": 0.02}
-    assert marked == {"ttft_p50_ms": 0.07, "tpot_p50_ms": 0.2, "requests_per_s": 0.07}
+    assert typed == {"ttft_p50_ms": 0.07, "e2e_p50_ms": 0.3, "requests_per_s": 0.02}
+    assert marked == {"ttft_p50_ms": 0.07, "e2e_p50_ms": 0.2, "requests_per_s": 0.07}
 
 
 def test_a_marker_without_the_fixture_is_an_error(project: Project) -> None:

@@ -24,8 +24,27 @@ class Wrapped(LlamaCpp):
 def pytest_llmperf_engines():
     return [Wrapped()]
 """
-# An alarm survives exec and kills the engine when it rings.
-DIES_LATER = "wrapped 'signal.alarm(3)'"
+# The engine is ended a moment after its load has begun, however long it took to start.
+ENDS_IT = """
+import os, signal
+from pathlib import Path
+from threading import Timer
+
+def end(url):
+    port = url.rpartition(":")[2]
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_text().split("\\0") if entry.name.isdigit() else []
+        except OSError:  # it has ended meanwhile
+            continue
+        if port in words:
+            os.kill(int(entry.name), signal.SIGALRM)
+
+@sweep(rates=[4], duration=60)
+def test_ended(llmperf):
+    Timer(1, end, [llmperf.url]).start()
+    llmperf(Workload(input_tokens=64, output_tokens=16))
+"""
 
 
 @pytest.mark.beside_others
@@ -82,16 +101,15 @@ def test_a_model_that_is_none(project: Project, content: bytes | None, message: 
     result.stdout.fnmatch_lines([f"--llmperf-model m.gguf{message}"])
 
 
+@pytest.mark.beside_others
 def test_an_engine_that_dies_mid_run_is_an_error_and_the_next_test_gets_a_new_one(project: Project) -> None:
-    project.write(
-        conftest=WRAPPED, test_it=CHAT.replace("duration=1", "duration=6") + CHAT.replace("_chat", "_next")
-    )
-    result = project.run("--llmperf", "--llmperf-engine", DIES_LATER)
+    project.write(test_it=CHAT.split("@slo")[0] + ENDS_IT + CHAT)
+    result = project.run("--llmperf")
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
         [
-            "*ERROR at call of test_chat*",
-            f"{DIES_LATER}: it was ended by SIGALRM (the engine died while it was measured)",
+            "*ERROR at call of test_ended*",
+            "llamacpp: it was ended by SIGALRM (the engine died while it was measured)",
             "command: *",
             "process: * was killed by SIGALRM",
             "  | *",
@@ -152,6 +170,7 @@ def test_nobody_at_the_url(project: Project) -> None:
     result.stdout.fnmatch_lines([f"{url}: nothing answers HTTP there; tried for 0.5 s (ConnectError: *)"])
 
 
+@pytest.mark.beside_others
 def test_a_damaged_baseline_is_an_error_and_stays_as_it_is(project: Project) -> None:
     project.write(test_it=CHAT)
     once = ("--llmperf", "--llmperf-launches", "1")

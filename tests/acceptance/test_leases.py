@@ -162,6 +162,7 @@ def heat():
     assert test["environment"]["power limit"] == "350 W"
 
 
+@pytest.mark.beside_others
 def test_another_gpu_or_driver_is_not_compared_and_named(two: smi.Gpus, project: Project) -> None:
     options = ("--llmperf", "--llmperf-engine", "ongpus", "--llmperf-launches", "1")
     project.run(*options, "--llmperf-update").assert_outcomes(passed=1)

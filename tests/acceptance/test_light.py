@@ -59,7 +59,6 @@ def test_a_known_model_on_a_known_gpu_is_told_with_its_floors_and_its_cost(
     assert run["light"]["ttft_ms"] == pytest.approx(4.4807, abs=0.001)
     assert run["light"]["tpot_ms"] == pytest.approx(4.4835, abs=0.001)
     assert run["light"]["share"]["ttft"] == pytest.approx(4.4807 / run["values"]["ttft_p50_ms"], rel=1e-3)
-    # Here the model is another one, and small: what is reached of the floors means nothing.
     assert run["values"]["cost_usd_per_mtok"] > 0
     # Here the model is another one, and small: what is reached of the floors means nothing.
     result.stdout.fnmatch_lines(["  speed of light at 8/s: TTFT 4.48 ms (*), TPOT 4.48 ms (*)"])
@@ -67,6 +66,7 @@ def test_a_known_model_on_a_known_gpu_is_told_with_its_floors_and_its_cost(
     assert not result.parseoutcomes().get("failed")
 
 
+@pytest.mark.beside_others
 def test_a_file_without_prices_is_an_error_before_anything_is_measured(project: Project) -> None:
     (project.path / "prices.toml").write_text("[prices]\nH100 = 2.1\n")
     project.write(test_it=TEST)
@@ -76,6 +76,7 @@ def test_a_file_without_prices_is_an_error_before_anything_is_measured(project: 
     assert project.starts() == 0
 
 
+@pytest.mark.beside_others
 def test_two_prices_that_may_be_meant_are_an_error_before_anything_is_measured(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_sweep_within_its_slo_passes_and_leaves_a_record(project: Project) -> 
     assert record["launches"][0]["startup_s"]["healthy"] > 0
 
 
+@pytest.mark.beside_others
 def test_a_broken_slo_fails_the_test_in_plain_words(project: Project) -> None:
     project.write(test_it=CHAT)
     result = project.run("--llmperf", "--llmperf-slo", "ttft_p50_ms=0.01")
@@ -97,6 +98,7 @@ def test_a_flag_that_makes_it_worse_fails_against_the_baseline(project: Project)
             assert project.run(*options, "--collect-only").ret == 0
 
 
+@pytest.mark.beside_others
 def test_a_baseline_is_not_accepted_from_a_broken_slo(project: Project) -> None:
     project.write(test_it=CHAT)
     result = project.run("--llmperf", "--llmperf-update", "--llmperf-slo", "ttft_ms=0.01")
@@ -118,6 +120,7 @@ def test_a_comparison_that_cannot_be_decided_warns_or_fails_as_asked(project: Pr
     project.run(*undecided, "--llmperf-inconclusive", "fail").assert_outcomes(failed=1)
 
 
+@pytest.mark.beside_others
 def test_another_environment_is_named_and_not_compared(project: Project) -> None:
     project.write(test_it=CHAT)
     project.run("--llmperf", "--llmperf-update").assert_outcomes(passed=1)
@@ -133,6 +136,7 @@ def test_another_environment_is_named_and_not_compared(project: Project) -> None
     )
 
 
+@pytest.mark.beside_others
 def test_a_test_asserts_on_what_it_measured_itself(project: Project) -> None:
     project.write(
         test_it="""
@@ -170,6 +174,7 @@ def test_a_test_asserts_on_what_it_measured_itself(project: Project) -> None:
     assert project.starts() == 1
 
 
+@pytest.mark.beside_others
 def test_a_url_subject_is_measured_and_left_running(project: Project) -> None:
     project.write(
         test_it=CHAT,
@@ -207,6 +212,7 @@ def test_a_url_subject_is_measured_and_left_running(project: Project) -> None:
     assert record["launches"][0]["startup_s"] is None
 
 
+@pytest.mark.beside_others
 def test_what_the_baseline_lacks_is_named(project: Project) -> None:
     project.write(test_it=CHAT)
     project.run("--llmperf", "--llmperf-update").assert_outcomes(passed=1)
@@ -231,6 +237,7 @@ def test_a_gate_that_must_decide_fails_where_nothing_was_compared(project: Proje
     project.run(*strict, "--llmperf-concurrency", "1,2").assert_outcomes(failed=1)
 
 
+@pytest.mark.beside_others
 def test_points_that_an_update_loses_are_named(project: Project) -> None:
     project.write(test_it=CHAT)
     project.run("--llmperf", "--llmperf-update", "--llmperf-rates", "4,5").assert_outcomes(passed=1)
@@ -240,6 +247,7 @@ def test_points_that_an_update_loses_are_named(project: Project) -> None:
     )
 
 
+@pytest.mark.beside_others
 def test_a_link_stays_a_link_and_a_device_a_device(project: Project) -> None:
     project.write(test_it=CHAT)
     (project.path / "real.json").write_text("old")

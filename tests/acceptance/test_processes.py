@@ -78,6 +78,7 @@ def test_a_killed_session_leaves_no_engine(project: Project, how: signal.Signals
     assert [point["load"] for point in record["tests"][0]["points"]] == ["20/s"]
 
 
+@pytest.mark.beside_others
 def test_a_timed_out_test_leaves_no_engine(project: Project) -> None:
     pytest.importorskip("pytest_timeout")
     project.write(test_it=SLOW.replace("duration=2", "duration=30"))
@@ -86,6 +87,7 @@ def test_a_timed_out_test_leaves_no_engine(project: Project) -> None:
     assert project.nothing_is_left()
 
 
+@pytest.mark.beside_others
 def test_one_launch_serves_all_tests_of_a_subject_whatever_their_order(project: Project) -> None:
     project.write(
         test_a=CHAT + "\ndef test_plain():\n    pass\n",
@@ -104,6 +106,7 @@ import pytest
     assert subjects == ["llamacpp", "llamacpp", "llamacpp --parallel 2"]
 
 
+@pytest.mark.beside_others
 def test_two_xdist_workers_share_one_engine(project: Project) -> None:
     pytest.importorskip("xdist")
     project.write(test_a=CHAT, test_b=CHAT + "\ndef test_plain():\n    pass\n")
@@ -141,6 +144,7 @@ def test_xdist_modes_that_would_spread_the_tests_are_refused(project: Project) -
     result.stderr.fnmatch_lines(["ERROR: --llmperf with --dist loadfile: *"])
 
 
+@pytest.mark.beside_others
 def test_selection_and_last_failed_work_as_ever(project: Project) -> None:
     project.write(test_it=CHAT + CHAT.replace("_chat", "_other").replace("ttft_ms=2000", "ttft_ms=0.01"))
     project.run("--llmperf", "-p", "no:cacheprovider", "-k", "chat").assert_outcomes(passed=1, deselected=1)

@@ -21,6 +21,7 @@ def test_launches_need_no_performance_test(project: Project) -> None:
     assert project.starts() == 0
 
 
+@pytest.mark.beside_others
 def test_each_launch_serves_all_tests_before_the_next_begins(project: Project) -> None:
     project.write(
         test_it=CHAT
@@ -50,6 +51,7 @@ def test_fails_in_the_second_round(llmperf, module_wide):
     assert [launch["launch"] for launch in record["launches"]] == [1, 2, 3]
 
 
+@pytest.mark.beside_others
 def test_a_failure_in_an_early_round_leaves_the_fixtures_of_others_in_order(project: Project) -> None:
     module = """
 import pytest
@@ -65,6 +67,7 @@ def module_wide():
     result.assert_outcomes(passed=2, failed=1)
 
 
+@pytest.mark.beside_others
 def test_an_slo_that_is_expected_to_break_is_judged_in_the_last_round(project: Project) -> None:
     project.write(
         test_it=SHORT
@@ -89,6 +92,7 @@ def test_skips(llmperf):
     result.assert_outcomes(xfailed=2, skipped=1)
 
 
+@pytest.mark.beside_others
 def test_other_tests_come_first_and_a_failure_stops_at_once_if_asked(project: Project) -> None:
     project.write(
         test_it=SHORT
@@ -110,6 +114,7 @@ def test_plain():
     assert project.starts() == 1
 
 
+@pytest.mark.beside_others
 def test_output_and_properties_of_a_test_are_those_of_one_round(project: Project) -> None:
     project.write(
         test_it=SHORT
@@ -208,6 +213,7 @@ def test_two(llmperf):
     assert first_measured >= max(float(end) for what, _, end in times if what == "plain")
 
 
+@pytest.mark.beside_others
 def test_launches_from_unlike_machines_are_not_put_together(project: Project) -> None:
     project.write(
         test_it=SHORT + "def test_one(llmperf):\n    llmperf(WORKLOAD, requests=2)\n",

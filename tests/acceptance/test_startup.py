@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.conftest import Project
 
+pytestmark = pytest.mark.beside_others
 SCRIPT = Path(__file__).with_name("faulty_engine.py")
 TEST = """
 from pytest_llmperf import Workload, slo

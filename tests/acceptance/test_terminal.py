@@ -49,6 +49,7 @@ def shown(written: str) -> list[str]:
     return lines
 
 
+@pytest.mark.beside_others
 def test_progress_is_written_in_place_and_gives_the_line_back(project: Project) -> None:
     project.write(test_it=CHAT + "\ndef test_plain():\n    pass\n")
     written = on_a_terminal(project, "--llmperf", "--color=no")
@@ -68,6 +69,7 @@ def test_quiet_runs_have_no_progress(project: Project, options: tuple[str, ...])
     result.stdout.no_fnmatch_line("*measuring*")
 
 
+@pytest.mark.beside_others
 def test_it_runs_without_a_terminal_reporter(project: Project) -> None:
     project.write(test_it=CHAT)
     result = project.run("--llmperf", "-p", "no:terminal")

@@ -26,6 +26,7 @@ def versions(
     return project
 
 
+@pytest.mark.beside_others
 def test_two_versions_in_one_session_and_an_upgrade_that_says_what_differs(versions: Project) -> None:
     versions.write(test_it="import pytest\n" + TWO)
     once = ("--llmperf", "--llmperf-launches", "1")

@@ -40,6 +40,7 @@ def test_prefixes(llmperf):
     assert prefixes["runs"][0]["health"]["cached_prompt_share"] == 0
 
 
+@pytest.mark.beside_others
 def test_a_trace_is_replayed_and_bursts_and_ramps_are_driven(project: Project) -> None:
     rows = [f"2023-11-16 18:15:{46 + at * 0.4:010.7f},{40 + 8 * at},{30 + at}" for at in range(10)]
     (project.path / "azure.csv").write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]))
