@@ -2,96 +2,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
-from collections.abc import Sequence
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_llmperf.declare.metrics import MetricKey
-from pytest_llmperf.declare.slo import Slo
-from pytest_llmperf.judge.boundary import levels
 from pytest_llmperf.judge.change import (
     RISK,
     SESSION_ERROR,
-    Change,
     Comparison,
     Direction,
     judge_changes,
     launches_to_decide,
     worst_change,
 )
-from pytest_llmperf.judge.prior import Prior
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.measure.metrics import summarise, uncertainty
-from tests.measure.traces import START_MS, answered, timeline
-
-PRIOR = Prior(0.05)
-SIDES = st.lists(st.floats(0.5, 2), min_size=1, max_size=8)
-BETTER: st.SearchStrategy[Direction] = st.sampled_from(["lower", "higher"])
-TOLERANCES = st.floats(0.001, 0.9)
-
-
-def comparison(
-    base: Sequence[float],
-    candidate: Sequence[float],
-    better: Direction = "lower",
-    tolerance: float = 0.05,
-    prior: Prior = PRIOR,
-    sampling: float = 0.0,
-    least: int = 3,
-    most: int = 8,
-    is_paired: bool = True,
-    group: str = "g",
-) -> Comparison:
-    return Comparison(
-        group,
-        base,
-        candidate,
-        better,
-        tolerance,
-        prior,
-        sampling,
-        least=least,
-        most=most,
-        is_paired=is_paired,
-    )
-
-
-COMPARISONS = st.lists(
-    st.builds(comparison, SIDES, SIDES, BETTER, TOLERANCES, group=st.sampled_from("ab")),
-    min_size=1,
-    max_size=5,
+from tests.judge.comparisons import (
+    COMPARISONS,
+    SIDES,
+    TOLERANCES,
+    comparison,
+    judged,
+    steadily,
 )
-
-
-def judged(
-    base: Sequence[float],
-    candidate: Sequence[float],
-    better: Direction = "lower",
-    tolerance: float = 0.05,
-    prior: Prior = PRIOR,
-    sampling: float = 0.0,
-    least: int = 3,
-    most: int = 8,
-) -> Change:
-    """The only comparison of its session."""
-    return judge_changes([comparison(base, candidate, better, tolerance, prior, sampling, least, most)])[0]
-
-
-def steady(mean: float, launches: int) -> list[float]:
-    """An even number of launches that vary by just what the prior says."""
-    away = 0.05 * math.sqrt(0.956495 * (launches - 1) / launches)
-    return [mean * math.exp(away), mean * math.exp(-away)] * (launches // 2)
-
-
-def steadily(factor: float, launches: int, better: Direction = "lower", tolerance: float = 0.05) -> Change:
-    """Exactly that many launches a side, with nothing more to come."""
-    sides = steady(100, launches), steady(100 * factor, launches)
-    return judged(*sides, better, tolerance, least=launches, most=launches)
-
 
 # -- the figures -------------------------------------------------------------------------------------
 
@@ -224,67 +157,6 @@ def test_the_figures_make_sense(comparisons: list[Comparison]) -> None:
         assert change.wants_launch == (
             change.verdict == Verdict.INCONCLUSIVE and change.candidate_launches < change.most
         )
-
-
-# -- looks -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("least", "most"), [(1, 2), (1, 8), (3, 4), (3, 8), (7, 8)])
-@pytest.mark.parametrize("factor", [1.1, 2.0, 1000.0])
-def test_a_suspect_is_launched_again_before_it_has_regressed(least: int, most: int, factor: float) -> None:
-    def at(launches: int) -> Change:
-        return judged([100.0] * launches, [100.0 * factor] * launches, least=least, most=most)
-
-    first = at(least)
-    assert first.level == 0
-    assert first.verdict == Verdict.INCONCLUSIVE
-    assert first.wants_launch
-    if factor > 100:
-        assert at(least + 1).verdict == Verdict.REGRESSED
-
-
-def test_not_even_a_p_value_of_zero_is_an_alarm_at_the_first_look() -> None:
-    change = judged(steady(1, 60), steady(1e6, 60), prior=Prior(0.05, 300), least=60, most=61)
-    assert change.p_value == 0
-    assert change.verdict == Verdict.INCONCLUSIVE
-
-
-@pytest.mark.parametrize("launches", [1, 3, 8])
-def test_who_looks_once_spends_it_all_at_once(launches: int) -> None:
-    change = judged([1.0] * launches, [1.0] * launches, least=launches, most=launches)
-    assert change.level == change.final_level == pytest.approx(SESSION_ERROR)
-
-
-def test_fewer_launches_than_the_fewest_are_no_look() -> None:
-    assert judged([1.0], [1000.0], least=3, most=3).level == 0
-
-
-def test_each_look_has_the_level_of_its_share_of_the_launches() -> None:
-    found = [judged([1.0] * n, [1.0] * n, least=3, most=8).level for n in range(3, 9)]
-    assert found == pytest.approx([0, *levels(SESSION_ERROR, [n / 8 for n in range(4, 9)])])
-
-
-def test_launches_beyond_the_most_are_judged_as_the_last() -> None:
-    change = judged([1.0] * 10, [1.0] * 10)
-    assert change.level == change.final_level
-
-
-def test_a_stored_base_does_not_grow_with_the_looks() -> None:
-    """The information of 3 against n launches is 3·n/(3 + n)."""
-    found = judge_changes([comparison([1.0] * 3, [1.0] * 5, is_paired=False)])[0].level
-    times = [3 * n / (3 + n) / (3 * 8 / 11) for n in range(4, 9)]
-    assert found == pytest.approx(levels(SESSION_ERROR, times)[1])
-
-
-@pytest.mark.parametrize(
-    ("count", "family", "shared_by"), [(1, None, 1), (4, None, 4), (4, 10, 10), (4, 2, 4)]
-)
-def test_the_error_of_the_session_is_shared_by_all_its_comparisons(
-    count: int, family: int | None, shared_by: int
-) -> None:
-    one = comparison([1.0] * 3, [1.0] * 3, least=3, most=3)
-    found = [change.level for change in judge_changes([one] * count, family)]
-    assert found == pytest.approx([SESSION_ERROR / shared_by] * count)
 
 
 # -- invariances -------------------------------------------------------------------------------------
@@ -429,69 +301,3 @@ def test_it_never_asks_for_more_than_the_most() -> None:
     assert needed is not None
     assert launches_to_decide(change, most=needed) == needed
     assert launches_to_decide(change, most=needed - 1) is None
-
-
-# -- calibration -------------------------------------------------------------------------------------
-
-
-def session(rng: np.random.Generator, factor: float, spread: float = 0.05) -> Change:
-    """One metric, 3 to 8 launches a side as far as it wants them."""
-    base, candidate = np.exp(rng.normal(0, spread, (2, 8))) * [[1.0], [factor]]
-    for launches in range(3, 9):
-        change = judged(base[:launches].tolist(), candidate[:launches].tolist())
-        if not change.wants_launch:
-            break
-    return change
-
-
-def test_an_unchanged_engine_is_hardly_ever_called_regressed_however_often_one_looks() -> None:
-    rng = np.random.default_rng(20240607)
-    verdicts = Counter(session(rng, 1.0).verdict for _ in range(300))
-    assert verdicts[Verdict.REGRESSED] <= 6
-    assert verdicts[Verdict.IMPROVED] <= 6
-    assert verdicts[Verdict.PASS] >= 225
-
-
-def test_a_loss_of_30_percent_is_nearly_always_found() -> None:
-    rng = np.random.default_rng(20240608)
-    verdicts = Counter(session(rng, 1.3).verdict for _ in range(100))
-    assert verdicts[Verdict.REGRESSED] >= 95
-    assert verdicts[Verdict.PASS] == 0
-
-
-P95 = MetricKey("ttft", "p95")
-
-
-@pytest.fixture(scope="module")
-def equal_launches() -> list[tuple[float, float]]:
-    """The TTFT p95, and how badly it is known, of launches of 30 requests each, lognormal with σ = 0.5;
-    nothing differs between them but chance."""
-    rng = np.random.default_rng(20240607)
-    launches = []
-    for _ in range(800):
-        ttfts_ms = 100 * np.exp(rng.normal(0, 0.5, 30))
-        run = timeline([answered(START_MS, START_MS + ttft) for ttft in ttfts_ms.tolist()])
-        launches.append((summarise(run, Slo(), None)[P95.name], uncertainty(run)[P95.name]))
-    return launches
-
-
-def share_of_alarms(launches: list[tuple[float, float]], *, with_sampling: bool) -> float:
-    """Of comparisons of one launch with the next, each with the whole error to itself."""
-    verdicts = []
-    for (base, base_known), (candidate, known) in zip(launches[::2], launches[1::2], strict=True):
-        sampling = math.hypot(base_known, known) / math.sqrt(2) if with_sampling else 0.0
-        prior = Prior(P95.metric.spread)
-        verdicts.append(judged([base], [candidate], prior=prior, sampling=sampling, least=1, most=1).verdict)
-    return verdicts.count(Verdict.REGRESSED) / len(verdicts)
-
-
-def test_a_tail_of_few_requests_raises_hardly_more_false_alarms(
-    equal_launches: list[tuple[float, float]],
-) -> None:
-    assert share_of_alarms(equal_launches, with_sampling=True) <= 0.015
-
-
-def test_without_what_the_requests_leave_unknown_it_would_raise_many(
-    equal_launches: list[tuple[float, float]],
-) -> None:
-    assert share_of_alarms(equal_launches, with_sampling=False) > 0.025
