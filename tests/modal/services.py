@@ -9,6 +9,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import itertools
 import json
 import ssl
 import sys
@@ -90,6 +91,7 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
         self.accepts_tokens = True
         self.secrets: dict[str, dict[str, str]] = {}
         self.containers: dict[str, Container] = {}
+        self._numbers = itertools.count()
         self.images: dict[str, str] = {}
         self.uploaded: dict[str, str] = {}
         """By path, the SHA-256 of what was mounted there."""
@@ -205,10 +207,11 @@ class ControlPlane(_ControlPlaneBase):  # type: ignore[misc]
             raise GRPCError(Status.RESOURCE_EXHAUSTED, "no capacity")
         definition = request.definition
         tags = {tag.tag_name: tag.tag_value for tag in request.tags}
-        container = Container(len(self.containers), definition, tags, self.programs)
-        self.containers[container.sandbox_id] = container
+        container = Container(next(self._numbers), definition, tags, self.programs)
         lifetime_s = self.lifetime_s or definition.timeout_secs
         await container.start(self.argv(definition.entrypoint_args), env, self._tls, lifetime_s)
+        # Only now: one whose start is given up half-way could never be terminated.
+        self.containers[container.sandbox_id] = container
         await asyncio.sleep(self.delay_s)
         return container
 
