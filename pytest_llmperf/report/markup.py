@@ -25,8 +25,8 @@ Child = str | None | Iterable["Child"]
 
 
 def tag(name: str, /, *children: Child, **attributes: str | bool | None) -> Markup:
-    """``<name …>children</name>``. ``class_`` is ``class``, ``aria_label`` is ``aria-label``; an attribute that
-    is None or False is left out."""
+    """``<name …>children</name>``. ``class_`` is ``class``, ``aria_label`` is ``aria-label``; an attribute
+    that is None or False is left out."""
     written = "".join(_attribute(key, value) for key, value in attributes.items())
     start = f"<{name}{written}>"
     return Markup(start if name in _VOID else f"{start}{join(children)}</{name}>")

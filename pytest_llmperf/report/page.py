@@ -31,14 +31,15 @@ def page(records: Sequence[Record]) -> str:
         return _page([completed(record) for record in records])
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise StoreError(
-            f"no page can be made of this record, which is damaged ({type(error).__name__}: {error}): restore "
-            "it, or measure again"
+            f"no page can be made of this record, which is damaged ({type(error).__name__}: {error}): "
+            "restore it, or measure again"
         ) from error
 
 
 def _page(records: Sequence[dict[str, Any]]) -> str:
     found = [(entry, insides(entry)) for record in records for entry in record["tests"]]
-    bare, without = Figures(), [[] for _ in found] if found else []
+    bare = Figures()
+    without: list[list[Inside]] = [[] for _ in found]
     size = len(_document(records, _body(records, bare, without), bare).encode())
     figures = Figures()
     body = _body(records, figures, within(max(0, _MOST - size), found))
@@ -87,8 +88,8 @@ def _body(records: Sequence[Record], figures: Figures, inside: Sequence[list[Ins
 
 
 _READING = (
-    "Dots are single launches, lines go through their means, bars are 95% intervals. The figures of every chart "
-    "are in a table under it."
+    "Dots are single launches, lines go through their means, bars are 95% intervals. The figures of "
+    "every chart are in a table under it."
 )
 
 
@@ -98,7 +99,10 @@ def _results(records: Sequence[Record], figures: Figures, inside: Sequence[list[
     several = len(records) > 1
     if several:
         yield tag("header", list(index(records, anchors, sections)))
-    yield tag("noscript", tag("p", "Charts need JavaScript; all verdicts and figures are in the text and the tables."))
+    yield tag(
+        "noscript",
+        tag("p", "Charts need JavaScript; all verdicts and figures are in the text and the tables."),
+    )
     begun = 0
     for record, of_record, section in zip(records, anchors, sections, strict=True):
         of_tests = inside[begun : begun + len(of_record)]

@@ -49,7 +49,7 @@ def courses(entry: Entry) -> list[Course]:
     found: dict[tuple[str, str], list[tuple[float, Point]]] = {}
     for point in entry["points"]:
         load = point["declared"]["load"]
-        if is_search(point) or not any(sides_of(point)):
+        if is_search(point) or "batch" in load or not any(sides_of(point)):
             continue
         for kind in _LOADS:
             if isinstance(number := load.get(kind), int | float):
@@ -77,7 +77,11 @@ def curves(entry: Entry, course: Course) -> Iterator[Chart]:
         series = [
             {"side": side, "points": found}
             for side in ("candidate", "base")
-            if (found := [one for one in (_at(load, point, side, key) for load, point in course.points) if one])
+            if (
+                found := [
+                    one for one in (_at(load, point, side, key) for load, point in course.points) if one
+                ]
+            )
         ]
         if series and name != "error_rate":
             yield _curve(entry, course, key, series)

@@ -26,7 +26,11 @@ _ORDER = (*FAILING, *UNSURE, "improved", "pass")
 
 def title_of(records: Sequence[Record]) -> str:
     """What stands on the tab of a browser."""
-    return f"{_count(len(records), 'record')} · llmperf" if len(records) != 1 else f"{_ended(records[0])} · llmperf"
+    return (
+        f"{_count(len(records), 'record')} · llmperf"
+        if len(records) != 1
+        else f"{_ended(records[0])} · llmperf"
+    )
 
 
 def overview(record: Record, anchors: Sequence[str], *, level: int) -> Iterator[Child]:
@@ -109,15 +113,24 @@ def _failures(record: Record) -> Markup | None:
 def _stories(tests: Sequence[Entry], anchors: Sequence[str]) -> Markup | None:
     """One sentence and the next steps for each test that did not pass, failed ones first."""
     found = sorted(
-        (_ORDER.index(entry["verdict"]) if entry["verdict"] in _ORDER else 0, number)
+        (entry["verdict"] not in FAILING, number)
         for number, entry in enumerate(tests)
         if entry["verdict"] in FAILING or entry["verdict"] == "inconclusive"
     )
     told_of = [
-        tag("li", badge(tests[i]["verdict"]), tag("div", tag("p", _linked(tests[i], anchors[i])), steps(tests[i])))
+        tag(
+            "li",
+            badge(tests[i]["verdict"]),
+            tag("div", tag("p", _linked(tests[i], anchors[i])), _first_step(tests[i])),
+        )
         for _, i in found
     ]
     return tag("ul", told_of, class_="stories") if told_of else None
+
+
+def _first_step(entry: Entry) -> Markup | None:
+    found = steps(entry)
+    return tag("p", tag("span", "Next: ", class_="quiet"), found[0]) if found else None
 
 
 def _linked(entry: Entry, anchor: str) -> Child:
@@ -130,7 +143,10 @@ def _contents(tests: Sequence[Entry], anchors: Sequence[str]) -> Markup | None:
         return None
     counts = Counter(entry["verdict"] for entry in tests)
     chips = [tag("span", f"{count} ", badge(verdict), class_="count") for verdict, count in counts.items()]
-    rows = [(_link(entry, anchor), badge(entry["verdict"]), *key_figures(entry)) for entry, anchor in zip(tests, anchors, strict=True)]
+    rows = [
+        (_link(entry, anchor), badge(entry["verdict"]), *key_figures(entry))
+        for entry, anchor in zip(tests, anchors, strict=True)
+    ]
     return tag("div", tag("p", chips), table("Tests", ("test", "verdict", *_KEYS), rows, words=2))
 
 
@@ -161,7 +177,9 @@ def _short(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
-def index(records: Sequence[Record], anchors: Sequence[Sequence[str]], sections: Sequence[str]) -> Iterator[Child]:
+def index(
+    records: Sequence[Record], anchors: Sequence[Sequence[str]], sections: Sequence[str]
+) -> Iterator[Child]:
     """What stands above several records: a line for each test of each."""
     yield tag("h1", _count(len(records), "record"))
     rows = [

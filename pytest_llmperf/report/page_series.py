@@ -28,7 +28,11 @@ def insides(entry: Entry) -> list[Inside]:
     """For each load point with anything recorded of it, its label and what there is, the most telling point
     first; empty for a record that has none of it."""
     points = [point for point in entry["points"] if not is_search(point)]
-    found = [{"load": load_label(point, points), **inside} for point in _ordered(points) if (inside := _inside(point))]
+    found = [
+        {"load": load_label(point, points), **inside}
+        for point in _ordered(points)
+        if (inside := _inside(point))
+    ]
     return found
 
 
@@ -75,7 +79,11 @@ def _over(column: Sequence[float | None]) -> list[float] | None:
     if not values:
         return None
     is_positive = min(values) > 0
-    mean = math.exp(math.fsum(map(math.log, values)) / len(values)) if is_positive else math.fsum(values) / len(values)
+    mean = (
+        math.exp(math.fsum(map(math.log, values)) / len(values))
+        if is_positive
+        else math.fsum(values) / len(values)
+    )
     return [_short(mean), _short(min(values)), _short(max(values))]
 
 
@@ -83,7 +91,11 @@ def _rows(launch: int, table: Mapping[str, Any], most: int) -> dict[str, Any]:
     rows = table["rows"]
     step = math.ceil(len(rows) / most) if table["columns"][0] == "at_s" else 1
     shown = rows[::step][:most]
-    return {"launch": launch, "columns": table["columns"], "rows": [[_short(one) for one in row] for row in shown]}
+    return {
+        "launch": launch,
+        "columns": table["columns"],
+        "rows": [[_short(one) for one in row] for row in shown],
+    }
 
 
 def _short(value: Any) -> Any:

@@ -24,7 +24,9 @@ def differences(entry: Entry) -> Markup | None:
         "section",
         tag("h4", "What differs"),
         preformatted(lines) if lines else tag("p", head.removeprefix("What differs: ")),
-        fold(f"All {len(every)} differences", tag("ul", [tag("li", one) for one in every])) if folded else None,
+        fold(f"All {len(every)} differences", tag("ul", [tag("li", one) for one in every]))
+        if folded
+        else None,
     )
 
 
@@ -56,7 +58,9 @@ def _found(record: Record) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 
 def _subject(text: str, fields: Mapping[str, str]) -> Markup:
-    settings = [(name.removeprefix(_SETTING), value) for name, value in fields.items() if name.startswith(_SETTING)]
+    settings = [
+        (name.removeprefix(_SETTING), value) for name, value in fields.items() if name.startswith(_SETTING)
+    ]
     typed = [(name, value) for name, value in fields.items() if not name.startswith(_SETTING)]
     return tag(
         "section",

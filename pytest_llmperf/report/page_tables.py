@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.declare.metrics import MetricKey, parse_metric
 from pytest_llmperf.judge.change import CONFIDENCE
-from pytest_llmperf.report.judged import changes, evidence, has_interval
+from pytest_llmperf.report.judged import beyond, changes, evidence, has_interval
 from pytest_llmperf.report.markup import Child, Markup, tag
 from pytest_llmperf.report.page_charts import unit
-from pytest_llmperf.report.page_record import Entry, Point, name_of, sides_of, titles
+from pytest_llmperf.report.page_record import Entry, Point, name_of, sides_of
 from pytest_llmperf.report.table import (
     CHANGE_MARKS,
     SLO_MARKS,
@@ -24,26 +25,40 @@ from pytest_llmperf.report.table import (
 )
 
 _WORDS = {"✓": "good", "▲": "good", "✗": "bad", "?": "unsure"}
+_LONG = 32
 _INTERVAL = f"{CONFIDENCE:.0%} interval"
 
 
-def table(caption: str, titles: Sequence[str], rows: Sequence[Sequence[Child]], words: int = 1) -> Markup | None:
+def table(
+    caption: str, titles: Sequence[str], rows: Sequence[Sequence[Child]], words: int = 1
+) -> Markup | None:
     """A table whose first columns, as many as ``words``, are text, and all others figures; None without a row.
     It scrolls by itself where it is too wide, also by keys."""
     if not rows:
         return None
-    head = [tag("th", title, scope="col", class_=None if i < words else "figure") for i, title in enumerate(titles)]
-    body = [tag("tr", _first(row[0]), [_cell(one, i < words) for i, one in enumerate(row) if i]) for row in rows]
+    head = [
+        tag("th", title, scope="col", class_=None if i < words else "figure")
+        for i, title in enumerate(titles)
+    ]
+    body = [
+        tag("tr", _first(row[0]), [_cell(one, i < words) for i, one in enumerate(row) if i]) for row in rows
+    ]
     content = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body))
     return tag("div", content, class_="wide", tabindex="0", role="region", aria_label=caption)
 
 
 def _first(content: Child) -> Markup:
-    return tag("th", content, scope="row")
+    return tag("th", content, scope="row", class_=_width(content))
 
 
 def _cell(content: Child, is_words: bool) -> Markup:
-    return tag("td", content, class_=None if is_words else "figure")
+    return tag("td", content, class_=_width(content) if is_words else "figure")
+
+
+def _width(content: Child) -> str | None:
+    """A name that has no place to break a line in is broken anywhere."""
+    text = re.sub("<[^>]*>", "", content) if isinstance(content, Markup) else content
+    return "long" if isinstance(text, str) and max(map(len, text.split()), default=0) > _LONG else None
 
 
 def marked(text: str) -> Child:
@@ -56,6 +71,11 @@ def verdict_word(verdict: str) -> Markup:
     """A verdict as it is called in terminals, in its colour."""
     mark = {**SLO_MARKS, **CHANGE_MARKS}.get(verdict, "")
     return tag("span", f"{mark} {verdict}".strip(), class_=_WORDS.get(mark))
+
+
+def side_key(side: str) -> Markup:
+    """What is under test is ``now``; both in the colours that charts give them."""
+    return tag("span", "now" if side == "candidate" else "base", class_=f"key of-{side}")
 
 
 def limits_table(entry: Entry) -> Markup | None:
@@ -74,15 +94,16 @@ def limits_table(entry: Entry) -> Markup | None:
 def _limit_row(point: Point, objective: Mapping[str, Any], points: Sequence[Point]) -> Sequence[Child]:
     key = parse_metric(objective["metric"])
     launches, missed = objective["launches"], objective["missed"]
-    margin = percent(objective["margin"]) if objective["margin"] is not None and not key.metric.share else "–"
     return (
         load_label(point, points) if key.metric.has_load else "–",
         objective["label"],
         _limit_verdict(point, objective),
         key.format(objective["value"]),
-        f"{key.format(objective['low'])} to {key.format(objective['high'])}" if has_interval(objective) else "–",
+        f"{key.format(objective['low'])} to {key.format(objective['high'])}"
+        if has_interval(objective)
+        else "–",
         key.format(objective["limit"]),
-        margin,
+        beyond(key, objective) or "–",
         f"{launches}, missed in {missed}" if missed and launches > 1 else str(launches),
     )
 
@@ -126,19 +147,28 @@ def measured_table(entry: Entry) -> Markup | None:
     points = [point for point in entry["points"] if any(sides_of(point)) and not is_search(point)]
     if not points:
         return None
-    columns, called = columns_of(points), titles(entry)
+    columns = columns_of(points)
     has_base = any(point["base_runs"] for point in points)
     rows: list[Sequence[Child]] = []
     for point in points:
         label = load_label(point, points)
         for side, runs in sides_of(point):
-            of_side = {**point, "runs": runs, "objectives": point["objectives"] if side == "candidate" else []}
+            of_side = {
+                **point,
+                "runs": runs,
+                "objectives": point["objectives"] if side == "candidate" else [],
+            }
             figures = [marked(cell(of_side, name)) for _, name in columns]
-            rows.append((label, *((called[side],) if has_base else ()), *figures, errors_cell(of_side)))
+            rows.append((label, *((side_key(side),) if has_base else ()), *figures, errors_cell(of_side)))
         if point["changes"]:
             shown = [marked(change_cell(point, name)) for _, name in columns]
             rows.append((label, *(("change",) if has_base else ()), *shown, ""))
-    heads = ("load", *(("side",) if has_base else ()), *(_title(parse_metric(name)) for _, name in columns), "errors")
+    heads = (
+        "load",
+        *(("side",) if has_base else ()),
+        *(_title(parse_metric(name)) for _, name in columns),
+        "errors",
+    )
     return table(f"Measured in {name_of(entry)}", heads, rows, words=2 if has_base else 1)
 
 
@@ -150,11 +180,10 @@ def launches_table(entry: Entry) -> Markup | None:
     """Every single run of every launch."""
     points = [point for point in entry["points"] if not is_search(point)]
     columns = [name for _, name in columns_of([point for point in points if any(sides_of(point))])]
-    called = titles(entry)
     rows = [
         (
             load_label(point, points),
-            called[side],
+            side_key(side),
             f"{run['launch']}",
             *(_number(run["values"].get(name)) for name in columns),
             f"{run['requests']}",
@@ -164,7 +193,14 @@ def launches_table(entry: Entry) -> Markup | None:
         for side, runs in sides_of(point)
         for run in runs
     ]
-    heads = ("load", "side", "launch", *(_title(parse_metric(name)) for name in columns), "requests", "failed")
+    heads = (
+        "load",
+        "side",
+        "launch",
+        *(_title(parse_metric(name)) for name in columns),
+        "requests",
+        "failed",
+    )
     return table("Each launch", heads, rows, words=3)
 
 
@@ -174,14 +210,13 @@ def _number(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def probes_table(entry: Entry, point: Point) -> Markup | None:
+def probes_table(point: Point) -> Markup | None:
     """The runs of a search for a capacity."""
-    called = titles(entry)
     shown = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "tpot_p95_ms", "output_tokens_per_s")
     rows = [
         (
             f"{probe['rate']:g}/s",
-            called[side],
+            side_key(side),
             str(run["launch"]),
             _how(probe),
             *(_number(probe["values"].get(name)) for name in shown),

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_llmperf.report.cause import likely_cause
 from pytest_llmperf.report.drift import course_lines
 from pytest_llmperf.report.explain import error_lines, sentence
-from pytest_llmperf.report.judged import change_line, changes, creep_line, limit_line, limits
+from pytest_llmperf.report.judged import change_line, changes, creep_line, is_side_by_side, limit_line, limits
 from pytest_llmperf.report.light import light_lines, price_lines
 from pytest_llmperf.report.markup import Child, Markup, tag
 from pytest_llmperf.report.notes import notes
@@ -59,11 +59,9 @@ def told(entry: Entry) -> str:
     return headline(entry)
 
 
-def steps(entry: Entry) -> Markup | None:
+def steps(entry: Entry) -> list[Child]:
     """What to type next."""
-    if entry["verdict"] not in _JUDGED or not (found := next_steps(entry)):
-        return None
-    return tag("div", tag("h4", "Next"), tag("ul", [tag("li", _step(step)) for step in found]), class_="next")
+    return [_step(step) for step in next_steps(entry)] if entry["verdict"] in _JUDGED else []
 
 
 def _step(step: str) -> Child:
@@ -71,7 +69,9 @@ def _step(step: str) -> Child:
     return step if read is None else [f"{read['said']}: ", tag("code", read["command"], class_="command")]
 
 
-def test_section(entry: Entry, anchor: str, inside: list[Inside], figures: Figures, *, is_open: bool) -> Markup:
+def test_section(
+    entry: Entry, anchor: str, inside: list[Inside], figures: Figures, *, is_open: bool
+) -> Markup:
     """All of one test."""
     name = name_of(entry)
     file = str(entry["test"]).removesuffix(name).removesuffix("::")
@@ -102,27 +102,37 @@ def _verdict(entry: Entry) -> Iterator[Child]:
     if (cause := likely_cause(entry)) is not None and any(changes(entry, "regressed", "inconclusive")):
         word = "Likely" if cause.is_told else "Perhaps"
         yield tag("p", tag("strong", f"{word}: {cause.part}. "), "; ".join(cause.basis))
-    if entry["baseline"]:
+    if entry["baseline"] and not is_side_by_side(entry):
         yield tag("p", entry["baseline"], class_="quiet")
-    yield steps(entry)
-    if said := [*notes(entry), *(f"left out: {problem}" for problem in entry["left_out"])]:
-        yield tag("ul", [tag("li", one) for one in said], class_="notes")
+    if following := steps(entry):
+        yield tag("div", tag("h4", "Next"), tag("ul", [tag("li", step) for step in following]), class_="next")
+    if warned := [*notes(entry), *(f"left out: {problem}" for problem in entry["left_out"])]:
+        yield tag("ul", [tag("li", one) for one in warned], class_="notes")
 
 
 def _judgements(entry: Entry) -> Iterator[Child]:
     """What broke the test, or left it undecided, with the evidence."""
     for point, objective in limits(entry, SLO_BROKEN):
         errors = error_lines(point) if objective["metric"] == "error_rate" else []
-        yield [_word("SLO", "bad"), limit_line(point, objective), tag("ul", [tag("li", e) for e in errors]) if errors else None]
+        yield [
+            _word("SLO", "bad"),
+            limit_line(point, objective),
+            tag("ul", [tag("li", e) for e in errors]) if errors else None,
+        ]
     for found in changes(entry, "regressed"):
         yield [_word("worse", "bad"), change_line(*found)]
     for point in entry["points"]:
         for change in point["creep"]:
             yield [_word("worse", "bad"), creep_line(point, change)]
+    if any(limits(entry, SLO_BROKEN)) or any(changes(entry, "regressed")):
+        return
     for found in limits(entry, "inconclusive"):
         yield [_word("undecided", "unsure"), limit_line(*found)]
     for found in changes(entry, "inconclusive"):
-        yield [_word("undecided", "unsure"), change_line(*found) if found[1]["risk"] is not None else found[1]["label"]]
+        yield [
+            _word("undecided", "unsure"),
+            change_line(*found) if found[1]["risk"] is not None else found[1]["label"],
+        ]
 
 
 def _word(word: str, colour: str) -> Markup:
@@ -133,12 +143,13 @@ def _parts(entry: Entry, inside: list[Inside], figures: Figures) -> Iterator[Chi
     yield _part("Service-level objectives", limits_table(entry))
     if (chart := forest(entry)) is not None:
         yield _part("Changes", figures.add(chart), changes_table(entry))
-    drawn = [figures.row(list(curves(entry, course))) for course in courses(entry)]
-    under = [tag("p", line) for line in (*light_lines(entry), *price_lines(entry))]
+    drawn = [figures.row(list(curves(entry, course)), legend(entry)) for course in courses(entry)]
+    under = [tag("p", line) for line in (*sweep_lines(entry), *light_lines(entry), *price_lines(entry))]
     yield _part("Latency and load", drawn, measured_table(entry), under)
-    found = [(figures.add(chart), probes_table(entry, point)) for point, chart in searches(entry)]
-    lines = [tag("p", line) for line in sweep_lines(entry)]
-    yield _part("Search", lines, [[chart, fold("Runs of the search", table)] for chart, table in found])
+    found = [(figures.add(chart), probes_table(point)) for point, chart in searches(entry)]
+    yield _part(
+        "Search for the capacity", [[chart, fold("Runs of the search", table)] for chart, table in found]
+    )
     yield _inside(entry, inside, figures)
     yield differences(entry)
     yield _behind(entry)
@@ -154,10 +165,14 @@ def _inside(entry: Entry, inside: list[Inside], figures: Figures) -> Markup | No
     if not any(point["runs"] for point in entry["points"]):
         return None
     if not inside:
-        return tag("p", "Distributions, single requests and the engine over time: not recorded.", class_="quiet")
+        return tag(
+            "p", "Distributions, single requests and the engine over time: not recorded.", class_="quiet"
+        )
     cut = [one["load"] for one in inside if one.get("is_cut")]
     note = (
-        f"Left out to keep the page small, and in the record: parts of {', '.join(map(str, cut))}." if cut else None
+        f"Left out to keep the page small, and in the record: parts of {', '.join(map(str, cut))}."
+        if cut
+        else None
     )
     shown = [one for one in inside if one.keys() - {"load", "is_cut"}]
     return _part(

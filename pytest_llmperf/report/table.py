@@ -38,7 +38,9 @@ def table(entry: Mapping[str, Any]) -> list[str]:
     columns = columns_of(points)
     rows: list[list[str]] = [["load", *(title for title, _ in columns), "errors"]]
     for point in points:
-        rows.append([load_label(point, points), *(cell(point, name) for _, name in columns), errors_cell(point)])
+        rows.append(
+            [load_label(point, points), *(cell(point, name) for _, name in columns), errors_cell(point)]
+        )
         if point["changes"]:
             rows.append(["", *(change_cell(point, name) for _, name in columns), ""])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

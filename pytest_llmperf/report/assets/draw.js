@@ -17,6 +17,14 @@ function svg(width, height, options) {
   return drawn;
 }
 
+// 1, 2 and 5 of each power of ten; only the powers where that would be many.
+function steps([least, most]) {
+  const powers = d3.range(Math.floor(Math.log10(least)), Math.ceil(Math.log10(most)) + 1);
+  const within = (factors) => powers.flatMap((power) => factors.map((f) => f * 10 ** power)).filter((v) => v >= least && v <= most);
+  const few = within([1, 2, 5]);
+  return few.length > 7 ? within([1]) : few;
+}
+
 // From zero where values are near each other, else by ratios; what only an interval reaches is cut.
 function span(values, others) {
   const known = values.filter((value) => value > 0);
@@ -25,8 +33,8 @@ function span(values, others) {
   const near = others.filter((value) => value > least / 1.6 && value < most * (isLog ? 20 : 1.6));
   const top = Math.max(most, ...near) * (isLog ? 1.3 : 1.08);
   return isLog
-    ? { type: "log", domain: [Math.min(least, ...near) / 1.3, top] }
-    : { type: "linear", domain: [0, top] };
+    ? { type: "log", domain: [Math.min(least, ...near) / 1.3, top], ticks: steps([least / 1.3, top]) }
+    : { type: "linear", domain: [0, top], ticks: 5 };
 }
 
 function curve(figures, width) {
@@ -45,9 +53,9 @@ function curve(figures, width) {
   const loads = points.map((p) => p.x);
   const isFarApart = d3.min(loads) > 0 && d3.max(loads) / d3.min(loads) > 40;
   return svg(width, 210, {
-    x: { label: figures.x, labelArrow: "none", type: isFarApart ? "log" : "linear", tickFormat: short, nice: true,
-         ticks: Math.max(3, width / 70), ...(isFarApart ? {} : { domain: [0, d3.max(loads) * 1.04] }) },
-    y: { ...y, label: null, grid: true, ticks: 5, tickFormat: short },
+    x: { label: figures.x, labelArrow: "none", type: isFarApart ? "log" : "linear", tickFormat: short,
+         ...(isFarApart ? { ticks: steps(d3.extent(loads)) } : { ticks: Math.max(3, width / 70), domain: [0, d3.max(loads) * 1.04] }) },
+    y: { ...y, label: null, grid: true, tickFormat: short },
     marks: [
       isSeen ? Plot.ruleY([limit], { stroke: "var(--bad)", strokeDasharray: "2,3", strokeWidth: 1.5 }) : null,
       Plot.text(told, { frameAnchor: isSeen ? "left" : "top-left", y: isSeen ? limit : undefined, dy: isSeen ? -7 : -4, dx: 4,
@@ -136,7 +144,7 @@ function search(figures, width) {
   const found = figures.found.filter((one) => one.value !== undefined && one.value !== null);
   return svg(width, 230, {
     x: { label: "requests/s", labelArrow: "none", tickFormat: short, zero: true, nice: true },
-    y: { type: "log", domain, grid: true, ticks: 4, tickFormat: (v) => d3.format(".0%")(v), label: null },
+    y: { type: "log", domain, grid: true, ticks: steps(domain), tickFormat: (v) => d3.format(".0%")(v), label: null },
     marks: [
       Plot.rect(found, { x1: "low", x2: "high", y1: domain[0], y2: domain[1], fill: (one) => COLOUR[one.side], fillOpacity: 0.1 }),
       Plot.ruleX(found, { x: "value", stroke: (one) => COLOUR[one.side], strokeWidth: 1.5 }),

@@ -10,7 +10,7 @@ function quantiles(point, metric, width) {
   const isLog = positive.length === rows.length && d3.max(positive) / d3.min(positive) > 20;
   const sides = [...new Set(rows.map((row) => row.side))];
   return svg(width, 200, {
-    x: { type: isLog ? "log" : "linear", label: "ms", labelArrow: "none", tickFormat: short, ticks: Math.max(3, width / 80), nice: !isLog, grid: true },
+    x: { type: isLog ? "log" : "linear", label: "ms", labelArrow: "none", tickFormat: short, ticks: isLog ? steps(d3.extent(positive)) : Math.max(3, width / 80), nice: !isLog, grid: true },
     y: { domain: [0, 1], ticks: [0, 0.25, 0.5, 0.75, 0.95], tickFormat: "~%", label: null, grid: true },
     marks: [
       ...sides.map((side) => Plot.areaX(rows.filter((row) => row.side === side), {
@@ -27,7 +27,8 @@ function waterfall(point, side, width) {
   const table = point.waterfall?.[side];
   if (!table) return null;
   const rows = records(table).map((row, at) => ({ ...row, at })).filter((row) => row.due_s !== null);
-  const last = d3.max(rows, (row) => row.ended_s ?? row.first_token_s ?? row.sent_s ?? row.due_s);
+  const all = Object.values(point.waterfall).flatMap(records).filter((row) => row.due_s !== null);
+  const last = d3.max(all, (row) => row.ended_s ?? row.first_token_s ?? row.sent_s ?? row.due_s);
   const bar = { y: "at", insetTop: 0.6, insetBottom: 0.6 };
   const colour = COLOUR[side];
   const begun = rows.filter((row) => row.sent_s !== null);
@@ -35,9 +36,9 @@ function waterfall(point, side, width) {
     (row.first_token_s === null ? "" : `, first token after ${short(1000 * (row.first_token_s - row.due_s))} ms`) +
     (row.ended_s === null ? "" : `, done after ${short(row.ended_s - row.due_s)} s`) +
     (row.output_tokens === null ? "" : `, ${row.output_tokens} tokens`) + (row.error ? `, ${row.error}` : "");
-  return svg(width, 40 + 6 * rows.length, {
+  return svg(width, 40 + 5 * rows.length, {
     marginLeft: 12, marginTop: 4,
-    x: { label: "seconds from the start of the run", labelArrow: "none", grid: true, domain: [d3.min(rows, (row) => row.due_s), last], nice: true },
+    x: { label: "seconds from the start of the run", labelArrow: "none", grid: true, domain: [d3.min(all, (row) => row.due_s), last], ticks: Math.max(3, width / 80), nice: true },
     y: { type: "band", domain: rows.map((row) => row.at), axis: null, padding: 0 },
     marks: [
       Plot.barX(begun, { ...bar, x1: "due_s", x2: "sent_s", fill: "var(--bad)" }),
