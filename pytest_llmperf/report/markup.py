@@ -12,6 +12,8 @@ from pytest_llmperf.report.printable import printable
 _MOST = 4000
 """Characters of one text: names that somebody made up may be of any length, and a page may not."""
 _VOID = frozenset({"meta", "link", "input", "br", "wbr"})
+_ENDS_BY_ITSELF = frozenset({"td", "th", "tr"})
+"""What needs no end where another follows, of which a page has tens of thousands."""
 _NOT_IN_SCRIPTS = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
@@ -29,7 +31,8 @@ def tag(name: str, /, *children: Child, **attributes: str | bool | None) -> Mark
     that is None or False is left out."""
     written = "".join(_attribute(key, value) for key, value in attributes.items())
     start = f"<{name}{written}>"
-    return Markup(start if name in _VOID else f"{start}{join(children)}</{name}>")
+    end = "" if name in _VOID or name in _ENDS_BY_ITSELF else f"</{name}>"
+    return Markup(start if name in _VOID else f"{start}{join(children)}{end}")
 
 
 def join(children: Iterable[Child]) -> Markup:
@@ -45,7 +48,8 @@ def _written(child: Child) -> str:
 
 def escaped(text: str) -> Markup:
     """Text as it is, without what would move a cursor, turn the line round or be invisible."""
-    return Markup(html.escape(printable(text, _MOST)))
+    is_plain = len(text) <= _MOST and text.isprintable()  # nearly all are, and a page has many
+    return Markup(html.escape(text if is_plain else printable(text, _MOST)))
 
 
 def _attribute(key: str, value: str | bool | None) -> str:
@@ -58,4 +62,6 @@ def _attribute(key: str, value: str | bool | None) -> str:
 def data(content: Any) -> Markup:
     """JSON that can stand in a ``<script>`` of its own, whatever texts are in it."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return Markup(text.translate(_NOT_IN_SCRIPTS))
+    return Markup(text.translate(_ENDS_BY_ITSELF = frozenset({"td", "th", "tr"})
+"""What needs no end where another follows, of which a page has tens of thousands."""
+_NOT_IN_SCRIPTS))

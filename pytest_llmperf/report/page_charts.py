@@ -126,7 +126,7 @@ def _at(load: float, point: Point, side: str, key: MetricKey) -> dict[str, Any] 
         "y": rounded(mean),
         "low": rounded(low),
         "high": rounded(high),
-        "launches": [[launch, rounded(value)] for launch, value, _ in launches],
+        "launches": [float(f"{value:.5g}") for _, value, _ in launches],
     }
 
 
@@ -163,7 +163,7 @@ def forest(entry: Entry) -> Chart | None:
     if not rows:
         return None
     worse = sum(row["verdict"] == "regressed" for row in rows)
-    words = f"{len(rows)} changes with their intervals, {worse} of them worse. The figures are in the table below."
+    words = f"{len(rows)} changes with their intervals, {worse} of them worse. The figures are in a table."
     return Chart("Change from the base", words, {"kind": "forest", "rows": rows})
 
 

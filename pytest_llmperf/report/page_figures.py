@@ -36,7 +36,7 @@ class Figures:
         return [_legend(names), tag("div", [self.add(chart) for chart in charts], class_="charts")]
 
     def inside(self, told: list[Inside], names: dict[str, str]) -> Markup | None:
-        """The places for one load point's distributions, requests and counters, and a choice of load points."""
+        """The places for one load point's distributions, requests and counters, and a choice of loads."""
         if not told:
             return None
         key = f"c{len(self.content)}"

@@ -1,4 +1,4 @@
-"""The top of the page: what was tested, how it ended, one sentence on each test that did not pass, what to do."""
+"""The top of the page: what was tested, how it ended, a sentence on each test that failed, what to do."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def _link(entry: Entry, anchor: str) -> Markup:
 
 
 def key_figures(entry: Entry) -> Sequence[str]:
-    """The number of loads, what capacity was found, latencies at the lightest load, the most output tokens."""
+    """The number of loads, what capacity was found, latencies at the lightest load, most output tokens."""
     points = [point for point in entry["points"] if point["runs"] and not is_search(point)]
     rated = [(mean_of(point["runs"], "requests_per_s"), point) for point in points]
     lightest = min(((rate, i) for i, (rate, _) in enumerate(rated) if rate), default=None)

@@ -28,17 +28,17 @@ def insides(entry: Entry) -> list[Inside]:
     """For each load point with anything recorded of it, its label and what there is, the most telling point
     first; empty for a record that has none of it."""
     points = [point for point in entry["points"] if not is_search(point)]
-    found = [
+    return [
         {"load": load_label(point, points), **inside}
         for point in _ordered(points)
         if (inside := _inside(point))
     ]
-    return found
 
 
 def _ordered(points: Sequence[Point]) -> list[Point]:
     """What got worse or missed a limit first, then from high loads to low."""
-    return sorted(reversed(points), key=_is_fine)
+    upwards = [*points]
+    return sorted(upwards[::-1], key=_is_fine)
 
 
 def _is_fine(point: Point) -> bool:

@@ -1,4 +1,4 @@
-"""What was tested, with what it was compared, where: subjects, their differences, the environment, the starts."""
+"""What was tested, beside what, and where: subjects, their differences, the environment, the starts."""
 
 from __future__ import annotations
 
@@ -111,6 +111,6 @@ def starts(record: Record) -> Markup | None:
         "section",
         tag("h3", "Launches"),
         lines,
-        fold(f"{len(rows)} launches", listed),
+        fold("Each start", listed),
         fold("Logs of the engines", tag("ul", logs)) if logs else None,
     )

@@ -26,33 +26,29 @@ from pytest_llmperf.report.table import (
 
 _WORDS = {"✓": "good", "▲": "good", "✗": "bad", "?": "unsure"}
 _LONG = 32
+_SIDE = {"candidate": "now", "base": "base"}
 _INTERVAL = f"{CONFIDENCE:.0%} interval"
 
 
 def table(
     caption: str, titles: Sequence[str], rows: Sequence[Sequence[Child]], words: int = 1
 ) -> Markup | None:
-    """A table whose first columns, as many as ``words``, are text, and all others figures; None without a row.
-    It scrolls by itself where it is too wide, also by keys."""
+    """A table whose first columns, as many as ``words``, are text, and all others figures; None without a
+    row. It scrolls by itself where it is too wide, also by keys."""
     if not rows:
         return None
-    head = [
-        tag("th", title, scope="col", class_=None if i < words else "figure")
-        for i, title in enumerate(titles)
-    ]
+    head = [tag("th", title, scope="col") for title in titles]
     body = [
-        tag("tr", _first(row[0]), [_cell(one, i < words) for i, one in enumerate(row) if i]) for row in rows
+        tag("tr", tag("th", row[0], scope="row", class_=_width(row[0])), _cells(row, words)) for row in rows
     ]
-    content = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body))
-    return tag("div", content, class_="wide", tabindex="0", role="region", aria_label=caption)
+    content = [tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body)]
+    scrolled = tag("table", content, class_=f"words-{words}")
+    return tag("div", scrolled, class_="wide", tabindex="0", role="region", aria_label=caption)
 
 
-def _first(content: Child) -> Markup:
-    return tag("th", content, scope="row", class_=_width(content))
-
-
-def _cell(content: Child, is_words: bool) -> Markup:
-    return tag("td", content, class_=_width(content) if is_words else "figure")
+def _cells(row: Sequence[Child], words: int) -> Iterator[Markup]:
+    for number, content in enumerate(row[1:], 1):
+        yield tag("td", content, class_=_width(content) if number < words else None)
 
 
 def _width(content: Child) -> str | None:
@@ -75,7 +71,7 @@ def verdict_word(verdict: str) -> Markup:
 
 def side_key(side: str) -> Markup:
     """What is under test is ``now``; both in the colours that charts give them."""
-    return tag("span", "now" if side == "candidate" else "base", class_=f"key of-{side}")
+    return tag("span", _SIDE[side], class_=f"key of-{side}")
 
 
 def limits_table(entry: Entry) -> Markup | None:
@@ -148,7 +144,7 @@ def measured_table(entry: Entry) -> Markup | None:
     if not points:
         return None
     columns = columns_of(points)
-    has_base = any(point["base_runs"] for point in points)
+    has_base = any(point["base_runs"] or point["changes"] for point in points)
     rows: list[Sequence[Child]] = []
     for point in points:
         label = load_label(point, points)
@@ -183,7 +179,7 @@ def launches_table(entry: Entry) -> Markup | None:
     rows = [
         (
             load_label(point, points),
-            side_key(side),
+            _SIDE[side],
             f"{run['launch']}",
             *(_number(run["values"].get(name)) for name in columns),
             f"{run['requests']}",

@@ -1,4 +1,4 @@
-"""One test on the page: its verdict in words first, then charts with their tables, then what stands behind."""
+"""One test on the page: its verdict in words, then charts with their tables, then what stands behind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmperf.declare.metrics import METRICS
 from pytest_llmperf.report.cause import likely_cause
 from pytest_llmperf.report.drift import course_lines
 from pytest_llmperf.report.explain import error_lines, sentence
@@ -35,6 +36,7 @@ _MARKS = {"pass": "✓", "improved": "▲", "inconclusive": "?", "not judged": "
 _JUDGED = (SLO_BROKEN, "regressed", "inconclusive")
 _COMMAND = re.compile(r"(?P<said>.*?): (?P<command>(?:pytest|llmperf) .*)", re.DOTALL)
 _TITLE = 300
+_CAPACITY = METRICS["capacity"].name
 
 
 def badge(verdict: str) -> Markup:
@@ -60,7 +62,9 @@ def told(entry: Entry) -> str:
 
 
 def steps(entry: Entry) -> list[Child]:
-    """What to type next."""
+    """What to type next; nothing for records from before a change told its risk."""
+    if any(change["risk"] is None for point in entry["points"] for change in point["changes"]):
+        return []
     return [_step(step) for step in next_steps(entry)] if entry["verdict"] in _JUDGED else []
 
 
@@ -92,9 +96,9 @@ def test_section(
 
 def _verdict(entry: Entry) -> Iterator[Child]:
     said = told(entry)
-    yield tag("p", said, class_="lead")
     if said != (line := headline(entry)):
-        yield tag("p", line, class_="quiet")
+        yield tag("p", said, class_="lead")
+    yield tag("p", line, class_="quiet")
     if entry["error"]:
         yield preformatted(str(entry["error"]).splitlines())
     if judged := list(_judgements(entry)):
@@ -144,11 +148,14 @@ def _parts(entry: Entry, inside: list[Inside], figures: Figures) -> Iterator[Chi
     if (chart := forest(entry)) is not None:
         yield _part("Changes", figures.add(chart), changes_table(entry))
     drawn = [figures.row(list(curves(entry, course)), legend(entry)) for course in courses(entry)]
-    under = [tag("p", line) for line in (*sweep_lines(entry), *light_lines(entry), *price_lines(entry))]
+    lines = sweep_lines(entry)
+    of_searches = [tag("p", line) for line in lines if line.startswith(_CAPACITY)]
+    swept = [line for line in lines if not line.startswith(_CAPACITY)]
+    under = [tag("p", line) for line in (*swept, *light_lines(entry), *price_lines(entry))]
     yield _part("Latency and load", drawn, measured_table(entry), under)
     found = [(figures.add(chart), probes_table(point)) for point, chart in searches(entry)]
     yield _part(
-        "Search for the capacity", [[chart, fold("Runs of the search", table)] for chart, table in found]
+        "Capacity", of_searches, [[chart, fold("Runs of the search", table)] for chart, table in found]
     )
     yield _inside(entry, inside, figures)
     yield differences(entry)

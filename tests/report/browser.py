@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,16 @@ _FLAGS = (
 )
 
 
+_AS_3_AND_4 = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The ends of the protocol have to be these descriptors of the browser."""
+
+
 def found() -> str | None:
     """The browser's program, if there is one on this machine."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
@@ -35,10 +46,17 @@ class Browser:
 
     def __init__(self, program: str, profile: Path) -> None:
         (there, self._out), (self._in, here) = os.pipe(), os.pipe()
-        # The protocol's ends have to be the descriptors 3 and 4 of the browser.
-        command = f'exec "$0" "$@" 3<&{there} 4>&{here}'
         self._process = subprocess.Popen(
-            ["sh", "-c", command, program, *_FLAGS, f"--user-data-dir={profile}"],
+            [
+                sys.executable,
+                "-c",
+                _AS_3_AND_4,
+                str(there),
+                str(here),
+                program,
+                *_FLAGS,
+                f"--user-data-dir={profile}",
+            ],
             pass_fds=(there, here),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -51,24 +69,33 @@ class Browser:
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self._loaded = False
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
 
     def __enter__(self) -> Browser:
+        try:
+            target = self.call("Target.createTarget", url="about:blank")["targetId"]
+            self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self.call(f"{domain}.enable")
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._process.terminate()
         self._process.wait(20)
         os.close(self._out)
         os.close(self._in)
 
-    def open(self, path: Path, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
-        """Load a page, and wait until its charts are drawn."""
+    def open(
+        self, path: Path, width: int = 1280, height: int = 900, scheme: str = "light", draws: bool = True
+    ) -> None:
+        """Load a page, and wait until its charts are drawn if it ``draws``."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         media = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -78,18 +105,20 @@ class Browser:
         deadline = time.monotonic() + _LIMIT_S
         while not self._loaded:
             self._read(deadline)
-        self.settle()
+        if draws:
+            self.settle()
 
     def settle(self) -> None:
         """Wait until every chart that can be seen is drawn."""
         self.value(
-            "new Promise(done => { const look = () => [...document.querySelectorAll('.plot')].every("
-            "p => !p.clientWidth || p.dataset.width == Math.floor(p.clientWidth)) ? done(true) : "
-            "setTimeout(look, 20); setTimeout(look, 50); })"
+            "new Promise(done => { const is = p => p.dataset.width == Math.floor(p.clientWidth);"
+            " const look = () => [...document.querySelectorAll('.plot')].every("
+            "p => !p.checkVisibility() || !p.clientWidth || is(p)) ? done(true) : setTimeout(look, 20);"
+            " setTimeout(look, 50); })"
         )
 
     def value(self, expression: str) -> Any:
-        """What an expression, or the promise that it is, comes to. Raises :class:`AssertionError` if it throws."""
+        """What an expression, or the promise that it is, comes to."""
         told = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")

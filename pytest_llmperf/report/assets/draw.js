@@ -42,7 +42,7 @@ function curve(figures, width) {
   const points = figures.series.flatMap(({ side, points }) =>
     points.map((p) => ({ side, x: p.x, y: p.y * scale, low: p.low * scale, high: p.high * scale })));
   const launches = figures.series.flatMap(({ side, points }) =>
-    points.flatMap((p) => p.launches.map(([launch, y]) => ({ side, x: p.x, y: y * scale, launch }))));
+    points.flatMap((p) => p.launches.map((y) => ({ side, x: p.x, y: y * scale }))));
   const limit = figures.limit === null ? null : figures.limit * scale;
   const reach = [...points.flatMap((p) => [p.low, p.high]), ...(limit === null ? [] : [limit])];
   const y = span([...points, ...launches].map((p) => p.y), reach);
@@ -88,9 +88,9 @@ function strip(figures, points, launches, limit, width) {
   const isSeen = limit !== null && limit >= domain[0] && limit <= domain[1];
   const told = limit === null ? [] : [`limit ${short(limit)}${isSeen ? "" : limit > domain[1] ? " →" : " ←"}`];
   return svg(width, 44 + 26 * sides.length, {
-    marginLeft: 70, marginTop: 16, marginBottom: 24,
+    marginLeft: 42, marginTop: 16, marginBottom: 24,
     x: { domain, label: null, ticks: Math.max(3, width / 70), tickFormat: short, grid: true },
-    y: { type: "band", domain: sides, label: null, tickSize: 0, padding: 0.2 },
+    y: { type: "band", domain: sides, label: null, tickSize: 0, padding: 0.2, tickFormat: (side) => (side === "base" ? "base" : "now") },
     marks: [
       isSeen ? Plot.ruleX([limit], { stroke: "var(--bad)", strokeDasharray: "2,3", strokeWidth: 1.5 }) : null,
       Plot.text(told, { frameAnchor: limit > domain[1] || isSeen ? "top-right" : "top-left", dy: -13, fill: "var(--bad)", text: (d) => d }),

@@ -41,7 +41,12 @@ function work() {
   const until = performance.now() + 30;
   for (const place of waiting) {
     waiting.delete(place);
-    draw(place);
+    try {
+      draw(place);
+    } catch (error) {
+      console.error(place.dataset.chart, error);
+      place.querySelector(".plot").replaceChildren(quiet("cannot be drawn; the figures are in the tables"));
+    }
     if (performance.now() > until) break;
   }
   if (waiting.size) requestAnimationFrame(work);
