@@ -37,8 +37,8 @@ def insides(entry: Entry) -> list[Inside]:
 
 def _ordered(points: Sequence[Point]) -> list[Point]:
     """What got worse or missed a limit first, then from high loads to low."""
-    upwards = [*points]
-    return sorted(upwards[::-1], key=_is_fine)
+    downwards = points[::-1]
+    return sorted(downwards, key=_is_fine)
 
 
 def _is_fine(point: Point) -> bool:
