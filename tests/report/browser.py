@@ -96,8 +96,7 @@ class Browser:
         self, path: Path, width: int = 1280, height: int = 900, scheme: str = "light", draws: bool = True
     ) -> None:
         """Load a page, and wait until its charts are drawn if it ``draws``."""
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.call("Emulation.setDeviceMetricsOverride", **size)
+        self.resize(width, height)
         media = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", features=media)
         self.complaints, self.requests, self._loaded = [], [], False
@@ -116,6 +115,11 @@ class Browser:
             "p => !p.checkVisibility() || !p.clientWidth || is(p)) ? done(true) : setTimeout(look, 20);"
             " setTimeout(look, 50); })"
         )
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Give the window another size; a narrow one is a phone's."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
 
     def value(self, expression: str) -> Any:
         """What an expression, or the promise that it is, comes to."""
