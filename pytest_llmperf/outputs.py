@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_llmperf.declare.options import OUTPUTS
 from pytest_llmperf.errors import StoreError
-from pytest_llmperf.keep.files import write_json
+from pytest_llmperf.keep.files import replacing, write_json
 
 Record = Mapping[str, Any]
 
@@ -28,5 +28,13 @@ def _write_json(path: Path, records: Sequence[Record]) -> None:
     write_json(path, records[0])
 
 
-_WRITERS: dict[str, Callable[[Path, Sequence[Record]], None]] = {"json": _write_json}
+def _write_html(path: Path, records: Sequence[Record]) -> None:
+    from pytest_llmperf.report.page import page
+
+    text = page(records)
+    with replacing(path) as file:
+        file.write(text)
+
+
+_WRITERS: dict[str, Callable[[Path, Sequence[Record]], None]] = {"json": _write_json, "html": _write_html}
 assert tuple(_WRITERS) == OUTPUTS

@@ -28,7 +28,7 @@ def explain(entry: Entry) -> str:
     """Plain words for an entry whose verdict is not a pass."""
     entry = without_left_out(entry)
     judged = [*_broken(entry), *_worse(entry)] or list(_undecided(entry))
-    lines = [_headline(entry), ""]
+    lines = [sentence(entry), ""]
     lines += [f"  {word:<9} {line}" for word, line in judged]
     told = _compared(entry)
     if any(True for _ in changes(entry, "regressed", "inconclusive")) or _crept(entry):
@@ -40,7 +40,8 @@ def explain(entry: Entry) -> str:
     return "\n".join([*lines, *(["", "  Next:"] if steps else []), *(f"    {step}" for step in steps)])
 
 
-def _headline(entry: Entry) -> str:
+def sentence(entry: Entry) -> str:
+    """What happened, in one sentence; of an entry whose runs that are left out are taken out."""
     name, said = entry["test"].rpartition("::")[2], []
     if _is_broken(entry):
         said.append("misses its SLO")

@@ -65,7 +65,7 @@ def limit_line(point: Judged, objective: Judged) -> str:
         evidence = f"{CONFIDENCE:.0%} interval {low} to {high}; {evidence}"
     elif launches > 1:
         evidence = f"missed in {objective['missed']} of {evidence}"
-    margin = f", {beyond}" if (beyond := _beyond(key, objective)) else ""
+    margin = f", {distance}" if (distance := beyond(key, objective)) else ""
     return (
         f"{_what(point, objective)} is {key.format(objective['value'])} ({evidence}), "
         f"limit {key.format(objective['limit'])}{margin}"
@@ -79,7 +79,7 @@ def short_limit_line(point: Judged, objective: Judged) -> str:
     if has_interval(objective):
         interval = f" ({_bare(key, objective['low'])} to {_bare(key, objective['high'])})"
     limit = key.format(objective["limit"])
-    where = f"{beyond} {limit}" if (beyond := _beyond(key, objective)) else f"limit {limit}"
+    where = f"{distance} {limit}" if (distance := beyond(key, objective)) else f"limit {limit}"
     value = key.format(objective["value"])
     return f"SLO: {_what(point, objective)} {value}{interval}, {where}"
 
@@ -95,7 +95,7 @@ def _what(point: Judged, judged: Judged) -> str:
     return f"{judged['label']} at {point['load']}" if has_load else str(judged["label"])
 
 
-def _beyond(key: MetricKey, objective: Judged) -> str:
+def beyond(key: MetricKey, objective: Judged) -> str:
     """The margin in words; none for a share, of which a share would only confuse."""
     if objective["margin"] is None or key.metric.share:
         return ""

@@ -38,9 +38,11 @@ def table(entry: Mapping[str, Any]) -> list[str]:
     columns = columns_of(points)
     rows: list[list[str]] = [["load", *(title for title, _ in columns), "errors"]]
     for point in points:
-        rows.append([load_label(point, points), *(_cell(point, name) for _, name in columns), _errors(point)])
+        rows.append(
+            [load_label(point, points), *(cell(point, name) for _, name in columns), errors_cell(point)]
+        )
         if point["changes"]:
-            rows.append(["", *(_change_cell(point, name) for _, name in columns), ""])
+            rows.append(["", *(change_cell(point, name) for _, name in columns), ""])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(
@@ -78,7 +80,8 @@ def columns_of(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return columns
 
 
-def _cell(point: Mapping[str, Any], name: str) -> str:
+def cell(point: Mapping[str, Any], name: str) -> str:
+    """The mean over the launches with its marks, a dash without one."""
     values = [run["values"][name] for run in point["runs"] if name in run["values"]]
     if not values:
         return "–"
@@ -102,14 +105,16 @@ def _number(key: MetricKey, value: float) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}" if value < 10 else f"{value:.1f}"
 
 
-def _change_cell(point: Mapping[str, Any], name: str) -> str:
+def change_cell(point: Mapping[str, Any], name: str) -> str:
+    """The change from the base with its mark; nothing where there is none."""
     for change in point["changes"]:
         if change["metric"] == name:
             return f"{percent(change['estimate'])}{CHANGE_MARKS[change['verdict']]}"
     return ""
 
 
-def _errors(point: Mapping[str, Any]) -> str:
+def errors_cell(point: Mapping[str, Any]) -> str:
+    """How many requests failed, of how many."""
     failed = sum(_failed(run) for run in point["runs"])
     total = sum(run["requests"] for run in point["runs"])
     verdicts = [o["verdict"] for o in point["objectives"] if o["metric"] == "error_rate"]
