@@ -32,7 +32,7 @@ from pytest_llmperf.places.environments import Environments
 from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.places.protocol import Place
-from pytest_llmperf.report.progress import Progress
+from pytest_llmperf.report.progress import Progress, Told
 from pytest_llmperf.report.terminal import Terminal
 from pytest_llmperf.rounds import Rounds
 from pytest_llmperf.session import PerformanceSession
@@ -114,7 +114,7 @@ def _command(config: pytest.Config) -> Callable[[str], list[str]]:
     return command
 
 
-def _silent(text: str, transient: bool) -> None:
+def _silent(told: Told, transient: bool) -> None:
     """A worker has no terminal."""
 
 

@@ -33,7 +33,7 @@ from pytest_llmperf.measure.measurement import Measurement, Measurements
 from pytest_llmperf.places.postmortem import command_line
 from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.places.url import ExistingServer
-from pytest_llmperf.rig import Rig
+from pytest_llmperf.rig import Phases, Rig
 from pytest_llmperf.searching import seek, sought
 from pytest_llmperf.sweeping import capped, explore, in_order, is_point, scheduled, single, told
 from pytest_llmperf.turn import Side
@@ -41,10 +41,9 @@ from pytest_llmperf.turn import Side
 _KEPT = "{test}: measured at the rates of its baseline; --llmperf-rates adaptive chooses new ones"
 
 
-class Listener(Protocol):
+class Listener(Phases, Protocol):
     """Who is told what is going on (the progress line)."""
 
-    def phase(self, text: str, expected_s: float | None = None) -> None: ...
     def tick(self, sent: int, ended: int) -> None: ...
     def waiting(self, elapsed_s: float, line: str) -> None: ...
     def begin(self, test: str) -> None: ...
@@ -266,9 +265,9 @@ class PerformanceSession:
         sweep = plan.sweep(call)
         if sweep.search is not None:
             return self._explore(rig, plan, workload, capped(sweep))
-        return Measurements(
-            [self._keep(rig, workload, point, rig.measure(workload, point)) for point in sweep.points()]
-        )
+        points = sweep.points()
+        runs = (rig.measure(workload, point, at=(n, len(points))) for n, point in enumerate(points, 1))
+        return Measurements([self._keep(rig, workload, *both) for both in zip(points, runs, strict=True)])
 
     def batch(self, nodeid: str, plan: Plan, workload: Workload, point: LoadPoint) -> Measurement:
         """Measure a batch in the current launch."""
