@@ -27,7 +27,7 @@ FINE = (Verdict.PASS, Verdict.IMPROVED, Verdict.NOT_JUDGED)
 LOADS = 3
 """So many load points of a test at most are shown at a glance."""
 _USUAL = 120
-_LEAST = 10
+_LEAST, _NARROW = 10, 40
 _UNKNOWN = 9.99e9
 
 
@@ -54,7 +54,7 @@ def overview(entries: Sequence[Entry], width: int | None) -> list[tuple[str, str
     words = max((cells(entry["verdict"]) for entry in entries), default=0)
     room = width - words - 2
     longest = max(map(cells, names), default=0)
-    name_room = max(_LEAST, min(longest, room // 2 if room < 2 * _USUAL // 3 else room * 2 // 5))
+    name_room = max(_LEAST, min(longest, room if room < _NARROW else room // 2))
     told = []
     for entry, name in zip(entries, names, strict=True):
         shown = padded(squeezed(name, name_room), min(longest, name_room))
@@ -76,7 +76,8 @@ def _said(entry: Entry) -> Iterator[str]:
     verdict = entry["verdict"]
     if verdict in (Verdict.INVALID, Verdict.ERROR, Verdict.FAILED_BY_ITSELF):
         said = str(entry["error"] or "its own assertions failed").strip()
-        yield printable(next(iter(said.splitlines()), ""))
+        first, *others = said.splitlines()
+        yield printable(f"{first} {others[0].strip()}" if others and first.endswith(":") else first)
         return
     if verdict == Verdict.NOT_JUDGED:
         yield from _figures(entry)

@@ -15,6 +15,7 @@ _LONGEST = 200
 """So long is a line that has room for all of it."""
 _LEAST = 12
 _SOON_S, _DAY_S = 90.0, 86_400.0
+_BRIEF_S = 0.5
 _BEAT_S = 60.0
 
 
@@ -141,13 +142,13 @@ class Progress:
         text = printable(text)
         if text != self._text:
             self._text, self._expected_s, self._phase_began = text, expected_s, time.monotonic()
-            lasting = f", about {expected_s:.0f} s" if expected_s else ""
+            lasting = f", about {expected_s:.0f} s" if expected_s and expected_s >= _BRIEF_S else ""
             self._write(Told(text, (lasting, ""), self._place, self._end()), False)
 
     def tick(self, sent: int, ended: int) -> None:
         """Within a measurement: so many requests were sent, so many have ended."""
         left = ""
-        if self._expected_s:
+        if self._expected_s and self._expected_s >= _BRIEF_S:
             left_s = max(0.0, self._expected_s - (time.monotonic() - self._phase_began))
             left = f", {left_s:.0f} s left"
         far = f": {ended} of {sent} requests answered{left}", f": {ended}/{sent}"

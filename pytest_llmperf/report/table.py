@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.declare.metrics import MetricKey, dollars, parse_metric
@@ -40,14 +40,21 @@ CHANGE_MARKS = {"pass": "✓", "improved": "▲", "regressed": "✗", "inconclus
 
 
 def table(entry: Mapping[str, Any], width: int | None = None) -> list[str]:
-    """The lines of the table of one test's entry; none where nothing was measured.
+    """The lines of the table of one test's entry, in no more than ``width`` cells; none where nothing was
+    measured."""
+    lines, left_out = fitted_table(entry, width)
+    return [*lines, *(wrapped(no_room(left_out), width) if left_out else ())]
 
-    In no more than ``width`` cells: columns of what is not judged go, the least important of them before the
-    others, and are named; if that is not enough, every metric has a line of its own.
+
+def fitted_table(entry: Mapping[str, Any], width: int | None) -> tuple[list[str], list[str]]:
+    """The table, and the metrics for which it has no room.
+
+    Columns of what is not judged go first, the least important of them before the others; if that is not
+    enough, every metric has a line of its own.
     """
     points = [point for point in entry["points"] if point["runs"] and not is_search(point)]
     if not points:
-        return []
+        return [], []
     columns = columns_of(points)
     judged = {one["metric"] for point in points for one in (*point["objectives"], *point["changes"])}
     spare = [name for name in _SPARE if name not in judged]
@@ -55,15 +62,17 @@ def table(entry: Mapping[str, Any], width: int | None = None) -> list[str]:
     while True:
         lines = _aligned(_rows(points, columns, width))
         if width is None or max(map(cells, lines)) <= width:
-            break
+            return lines, left_out
         if not spare or len(columns) <= _FEWEST:
-            lines = [fitted(line, width) for line in _stacked(points, columns, width)]
-            break
+            return [fitted(line, width) for line in _stacked(points, columns, width)], left_out
         name = spare.pop(0)
         left_out += [parse_metric(name).label for _, shown in columns if shown == name]
         columns = [column for column in columns if column[1] != name]
-    told = f"no room for {', '.join(left_out)}" if left_out else ""
-    return [*lines, *(wrapped(told, width) if told else ())]
+
+
+def no_room(left_out: Iterable[str]) -> str:
+    """Says what is missing in tables."""
+    return f"no room here for {', '.join(left_out)}"
 
 
 def _rows(

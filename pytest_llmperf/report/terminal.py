@@ -31,7 +31,7 @@ from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.progress import Pulse, Told
 from pytest_llmperf.report.row import Row
 from pytest_llmperf.report.sweeps import sweep_lines
-from pytest_llmperf.report.table import CHANGE_MARKS, LEGEND, SLO_BROKEN, SLO_MARKS, table
+from pytest_llmperf.report.table import CHANGE_MARKS, LEGEND, SLO_BROKEN, SLO_MARKS, fitted_table, no_room
 from pytest_llmperf.report.width import squeezed, width_of, wrapped
 
 Entry = Mapping[str, Any]
@@ -42,7 +42,6 @@ MARKUP = {
     "not judged": {"yellow": True},
 }
 _EXPLAINED = ("inconclusive", SLO_BROKEN, "regressed")
-_MARGIN = 4
 # A figure that is not as it should be, and one that is better, as they stand in tables.
 _MARKED = re.compile(r"(?<!\S)([~+\-$\d]\S*)([✗?▲])(?!\S)")
 _COLOURS = {"✗": "red", "?": "yellow", "▲": "green"}
@@ -63,6 +62,7 @@ class Terminal:
         self._row, self._pulse = Row(), Pulse()
         self._began = time.monotonic()
         self._width: int | None = None
+        self._left_out: dict[str, None] = {}
 
     # -- progress -----------------------------------------------------------------------------------
 
@@ -156,6 +156,8 @@ class Terminal:
             is_compared = any(point["changes"] for entry in entries for point in entry["points"])
             for line in LEGEND if is_compared else LEGEND[:1]:
                 self._say(terminalreporter, line)
+        if self._left_out:
+            self._say(terminalreporter, no_room(self._left_out))
         for note in self.notes:
             terminalreporter.write_line(printable(note))
         if len(self.entries) > 1:
@@ -177,7 +179,7 @@ class Terminal:
 
     def _write_trouble(self, terminal: pytest.TerminalReporter, entry: Entry) -> None:
         worst, others = trimmed(entry)
-        for line in self._table(worst):
+        for line in self._table(worst, 4):
             self._write_marked(terminal, f"    {line}")
         if others and worst["points"]:
             self._say(terminal, f"    and {others} other load point{'s' if others > 1 else ''}: see -v")
@@ -200,7 +202,7 @@ class Terminal:
         terminal.write(verdict, **_markup(verdict))
         terminal.write_line("")
         self._say(terminal, f"  {headline(entry)}")
-        for line in self._table(entry):
+        for line in self._table(entry, 2):
             self._write_marked(terminal, f"  {line}")
         for line in (*light_lines(entry), *price_lines(entry), *sweep_lines(entry)):
             self._say(terminal, f"  {line}")
@@ -218,8 +220,10 @@ class Terminal:
             self._say(terminal, f"  {title}{entry['baseline']}")
         terminal.write_line("")
 
-    def _table(self, entry: Entry) -> list[str]:
-        return table(entry, None if self._width is None else self._width - _MARGIN)
+    def _table(self, entry: Entry, margin: int) -> list[str]:
+        lines, left_out = fitted_table(entry, None if self._width is None else self._width - margin)
+        self._left_out.update(dict.fromkeys(left_out))
+        return lines
 
     def _say(self, terminal: pytest.TerminalReporter, text: str) -> None:
         for line in wrapped(printable(text), self._width):
