@@ -92,11 +92,9 @@ class Terminal:
 
     def _changes_in_place(self, reporter: pytest.TerminalReporter) -> bool:
         """Not where what tests print, or log, comes in between."""
-        config = self._config
-        shows_logs = config.getoption("log_cli_level", None) is not None or config.getini("log_cli")
-        is_shared = config.getoption("capture", "no") == "no" or (
-            config.pluginmanager.has_plugin("logging-plugin") and shows_logs
-        )
+        config, is_shared = self._config, self._config.getoption("capture", "no") == "no"
+        if config.pluginmanager.has_plugin("logging-plugin"):
+            is_shared |= bool(config.getoption("log_cli_level") is not None or config.getini("log_cli"))
         return bool(reporter.isatty) and not is_shared and os.environ.get("TERM") != "dumb"
 
     def _reporter(self) -> pytest.TerminalReporter | None:
