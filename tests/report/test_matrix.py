@@ -103,4 +103,4 @@ def test_a_narrow_terminal_has_shorter_names_then_fewer_columns(cells: tuple[Cel
     assert all(len(line) <= width for line in lines)
     assert lines[0].split("  ")[0] == "subject"
     assert ("tok/s" in lines[0]) is (width == 80)
-    assert "out of" in lines[2]
+    assert "out of" in lines[3]
