@@ -193,7 +193,7 @@ def total(entries: Sequence[Entry], seconds: float) -> str:
     """``17 pass, 2 regressed against vllm==0.22.1; 3 to 8 launches; 12 min 30 s``."""
     count = Counter(entry["verdict"] for entry in entries)
     said = ", ".join(f"{count[verdict]} {verdict}" for verdict in map(str, ORDER) if count[verdict])
-    launches = [entry["launches"] for entry in entries if entry["points"]]
+    launches = [entry["launches"] for entry in entries if entry["launches"]]
     parts = [f"{said}{_against(entries)}"]
     if launches:
         least, most = min(launches), max(launches)
