@@ -32,7 +32,7 @@ from pytest_llmperf.places.environments import Environments
 from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.places.protocol import Place
-from pytest_llmperf.report.progress import Progress
+from pytest_llmperf.report.progress import Progress, Told
 from pytest_llmperf.report.terminal import Terminal
 from pytest_llmperf.rounds import Rounds
 from pytest_llmperf.session import PerformanceSession
@@ -54,11 +54,11 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     _check_destinations(config, settings, baselines)
     prices = _prices(config, settings)
     is_worker = hasattr(config, "workerinput")
-    is_controller = _join_xdist(config)
     terminal = Terminal(config)
+    is_controller = _join_xdist(config, terminal)
     if not is_worker:
         config.pluginmanager.register(terminal, "llmperf-terminal")
-    progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
+    progress = Progress(_messenger(config) if is_worker else terminal.write_progress)
     engines = _engines(config)
     _check_base(settings, engines)
 
@@ -79,7 +79,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(measuring, "llmperf-measuring")
 
 
-def _join_xdist(config: pytest.Config) -> bool:
+def _join_xdist(config: pytest.Config, terminal: Terminal) -> bool:
     """Take our part where tests are distributed; whether this process hands them to others."""
     is_worker = hasattr(config, "workerinput")
     if not (is_worker or config.pluginmanager.has_plugin("xdist")):
@@ -89,7 +89,9 @@ def _join_xdist(config: pytest.Config) -> bool:
     if is_worker:
         config.pluginmanager.register(distribute.Worker(), "llmperf-worker")
     elif distribute.is_controller(config):
-        config.pluginmanager.register(distribute.Distribution(), "llmperf-distribution")
+        config.pluginmanager.register(
+            distribute.Distribution(terminal.write_progress), "llmperf-distribution"
+        )
         return True
     return False
 
@@ -114,8 +116,11 @@ def _command(config: pytest.Config) -> Callable[[str], list[str]]:
     return command
 
 
-def _silent(text: str, transient: bool) -> None:
+def _messenger(config: pytest.Config) -> Callable[[Told, bool], None]:
     """A worker has no terminal."""
+    from pytest_llmperf import distribute
+
+    return distribute.Messenger(config)
 
 
 def _engines(config: pytest.Config) -> dict[str, Engine]:

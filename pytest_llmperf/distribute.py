@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import shutil
 import tempfile
+import threading
+import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +18,13 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from pytest_llmperf.collect import is_measured
+from pytest_llmperf.report.progress import Told
 
 SHAREABLE = ("load", "worksteal", "loadgroup")
 EXCHANGE = "llmperf_measured"
 _SCOPE = "(performance tests)"
+_PROGRESS = "progress.jsonl"
+_PERIOD_S = 1.0
 
 
 def is_controller(config: pytest.Config) -> bool:
@@ -47,11 +55,30 @@ class Worker:
         mine.replace(path)
 
 
-class Distribution:
-    """The controller's hooks."""
+class Messenger:
+    """Hands what a worker has to tell on to the controller, which has the terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: pytest.Config) -> None:
+        worker: dict[str, str] = config.workerinput  # type: ignore[attr-defined]
+        self._path = Path(worker[EXCHANGE]).with_name(_PROGRESS)
+        self._last = 0.0
+
+    def __call__(self, told: Told, transient: bool) -> None:
+        """What is transient is handed on once a second, so that it costs the measurement next to nothing."""
+        if transient and time.monotonic() - self._last < _PERIOD_S:
+            return
+        self._last = time.monotonic()
+        # If the controller has gone, nobody wants to know.
+        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([dataclasses.asdict(told), transient]) + "\n")
+
+
+class Distribution:
+    """The controller's hooks. ``tell`` shows progress."""
+
+    def __init__(self, tell: Callable[[Told, bool], None]) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="llmperf-xdist-"))
+        self._tell, self._is_over = tell, threading.Event()
 
     @pytest.hookimpl
     def pytest_configure_node(self, node: Any) -> None:
@@ -62,8 +89,39 @@ class Distribution:
         config.option.loadscopereorder = False  # the performance tests come last, however many they are
         return OneWorkerScheduling(config, log, self._directory / "measured.json")
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        loop: Any = session.config.pluginmanager.get_plugin("dsession")
+        # xdist has no messages of others, but its loop calls what its queue names, in the thread that writes.
+        if (queue := getattr(loop, "queue", None)) is not None:
+            loop.worker_llmperf_progress = self._show
+            threading.Thread(target=self._listen, args=(queue.put,), daemon=True).start()
+
+    def _listen(self, put: Callable[[tuple[str, dict[str, str]]], None]) -> None:
+        """Hand every line of the worker's on to the loop."""
+        path, read = self._directory / _PROGRESS, 0
+        while not self._is_over.wait(_PERIOD_S / 2):
+            try:
+                lines = path.read_bytes()[read:].splitlines(keepends=True)
+            except OSError:  # nothing was told yet
+                continue
+            for line in lines:
+                if line.endswith(b"\n"):
+                    read += len(line)
+                    put(("llmperf_progress", {"line": line.decode()}))
+
+    def _show(self, line: str) -> None:
+        told, transient = json.loads(line)
+        pairs = {name: tuple(value) for name, value in told.items() if isinstance(value, list)}
+        self._tell(Told(**(told | pairs)), transient)
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self) -> None:
+        self._is_over.set()
+
     @pytest.hookimpl
     def pytest_unconfigure(self) -> None:
+        self._is_over.set()
         shutil.rmtree(self._directory, ignore_errors=True)
 
 

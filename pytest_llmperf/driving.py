@@ -31,8 +31,10 @@ from pytest_llmperf.measure.metrics import summarise, uncertainty
 from pytest_llmperf.measure.timeline import Timeline
 from pytest_llmperf.places.url import ExistingServer
 from pytest_llmperf.report.line import Line
+from pytest_llmperf.report.plain import show_plainly
 from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.report.summary import summary
+from pytest_llmperf.report.width import width_of
 
 KIND, VERSION = "llmperf_load", 1
 _PATIENCE_S = 3.0
@@ -40,8 +42,7 @@ _PATIENCE_S = 3.0
 
 def drive(order: Order) -> Exit:
     """Do as ordered, and tell the person."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # not every terminal can show a dot in the middle
+    show_plainly(sys.stdout)
     line = Line(sys.stderr or io.StringIO())
     try:
         OpenAiServer().api_key(order.server)
@@ -116,7 +117,7 @@ class _Errand:
         is_answered = result["runs"][0]["values"].get("error_rate", 1.0) < 1
         outcome = self._outcome(launch, driven, is_answered)
         self._keep(order.json, lambda path: write_json(path, self._as_json(launch, result, started, outcome)))
-        print("\n".join(summary(self._headline(launch), result)), flush=True)
+        print("\n".join(summary(self._headline(launch), result, width_of(sys.stdout))), flush=True)
         return Exit.USAGE if self._has_lost_something and outcome is Exit.MEASURED else outcome
 
     def _outcome(self, launch: Launch, driven: LoadRun, is_answered: bool) -> Exit:

@@ -37,15 +37,38 @@ class Measuring:
 
     def turns(self, number: int, items: Sequence[pytest.Item]) -> list[Turn]:
         """The turns of a round, which begins: those of one side together, since they share a launch."""
-        settings = self.session.settings
-        order = sides(number, has_base=settings.against is not None)
-        launches = settings.launches
-        self._progress.of = "session" if launches.are_fixed else "round"
-        rounds_left = launches.most - number if launches.are_fixed else 1
-        for item in items:
-            self._progress.plan(item.nodeid, item.stash[PLAN].expected_s, rounds_left * len(order))
+        order = sides(number, has_base=self.session.settings.against is not None)
+        if not self._is_worker:
+            self._foresee(number, items)
+        elif number == 0 and items[0] is self._planned[0]:
+            self._foresee(0, self._planned)
+        elif number > 0:
+            self._plan(number, items)
         self._budget.begin_round()
         return [Turn(number, side, item) for side in order for item in items]
+
+    def _foresee(self, number: int, items: Sequence[pytest.Item]) -> None:
+        """Say what is to come, as far as it is sure."""
+        ends = {item: number + self._rounds_left(item, number) for item in items}
+        most = {item: self.session.launches.most_rounds(item.stash[PLAN]) for item in items}
+        self._progress.begin_round([item.nodeid for item in items], may_go_on=ends != most)
+        self._plan(number, items)
+        if number == 0 and len(items) > 1:
+            least, largest = min(ends.values()), max(most.values())
+            launches = f"{least} to {largest} launches" if least < largest else _launches(largest)
+            self._progress.announce(f"{len(items)} tests to measure, in {launches}")
+
+    def _plan(self, number: int, items: Sequence[pytest.Item]) -> None:
+        turns = 2 if self.session.settings.against is not None else 1
+        for item in items:
+            left = turns * self._rounds_left(item, number)
+            self._progress.plan(item.nodeid, item.stash[PLAN].expected_s, left)
+
+    def _rounds_left(self, item: pytest.Item, number: int) -> int:
+        """How many rounds of an item are sure to come, from this one on."""
+        settings = self.session.settings
+        first = settings.launches.first(compares=settings.update or settings.against is not None)
+        return max(1, min(first, self.session.launches.most_rounds(item.stash[PLAN])) - number)
 
     def begin(self, turn: Turn) -> None:
         self._turn = turn
@@ -103,7 +126,7 @@ class Measuring:
         return result.wants_launch and number + 1 < most
 
     def _tell_of_the_budget(self, rounds: int, tests: int) -> None:
-        launches = f"{rounds} launch{'es' if rounds > 1 else ''}"
+        launches = _launches(rounds)
         side = " a side" if self.session.settings.against is not None else ""
         self.session.note(
             f"the budget of {duration(self._budget.limit_s or 0.0)} has no time for more than "
@@ -246,6 +269,11 @@ class Measuring:
     def pytest_unconfigure(self) -> None:
         # Normally stopped by now; this is for a session that ended before it began to finish.
         self.session.launches.close()
+
+
+def _launches(launches: int) -> str:
+    """``1 launch``, ``3 launches``."""
+    return f"{launches} launch{'es' if launches > 1 else ''}"
 
 
 def _status(session: pytest.Session, exitstatus: int) -> str:

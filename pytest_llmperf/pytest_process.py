@@ -7,20 +7,27 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
 _PATIENCE_S = 60.0
+_PERIOD_S = 1.0
 INTERRUPTED, CRASHED, USAGE, NO_TESTS = 2, 3, 4, 5
 """Exit codes of pytest; it interrupts itself where the collection fails."""
 
 
 def run_pytest(
-    arguments: Sequence[str], environment: Mapping[str, str], log: IO[bytes] | None, where: Path | None = None
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    log: IO[bytes] | None,
+    where: Path | None = None,
+    waiting: Callable[[float], None] = lambda elapsed_s: None,
 ) -> int:
     """Run it to its end, in the directory ``where``; its exit code, below 0 if a signal ended it.
+    ``waiting`` is told once a second for how many it has run.
 
     ``log`` takes what it says; None: it says it here. A :class:`KeyboardInterrupt` is passed on, and raised
     again when nothing is left of it.
@@ -40,13 +47,22 @@ def run_pytest(
             process_group=0,
         )
         try:
-            return process.wait()
+            return _wait(process, waiting)
         except KeyboardInterrupt:
             _stop(process)
             raise
     finally:
         os.close(theirs)
         os.close(ours)
+
+
+def _wait(process: subprocess.Popen[bytes], waiting: Callable[[float], None]) -> int:
+    began = time.monotonic()
+    while True:
+        try:
+            return process.wait(_PERIOD_S)
+        except subprocess.TimeoutExpired:
+            waiting(time.monotonic() - began)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -47,12 +47,16 @@ class Rig:
     where: str
     disturbances: Callable[[Launch], list[str]]
 
-    def measure(self, workload: Workload, point: LoadPoint, *, gives_up: bool = False) -> Run:
+    def measure(
+        self, workload: Workload, point: LoadPoint, *, at: tuple[int, int] = (0, 0), gives_up: bool = False
+    ) -> Run:
         """Warm up, then drive the point; again, once, if the load generator was late.
 
-        ``gives_up``: sending may end early where the engine's queue grows without bound. Raises
+        ``at``: which it is, of how many, if that is known. ``gives_up``: sending may end
+        early where the engine's queue grows without bound. Raises
         :class:`EngineError` if the engine does not survive.
         """
+        self.progress.at(*at)
         self._phase(f"warming up at {point.label}")
         is_reset = self.launch.engine.reset_cache(self.launch.control)
         warmth = warm_up(self.launch.client, workload, point)

@@ -136,9 +136,9 @@ class PerformanceSession:
         sweep = plan.sweep(call)
         if sweep.search is not None:
             return self._explore(rig, plan, workload, capped(sweep))
-        return Measurements(
-            [self._keep(rig, workload, point, rig.measure(workload, point)) for point in sweep.points()]
-        )
+        points = sweep.points()
+        runs = (rig.measure(workload, point, at=(n, len(points))) for n, point in enumerate(points, 1))
+        return Measurements([self._keep(rig, workload, *both) for both in zip(points, runs, strict=True)])
 
     def batch(self, nodeid: str, plan: Plan, workload: Workload, point: LoadPoint) -> Measurement:
         """Measure a batch in the current launch."""

@@ -261,7 +261,7 @@ def test_a_terminal_that_cannot_show_a_dot_in_the_middle_is_no_reason_to_fail() 
     with TruthServer() as server:
         ended = load(server.url, *FEW, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
     assert ended.code in (Exit.MEASURED, Exit.INVALID)
-    assert ended.out.startswith(f"{server.url} ? truth ? ")
+    assert ended.out.startswith(f"{server.url} - truth - ")
 
 
 def test_several_processes_drive_one_load(tmp_path: Path) -> None:

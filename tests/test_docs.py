@@ -26,6 +26,8 @@ from pytest_llmperf.keep.baseline import Baseline
 from pytest_llmperf.keep.prices import Price, Prices
 from pytest_llmperf.measure.accelerators import ACCELERATORS
 from pytest_llmperf.measure.architecture import ARCHITECTURES
+from pytest_llmperf.report.plain import plainly
+from pytest_llmperf.report.table import CHANGE_MARKS, SLO_MARKS
 from tests.commanding import FIELDS
 from tests.engines.contract import MODELS, answering, tiny_model
 
@@ -260,3 +262,10 @@ def test_the_numbers_of_a_bisection_are_those_of_the_code() -> None:
     assert f"measured up to {search.PAIRS_BEHIND} times" in page
     assert search.LOOKS_BEHIND == 2
     assert search.WIDE_GAP == 1 / 8
+
+
+def test_every_plain_mark_is_documented() -> None:
+    page = (ROOT / "docs/terminal.md").read_text()
+    rows = dict(re.findall(r"^\| (\S) \| [^|]+ \| `(\S)` \|$", page, re.MULTILINE))
+    marks = {*SLO_MARKS.values(), *CHANGE_MARKS.values()}
+    assert rows == {mark: plainly(mark, "ascii") for mark in marks}

@@ -47,3 +47,13 @@ def test_it_can_be_interrupted_also_where_a_script_has_the_signal_ignored(tmp_pa
     finally:
         signal.signal(signal.SIGINT, before)
     assert code == INTERRUPTED, (tmp_path / "log").read_text()
+
+
+def test_it_says_once_a_second_that_it_still_runs(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("import time\n\ndef test_it():\n    time.sleep(1.5)\n")
+    elapsed: list[float] = []
+    with (tmp_path / "log").open("wb") as log:
+        assert run_pytest(["-p", "no:cacheprovider"], os.environ, log, tmp_path, elapsed.append) == 0
+    assert elapsed
+    assert elapsed == sorted(elapsed)
+    assert min(elapsed) >= 1

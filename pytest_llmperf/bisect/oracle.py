@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,8 @@ from pytest_llmperf.keep.environment import differences
 from pytest_llmperf.keep.files import read_json
 from pytest_llmperf.keep.record import KIND, VERSION
 from pytest_llmperf.pytest_process import CRASHED, INTERRUPTED, run_pytest
-from pytest_llmperf.report.progress import duration
+from pytest_llmperf.report.line import Line
+from pytest_llmperf.report.progress import Told, clock, duration
 
 _ATTEMPTS = 3
 _LAST_LINES = 12
@@ -107,13 +109,24 @@ class PytestOracle:
         explored = self._first if self._first is not None and self._reading(self._first).explores else None
         arguments = pair_arguments(subjects[candidate], subjects[base], record, explored, self._arguments)
         with log.open("wb") as file:
-            code = run_pytest(arguments, os.environ, file, self._where)
+            line = Line(sys.stdout)
+            try:
+                code = run_pytest(arguments, os.environ, file, self._where, lambda s: self._wait(line, s))
+            finally:
+                line.clear()
         if not record.exists():
             raise _unmeasured(code, log)
         reading = Reading(read_json(record, KIND, VERSION), base, candidate)
         if code == INTERRUPTED and reading.record["status"] == "interrupted":
             raise KeyboardInterrupt
         return reading, record
+
+    def _wait(self, line: Line, elapsed_s: float) -> None:
+        """Say that it goes on, and until when."""
+        far, end = f": {duration(elapsed_s)}", ""
+        if self._seconds and (left_s := statistics.median(self._seconds) - elapsed_s) > 0:
+            end = f"until about {clock(left_s)}"
+        line.write(Told(f"pair {self._number + 1}: measuring", (far, far), end=(end, end)), True)
 
     def _files(self) -> tuple[Path, Path]:
         """Where the next record and its log go; one that was tried in vain keeps its log."""

@@ -36,6 +36,7 @@ from pytest_llmperf.keep.repository import Repository
 from pytest_llmperf.pytest_process import interrupted_by_signals
 from pytest_llmperf.report.culprit import culprit_lines, culprit_markdown
 from pytest_llmperf.report.diary import diary_lines
+from pytest_llmperf.report.plain import show_plainly
 from pytest_llmperf.report.printable import printable
 
 _LISTED = ("date", "author", "subject", "with it")
@@ -43,6 +44,7 @@ _LISTED = ("date", "author", "subject", "with it")
 
 def run_bisection(order: BisectOrder) -> int:
     """Do as ordered, and tell the person; the exit code."""
+    show_plainly(sys.stdout)
     try:
         errand = _Errand(order)
         if order.lists:

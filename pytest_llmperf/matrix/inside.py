@@ -37,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_CELLS] = cells
     records = Records(Path(config.getoption("--matrix-out")))
     session = config.stash[ACTIVE].session
+    if (terminal := config.pluginmanager.get_plugin("llmperf-terminal")) is not None:
+        terminal.tells_always = True
     config.pluginmanager.register(Keeper(cells, records, session, config.getoption("--matrix-name")))
 
 

@@ -20,6 +20,8 @@ from pytest_llmperf.matrix.process import measure
 from pytest_llmperf.matrix.records import Records, is_failure
 from pytest_llmperf.pytest_process import INTERRUPTED, USAGE, interrupted_by_signals
 from pytest_llmperf.report.matrix import cell_line, matrix_table
+from pytest_llmperf.report.plain import show_plainly
+from pytest_llmperf.report.width import width_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class MatrixOrder:
 
 def run_matrix(order: MatrixOrder) -> Outcome:
     """Do as ordered, and tell the person."""
+    show_plainly(sys.stdout)
     try:
         grid = read_grid(order.grid)
         cells = [cell for cell in grid.cells if order.only in cell.id or order.only in str(cell.subject)]
@@ -67,7 +70,7 @@ class _Errand:
     def show(self) -> Outcome:
         """The cells as they are."""
         kept = [(cell, self.records.read(cell)) for cell in self._cells]
-        print("\n".join(matrix_table(kept)))
+        print("\n".join(matrix_table(kept, width_of(sys.stdout))))
         missing = sum(record is None for _, record in kept)
         print(f"{_count(len(kept))}, {missing} to measure")
         return Outcome.DONE
@@ -130,7 +133,7 @@ class _Errand:
 
     def _tell(self) -> Outcome:
         kept = [(cell, self.records.read(cell)) for cell in self._cells]
-        print("\n".join(matrix_table(kept)))
+        print("\n".join(matrix_table(kept, width_of(sys.stdout))))
         failed = sum(record is not None and is_failure(record) for _, record in kept)
         if failed:
             say(f"{failed} failed; --retry-failed measures them again")

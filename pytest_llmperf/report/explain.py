@@ -18,6 +18,7 @@ from pytest_llmperf.report.judged import (
     limits,
     without_left_out,
 )
+from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.steps import next_steps
 from pytest_llmperf.report.table import SLO_BROKEN
 
@@ -37,7 +38,8 @@ def explain(entry: Entry) -> str:
     elif not _is_broken(entry):
         lines += [*([""] if judged and told else []), *told]
     steps = next_steps(entry)
-    return "\n".join([*lines, *(["", "  Next:"] if steps else []), *(f"    {step}" for step in steps)])
+    lines += [*(["", "  Next:"] if steps else []), *(f"    {step}" for step in steps)]
+    return "\n".join(printable(line) for text in lines for line in text.split("\n"))
 
 
 def sentence(entry: Entry) -> str:

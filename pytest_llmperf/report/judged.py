@@ -50,7 +50,7 @@ def limit_headline(point: Judged, objective: Judged) -> str:
     """``TTFT p95 at 6/s is 312 ms, limit 300 ms``."""
     key = parse_metric(objective["metric"])
     return (
-        f"{_what(point, objective)} is {key.format(objective['value'])}, "
+        f"{where_of(point, objective)} is {key.format(objective['value'])}, "
         f"limit {key.format(objective['limit'])}"
     )
 
@@ -67,7 +67,7 @@ def limit_line(point: Judged, objective: Judged) -> str:
         evidence = f"missed in {objective['missed']} of {evidence}"
     margin = f", {distance}" if (distance := beyond(key, objective)) else ""
     return (
-        f"{_what(point, objective)} is {key.format(objective['value'])} ({evidence}), "
+        f"{where_of(point, objective)} is {key.format(objective['value'])} ({evidence}), "
         f"limit {key.format(objective['limit'])}{margin}"
     )
 
@@ -81,7 +81,7 @@ def short_limit_line(point: Judged, objective: Judged) -> str:
     limit = key.format(objective["limit"])
     where = f"{distance} {limit}" if (distance := beyond(key, objective)) else f"limit {limit}"
     value = key.format(objective["value"])
-    return f"SLO: {_what(point, objective)} {value}{interval}, {where}"
+    return f"SLO: {where_of(point, objective)} {value}{interval}, {where}"
 
 
 def has_interval(objective: Judged) -> bool:
@@ -89,7 +89,7 @@ def has_interval(objective: Judged) -> bool:
     return bool(objective["low"] < objective["high"])
 
 
-def _what(point: Judged, judged: Judged) -> str:
+def where_of(point: Judged, judged: Judged) -> str:
     """``TTFT p95 at 6/s``; what is a launch's own, or was searched for, is at no load."""
     has_load = parse_metric(judged["metric"]).metric.has_load
     return f"{judged['label']} at {point['load']}" if has_load else str(judged["label"])
@@ -108,7 +108,7 @@ def change_headline(point: Judged, change: Judged) -> str:
     """``TTFT p95 at 6/s: 15.8 ms → 68.9 ms, +336%``."""
     key = parse_metric(change["metric"])
     return (
-        f"{_what(point, change)}: {key.format(change['base'])} → "
+        f"{where_of(point, change)}: {key.format(change['base'])} → "
         f"{key.format(change['candidate'])}, {percent(change['estimate'])}"
     )
 
@@ -128,7 +128,7 @@ def change_line(point: Judged, change: Judged) -> str:
 def short_change_line(point: Judged, change: Judged) -> str:
     """``TTFT p50 at 4/s +1.2% (-2.1% to +4.6%), 2% chance of being worse than 5%``."""
     return (
-        f"{_what(point, change)} {percent(change['estimate'])} ({percent(change['low'])} to "
+        f"{where_of(point, change)} {percent(change['estimate'])} ({percent(change['low'])} to "
         f"{percent(change['high'])}), {_chance(change['risk'])} of being worse than {_tolerance(change)}"
     )
 

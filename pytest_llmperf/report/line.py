@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TextIO
+
+from pytest_llmperf.report.plain import show_plainly
+from pytest_llmperf.report.progress import Pulse, Told
+from pytest_llmperf.report.row import Row
+from pytest_llmperf.report.width import changes_in_place
 
 
 class Line:
     """What is going on now, and what is to stay, on one stream."""
 
     def __init__(self, out: TextIO) -> None:
-        self._out, self._is_terminal = out, out.isatty()
-        self._shown = 0
+        show_plainly(out)
+        self._out, self._changes = out, changes_in_place(out)
+        self._row, self._pulse = Row(), Pulse()
 
-    def write(self, text: str, transient: bool) -> None:
-        """Show ``text`` until something else is to be shown; elsewhere than on a terminal, what is
-        transient is not shown at all."""
-        if self._is_terminal:
-            text = text[: shutil.get_terminal_size().columns - 1]
-            self._out.write(f"\r{text.ljust(self._shown)}")
-            self._out.flush()
-            self._shown = len(text)
-        elif not transient:
-            self.say(text)
+    def write(self, told: Told, transient: bool) -> None:
+        """Show it until something else is to be shown; elsewhere than on a terminal, what is transient is but
+        a sign of life now and then."""
+        if self._changes:
+            self._row.show(self._out, told)
+        elif self._pulse.beats(is_transient=transient):
+            self.say(str(told))
 
     def say(self, text: str) -> None:
         """Print ``text`` to stay."""
@@ -32,7 +34,4 @@ class Line:
 
     def clear(self) -> None:
         """Take away what was to be shown for a while."""
-        if self._shown:
-            self._out.write(f"\r{' ' * self._shown}\r")
-            self._out.flush()
-            self._shown = 0
+        self._row.clear(self._out)

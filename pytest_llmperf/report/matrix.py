@@ -9,31 +9,52 @@ from pytest_llmperf.declare.grid import Cell
 from pytest_llmperf.judge.advice import Candidate, Carried, capacity
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.evidence import Evidence, Scene, take_record
+from pytest_llmperf.report.printable import printable
+from pytest_llmperf.report.width import cells as cells_of
+from pytest_llmperf.report.width import fitted, padded, squeezed, wrapped
 
 _TITLES = ("subject", "workload", "verdict", "capacity", "TTFT p50", "TPOT p50", "tok/s")
 _TEXTS = 3
 """So many columns are words, and the others figures."""
-_SHOWN = 64
+_SHOWN, _NARROW = 64, 12
 
 
-def matrix_table(cells: Sequence[tuple[Cell, Mapping[str, Any] | None]]) -> list[str]:
+def matrix_table(
+    cells: Sequence[tuple[Cell, Mapping[str, Any] | None]], width: int | None = None
+) -> list[str]:
     """A line for each cell with its record, which is None for one that is not measured yet; below it the
-    error of one that failed.
+    error of one that failed. In no more than ``width`` cells, subjects and workloads are shortened, then
+    figures are left out.
 
     ``capacity`` is in requests/s under the SLO, latencies are those at the lightest load in ms, and ``tok/s``
     the most output tokens per second at any load.
     """
     rows = [_TITLES, *(_row(cell, record) for cell, record in cells)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_TITLES))]
+    widths = [max(cells_of(row[i]) for row in rows) for i in range(len(_TITLES))]
+    if width is not None:
+        _narrow(widths, width)
     lines = []
     for number, row in enumerate(rows):
-        aligned = [text.ljust(width) for text, width in zip(row[:_TEXTS], widths[:_TEXTS], strict=True)]
-        aligned += [text.rjust(width) for text, width in zip(row[_TEXTS:], widths[_TEXTS:], strict=True)]
-        lines.append("  ".join(aligned).rstrip())
+        shown = [
+            padded(squeezed(text, room), room, right=i >= _TEXTS)
+            for i, (text, room) in enumerate(zip(row, widths, strict=False))
+        ]
+        lines.append("  ".join(shown).rstrip())
         record = cells[number - 1][1] if number else None
         if record is not None and (error := record["tests"][0]["error"]):
-            lines += [f"    {line}" for line in str(error).splitlines()[:2]]
+            for line in str(error).splitlines()[:2]:
+                lines += wrapped(f"    {printable(line)}", width)
     return lines
+
+
+def _narrow(widths: list[int], width: int) -> None:
+    """Take from the widths of the columns until they fit."""
+    for column, least in ((0, _NARROW), (1, _NARROW)):
+        beyond = sum(widths) + 2 * (len(widths) - 1) - width
+        widths[column] = max(min(widths[column], least), widths[column] - max(0, beyond))
+    while sum(widths) + 2 * (len(widths) - 1) > width and len(widths) > 1:
+        widths.pop()
+    widths[0] = min(widths[0], width)
 
 
 def cell_line(cell: Cell, record: Mapping[str, Any]) -> str:
@@ -45,7 +66,7 @@ def cell_line(cell: Cell, record: Mapping[str, Any]) -> str:
 
 def _row(cell: Cell, record: Mapping[str, Any] | None) -> tuple[str, ...]:
     subject = str(cell.subject)
-    named = (subject if len(subject) <= _SHOWN else f"{subject[: _SHOWN - 1]}…", str(cell.workload))
+    named = fitted(printable(subject), _SHOWN), printable(str(cell.workload))
     if record is None:
         return (*named, "to do", "", "", "", "")
     (entry,) = record["tests"]

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmperf.report.explain import error_lines
+from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.table import table
+from pytest_llmperf.report.width import wrapped
 
 _LEGEND = "latencies in ms; ~ fewer requests than the percentile needs"
+_INDENT = "  "
 _ADVICE = {
     "no usage": "the server has to count its tokens itself: let it send usage figures, as stream_options."
     "include_usage asks; the times of all events with text are in --timelines all the same",
@@ -18,10 +21,17 @@ _ADVICE = {
 }
 
 
-def summary(headline: str, point: Mapping[str, Any]) -> list[str]:
-    """The lines for a person, from a load point of one run in its recorded form."""
+def summary(headline: str, point: Mapping[str, Any], width: int | None = None) -> list[str]:
+    """The lines for a person, no wider than ``width``, from a load point of one run in its recorded form."""
+    rows = table({"points": [point]}, None if width is None else width - len(_INDENT))
+    above, *below = (wrapped(printable(line), width) for line in (headline, *_beside(point)))
+    return [*above, *(f"{_INDENT}{row}" for row in rows), *(line for lines in below for line in lines)]
+
+
+def _beside(point: Mapping[str, Any]) -> list[str]:
+    """What stands below the table."""
     (run,) = point["runs"]
-    lines = [headline, *(f"  {line}" for line in table({"points": [point]})), _LEGEND]
+    lines = [_LEGEND]
     for kind, line in zip(run["errors"], error_lines(point), strict=True):
         lines.append(f"failed: {line}")
         if kind in _ADVICE:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.declare.metrics import MetricKey, dollars, parse_metric
 from pytest_llmperf.judge.objective import mean_value
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.measure.metrics import is_supported
+from pytest_llmperf.report.printable import printable
+from pytest_llmperf.report.width import cells, fitted, padded, squeezed, wrapped
 
 COLUMNS = (
     ("TTFT p50", "ttft_p50_ms"),
@@ -20,6 +22,13 @@ COLUMNS = (
     ("req/s", "requests_per_s"),
 )
 GOOD = ("good/s", "good_requests_per_s")
+# From what can be missed most easily.
+_SPARE = (
+    *("ttft_p99_ms", "itl_p99_ms", "requests_per_s", "output_tokens_per_s", "good_requests_per_s"),
+    *("tpot_p50_ms", "ttft_p50_ms", "ttft_p95_ms"),
+)
+_LABEL = 16
+_FEWEST = 2
 LEGEND = (
     "latencies in ms; ✓ ✗ ? meets the SLO, misses it, undecided; ~ fewer requests than the percentile needs",
     "second lines: change from the baseline, or from the other subject; ✓ within tolerance, ▲ better, "
@@ -30,27 +39,87 @@ SLO_MARKS = {"pass": "✓", SLO_BROKEN: "✗", "inconclusive": "?"}
 CHANGE_MARKS = {"pass": "✓", "improved": "▲", "regressed": "✗", "inconclusive": "?"}
 
 
-def table(entry: Mapping[str, Any]) -> list[str]:
-    """The lines of the table of one test's entry; none where nothing was measured."""
+def table(entry: Mapping[str, Any], width: int | None = None) -> list[str]:
+    """The lines of the table of one test's entry, in no more than ``width`` cells; none where nothing was
+    measured."""
+    lines, left_out = fitted_table(entry, width)
+    return [*lines, *(wrapped(no_room(left_out), width) if left_out else ())]
+
+
+def fitted_table(entry: Mapping[str, Any], width: int | None) -> tuple[list[str], list[str]]:
+    """The table, and the metrics for which it has no room.
+
+    Columns of what is not judged go first, the least important of them before the others; if that is not
+    enough, every metric has a line of its own.
+    """
     points = [point for point in entry["points"] if point["runs"] and not is_search(point)]
     if not points:
-        return []
+        return [], []
     columns = columns_of(points)
-    rows: list[list[str]] = [["load", *(title for title, _ in columns), "errors"]]
+    judged = {one["metric"] for point in points for one in (*point["objectives"], *point["changes"])}
+    spare = [name for name in _SPARE if name not in judged]
+    left_out: list[str] = []
+    while True:
+        lines = _aligned(_rows(points, columns, width))
+        if width is None or max(map(cells, lines)) <= width:
+            return lines, left_out
+        if not spare or len(columns) <= _FEWEST:
+            return [fitted(line, width) for line in _stacked(points, columns, width)], left_out
+        name = spare.pop(0)
+        left_out += [parse_metric(name).label for _, shown in columns if shown == name]
+        columns = [column for column in columns if column[1] != name]
+
+
+def no_room(left_out: Iterable[str]) -> str:
+    """Says what is missing in tables."""
+    return f"no room here for {', '.join(left_out)}"
+
+
+def _rows(
+    points: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], width: int | None
+) -> list[list[str]]:
+    rows = [["load", *_titles(columns), "errors"]]
     for point in points:
-        rows.append(
-            [load_label(point, points), *(cell(point, name) for _, name in columns), errors_cell(point)]
-        )
+        label = load_label(point, points)
+        if width is not None:
+            label = squeezed(label, max(_LABEL, width // 3))
+        rows.append([label, *(cell(point, name) for _, name in columns), errors_cell(point)])
         if point["changes"]:
             rows.append(["", *(change_cell(point, name) for _, name in columns), ""])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return rows
+
+
+def _titles(columns: Sequence[tuple[str, str]]) -> list[str]:
+    """A percentile alone is one of the metric to the left."""
+    metrics = [parse_metric(name).metric_name for _, name in columns]
+    return [
+        parse_metric(name).label
+        if " " not in title and title[1:].isdecimal() and metrics[i - 1 : i] != metrics[i : i + 1]
+        else title
+        for i, (title, name) in enumerate(columns)
+    ]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(cells(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            padded(cell, width, right=i > 0) for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
+
+
+def _stacked(
+    points: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], width: int
+) -> Iterator[str]:
+    """Every load point with a line for each metric."""
+    for point in points:
+        yield squeezed(load_label(point, points), width)
+        rows = [
+            [parse_metric(name).label, cell(point, name), change_cell(point, name)] for _, name in columns
+        ]
+        yield from (f"  {line}" for line in _aligned([*rows, ["errors", errors_cell(point), ""]]))
 
 
 def is_search(point: Mapping[str, Any]) -> bool:
@@ -61,7 +130,7 @@ def is_search(point: Mapping[str, Any]) -> bool:
 def load_label(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
     """How a load point is called among those of its test."""
     several = len({other["workload"] for other in points}) > 1
-    return f"{point['load']}, {point['workload']}" if several else str(point["load"])
+    return printable(f"{point['load']}, {point['workload']}" if several else str(point["load"]))
 
 
 def columns_of(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

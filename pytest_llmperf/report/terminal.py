@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -22,49 +25,77 @@ from pytest_llmperf.report.judged import (
 )
 from pytest_llmperf.report.light import light_lines, price_lines
 from pytest_llmperf.report.notes import notes
+from pytest_llmperf.report.overview import FINE, ORDER, by_verdict, overview, total, trimmed
+from pytest_llmperf.report.plain import show_plainly
+from pytest_llmperf.report.printable import printable
+from pytest_llmperf.report.progress import Pulse, Told
+from pytest_llmperf.report.row import Row
 from pytest_llmperf.report.sweeps import sweep_lines
-from pytest_llmperf.report.table import CHANGE_MARKS, LEGEND, SLO_MARKS, table
+from pytest_llmperf.report.table import CHANGE_MARKS, LEGEND, SLO_BROKEN, SLO_MARKS, fitted_table, no_room
+from pytest_llmperf.report.width import squeezed, width_of, wrapped
 
+Entry = Mapping[str, Any]
 MARKUP = {
     "pass": {"green": True},
     "improved": {"green": True},
     "inconclusive": {"yellow": True},
     "not judged": {"yellow": True},
 }
+_EXPLAINED = ("inconclusive", SLO_BROKEN, "regressed")
+# A figure that is not as it should be, and one that is better, as they stand in tables.
+_MARKED = re.compile(r"(?<!\S)([~+\-$\d]\S*)([✗?▲])(?!\S)")
+_COLOURS = {"✗": "red", "?": "yellow", "▲": "green"}
+_FEW, _TABLES = 2, 3
+"""So many tests are shown in full, and of more so many tables, where something is wrong."""
 
 
 class Terminal:
     """Collects the entries that come with test reports and shows them in the end."""
 
+    tells_always = False
+    """Progress is shown to the quiet as well."""
+
     def __init__(self, config: pytest.Config) -> None:
         self.entries: dict[str, dict[str, Any]] = {}
         self.notes: list[str] = []
         self._config = config
-        self._shown_width = 0
+        self._row, self._pulse = Row(), Pulse()
+        self._began = time.monotonic()
+        self._width: int | None = None
+        self._left_out: dict[str, None] = {}
 
-    def write_progress(self, text: str, transient: bool) -> None:
-        """A line of progress: in place on a terminal, a line of its own elsewhere; none with ``-q``."""
+    # -- progress -----------------------------------------------------------------------------------
+
+    def write_progress(self, told: Told, transient: bool) -> None:
+        """A line of progress: in place on a terminal that nobody else writes to; elsewhere one of its own for
+        what stays, and now and then a sign of life. None with ``-q``."""
         reporter = self._reporter()
-        if reporter is None or self._config.get_verbosity() < 0 or (transient and not reporter.isatty):
+        if reporter is None or (self._config.get_verbosity() < 0 and not self.tells_always):
             return
-        with self._uncaptured():
-            if reporter.isatty:
-                shown = f"  {text}"[: reporter._tw.fullwidth - 1]
-                self._overwrite(shown.ljust(self._shown_width))
-                self._shown_width = len(shown)
-            else:
+        if self._changes_in_place(reporter):
+            with self._uncaptured():
+                self._row.show(sys.stdout, told, "  ")
+        elif self._pulse.beats(is_transient=transient):
+            with self._uncaptured():
                 reporter.ensure_newline()
                 if reporter._tw.width_of_current_line:
                     reporter._tw.line()
-                reporter.write_line(f"  llmperf: {text}")
+                reporter.write_line(f"  llmperf: {told}")
+                reporter._tw.flush()
 
     def clear_progress(self) -> None:
         """Give the line back as it was before progress was written over it."""
-        if self._shown_width and (reporter := self._reporter()) is not None:
+        if (reporter := self._reporter()) is not None:
             with self._uncaptured():
-                self._overwrite(" " * self._shown_width)
-                self._overwrite(getattr(reporter._tw, "_current_line", ""))
-            self._shown_width = 0
+                # Not through the reporter, which would count it as part of its own line.
+                self._row.clear(sys.stdout, getattr(reporter._tw, "_current_line", ""))
+
+    def _changes_in_place(self, reporter: pytest.TerminalReporter) -> bool:
+        """Not where what tests print, or log, comes in between."""
+        config, is_shared = self._config, self._config.getoption("capture", "no") == "no"
+        if config.pluginmanager.has_plugin("logging-plugin"):
+            is_shared |= bool(config.getoption("log_cli_level") is not None or config.getini("log_cli"))
+        return bool(reporter.isatty) and not is_shared and os.environ.get("TERM") != "dumb"
 
     def _reporter(self) -> pytest.TerminalReporter | None:
         reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -74,11 +105,12 @@ class Terminal:
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         return capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
 
-    @staticmethod
-    def _overwrite(line: str) -> None:
-        # Not through the reporter, which would count it as part of its own line.
-        sys.stdout.write(f"\r{line}")
-        sys.stdout.flush()
+    # -- hooks --------------------------------------------------------------------------------------
+
+    @pytest.hookimpl
+    def pytest_sessionstart(self) -> None:
+        if (reporter := self._reporter()) is not None:
+            show_plainly(reporter._tw._file)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
@@ -111,38 +143,104 @@ class Terminal:
         if not (self.entries or self.notes):
             return
         terminalreporter.write_sep("=", "llmperf")
-        for entry in self.entries.values():
-            self._write_entry(terminalreporter, entry)
-        if any(entry["points"] for entry in self.entries.values()):
-            for line in LEGEND:
-                terminalreporter.write_line(line)
+        self._width = width_of(terminalreporter._tw._file)
+        verbosity, entries = self._config.get_verbosity(), list[Entry](self.entries.values())
+        if verbosity > 0 or (verbosity == 0 and len(entries) <= _FEW):
+            for entry in entries:
+                self._write_entry(terminalreporter, entry)
+        else:
+            entries = [*self._write_overview(terminalreporter, verbosity)]
+        if any(entry["points"] for entry in entries):
+            is_compared = any(point["changes"] for entry in entries for point in entry["points"])
+            for line in LEGEND if is_compared else LEGEND[:1]:
+                self._say(terminalreporter, line)
+        if self._left_out:
+            self._say(terminalreporter, no_room(self._left_out))
         for note in self.notes:
-            terminalreporter.write_line(note)
+            terminalreporter.write_line(printable(note))
+        if len(self.entries) > 1:
+            self._write_total(terminalreporter)
 
-    def _write_entry(self, terminal: pytest.TerminalReporter, entry: dict[str, Any]) -> None:
-        terminal.write(f"{entry['test']}  ")
-        terminal.write(entry["verdict"], **MARKUP.get(entry["verdict"], {"red": True}), bold=True)
-        terminal.write_line(f"\n  {headline(entry)}")
-        for line in (*table(entry), *light_lines(entry), *price_lines(entry)):
+    def _write_overview(self, terminal: pytest.TerminalReporter, verbosity: int) -> Sequence[Entry]:
+        """A line for each test, only for those with trouble where it is to be very quiet; below it the table
+        of the first few of those. Returns those with a table."""
+        entries = by_verdict(self.entries.values())
+        shown = [entry for entry in entries if verbosity > -2 or entry["verdict"] not in FINE]
+        wrong = [entry for entry in shown if entry["verdict"] in _EXPLAINED] if verbosity == 0 else []
+        longest = max((len(entry["verdict"]) for entry in shown), default=0)
+        for entry, (verdict, line) in zip(shown, overview(shown, self._width), strict=True):
+            terminal.write(verdict.ljust(longest), **_markup(verdict))
             terminal.write_line(f"  {line}")
-        for line in sweep_lines(entry):
-            terminal.write_line(f"  {line}")
+            if any(entry is one for one in wrong[:_TABLES]):
+                self._write_trouble(terminal, entry)
+        return wrong[:_TABLES]
+
+    def _write_trouble(self, terminal: pytest.TerminalReporter, entry: Entry) -> None:
+        worst, others = trimmed(entry)
+        for line in self._table(worst, 4):
+            self._write_marked(terminal, f"    {line}")
+        if others and worst["points"]:
+            self._say(terminal, f"    and {others} other load point{'s' if others > 1 else ''}: see -v")
+
+    def _write_total(self, terminal: pytest.TerminalReporter) -> None:
+        verdicts = {entry["verdict"] for entry in self.entries.values()}
+        worst = max(verdicts, key=ORDER.index)
+        for line in wrapped(f"llmperf: {total(list(self.entries.values()), self._seconds())}", self._width):
+            terminal.write_line(line, **_markup(worst))
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def _write_entry(self, terminal: pytest.TerminalReporter, entry: Entry) -> None:
+        verdict = entry["verdict"]
+        name = printable(entry["test"])
+        if self._width is not None:
+            name = squeezed(name, self._width - len(verdict) - 2)
+        terminal.write(f"{name}  ")
+        terminal.write(verdict, **_markup(verdict))
+        terminal.write_line("")
+        self._say(terminal, f"  {headline(entry)}")
+        for line in self._table(entry, 2):
+            self._write_marked(terminal, f"  {line}")
+        for line in (*light_lines(entry), *price_lines(entry), *sweep_lines(entry)):
+            self._say(terminal, f"  {line}")
         for note in (*notes(entry), *(f"left out: {problem}" for problem in entry["left_out"])):
-            terminal.write_line(f"  note: {note}")
-        if self._config.get_verbosity() >= 1:
+            self._say(terminal, f"  note: {note}")
+        if self._config.get_verbosity() >= 2:
             for line in details(entry):
-                terminal.write_line(f"  {line}")
-        if entry["verdict"] == "inconclusive":
+                self._say(terminal, f"  {line}")
+        if verdict == "inconclusive":
             terminal.write_line("")
-            for line in explain(entry).splitlines():
-                terminal.write_line(f"  {line}")
+            for line in explain(entry).split("\n"):
+                self._say(terminal, f"  {line}")
         elif entry["baseline"]:
             title = "" if is_side_by_side(entry) else "baseline: "
-            terminal.write_line(f"  {title}{entry['baseline']}")
+            self._say(terminal, f"  {title}{entry['baseline']}")
+        terminal.write_line("")
+
+    def _table(self, entry: Entry, margin: int) -> list[str]:
+        lines, left_out = fitted_table(entry, None if self._width is None else self._width - margin)
+        self._left_out.update(dict.fromkeys(left_out))
+        return lines
+
+    def _say(self, terminal: pytest.TerminalReporter, text: str) -> None:
+        for line in wrapped(printable(text), self._width):
+            terminal.write_line(line)
+
+    @staticmethod
+    def _write_marked(terminal: pytest.TerminalReporter, line: str) -> None:
+        """A row of a table; what stands out in it, does."""
+        for part in re.split(r"( {2,})", line):
+            found = _MARKED.fullmatch(part)
+            terminal.write(part, **({_COLOURS[found[2]]: True} if found else {}))
         terminal.write_line("")
 
 
-def details(entry: Mapping[str, Any]) -> list[str]:
+def _markup(verdict: str) -> dict[str, bool]:
+    return {**MARKUP.get(verdict, {"red": True}), "bold": True}
+
+
+def details(entry: Entry) -> list[str]:
     """Every limit with its interval and margin, every comparison with its interval and its chance of
     being worse than the tolerance, and how the accepted baselines went."""
     return [

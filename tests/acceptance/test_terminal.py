@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
-import sys
+import re
+from collections.abc import Iterator
 
 import pytest
 
+from pytest_llmperf.report.width import cells
 from tests.acceptance.conftest import CHAT, Project
+from tests.pseudo_terminal import run_on_a_terminal, shown, without_colours
+from tests.servers import TruthServer
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with TruthServer(ttft_s=0.002, itl_s=0.001) as server:
+        yield server.url
 
 
 def on_a_terminal(project: Project, *args: str) -> str:
-    """Run pytest on a pseudo-terminal and return all that it wrote there."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *args],
-        cwd=project.path,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "70"},
-    )
-    os.close(theirs)
-    written = b""
-    with os.fdopen(ours, "rb", buffering=0) as screen:
-        while True:
-            try:
-                piece = screen.read(65536)
-            except OSError:  # how Linux says that the other end is closed
-                break
-            if not piece:
-                break
-            written += piece
-    assert process.wait(60) == 0
-    return written.decode()
-
-
-def shown(written: str) -> list[str]:
-    """The lines as they stand in the end, after all that was written over."""
-    lines = []
-    for line in written.replace("\r\n", "\n").split("\n"):
-        cells: list[str] = []
-        for piece in line.split("\r"):
-            cells[: len(piece)] = piece
-        lines.append("".join(cells).rstrip())
-    return lines
+    written, code = run_on_a_terminal(project.path, 70, *args)
+    assert code == 0
+    return written
 
 
 @pytest.mark.beside_others
@@ -75,3 +51,41 @@ def test_it_runs_without_a_terminal_reporter(project: Project) -> None:
     result = project.run("--llmperf", "-p", "no:terminal")
     assert result.ret == 0
     assert project.records()[0]["tests"][0]["verdict"] == "pass"
+
+
+@pytest.mark.beside_others
+def test_twenty_tests_fit_on_one_screen(project: Project, url: str) -> None:
+    limited = "\n".join(
+        f"""
+@slo(ttft_ms={2000 if number < 16 else 0.001})
+@sweep(concurrency=[1], requests=2)
+def test_{number}(llmperf):
+    llmperf(Workload(input_tokens=16, output_tokens=4))
+"""
+        for number in range(20)
+    )
+    project.write(test_it=f"from pytest_llmperf import Workload, slo, sweep\n{limited}")
+    options = ("--llmperf", "--llmperf-engine", url, "--tb=no", "-rN")
+    written, code = run_on_a_terminal(project.path, 100, *options)
+    assert code == 1
+    lines = shown(without_colours(written))
+    begin = next(i for i, line in enumerate(lines) if line.strip("= ") == "llmperf")
+    section = [line for line in lines[begin:] if line]
+    assert len(section) <= 50
+    assert all(cells(line) <= 100 for line in section if not line.startswith("record: "))
+    named = [line for line in section if re.match(r"(pass|invalid|slo broken) +test_\d+ ", line)]
+    assert len(named) == 20
+    assert re.fullmatch(r"llmperf: (\d+ [a-z ]+(, |; )){1,3}1 launch; .*s", section[-2])
+
+
+@pytest.mark.beside_others
+def test_a_worker_of_xdist_is_heard_in_long_phases_too(project: Project, url: str) -> None:
+    project.pytester.makeconftest("import pytest_llmperf.report.progress as p\np._BEAT_S = 0.3")
+    project.write(test_it=CHAT)
+    options = ("--llmperf-duration", "3", "-n", "1", "--llmperf-workers", "1")
+    result = project.run("--llmperf", "--llmperf-engine", url, *options)
+    signs = [line for line in result.outlines if re.search(r"measuring at 4/s: \d+ of \d+ requests", line)]
+    assert 1 <= len(signs) <= 8
+    assert any(
+        line.startswith("  llmperf: test_chat: measuring at 4/s, about 3 s") for line in result.outlines
+    )

@@ -90,3 +90,17 @@ def test_one_cell_is_told_in_one_line(cells: tuple[Cell, ...]) -> None:
     assert told == (
         "vllm==1, 1024 in / 128 out: measured, capacity 1.41/s, TTFT p50 75, TPOT p50 7, tok/s 200"
     )
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80])
+def test_a_narrow_terminal_has_shorter_names_then_fewer_columns(cells: tuple[Cell, ...], width: int) -> None:
+    kept = [
+        (cells[0], measured(150, 600)),
+        (cells[1], measured(error=f"out of memory {'x' * 90}")),
+        (cells[2], None),
+    ]
+    lines = matrix_table(kept, width)
+    assert all(len(line) <= width for line in lines)
+    assert lines[0].split("  ")[0] == "subject"
+    assert ("tok/s" in lines[0]) is (width == 80)
+    assert "out of" in lines[3]

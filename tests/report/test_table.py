@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.declare.workload import Workload
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.report.table import CHANGE_MARKS, COLUMNS, LEGEND, SLO_MARKS, percent, table
+from pytest_llmperf.report.width import cells
 from tests.report.entries import FAST, SLOW, Writer, latencies, text_block
 
 
@@ -139,6 +142,79 @@ load                         TTFT p50    p95    p99  TPOT p50  ITL p99  tok/s  r
 1/s, 16 in / 8 out              200.0  300.0  400.0      16.5     63.0  617.3  0.493       0
 """
     assert text_block(table(writer.entry())) == expected
+
+
+def judged_against_a_baseline() -> dict[str, Any]:
+    writer = Writer(ttft_ms=160)
+    for launch in (1, 2, 3):
+        writer.launch(launch, SLOW, values=latencies(1.3))
+        writer.launch(launch, FAST, values=latencies())
+    writer.judge(ttft_p95_ms=[160] * 3)
+    return writer.entry()
+
+
+def test_without_room_what_is_not_judged_goes_first_and_is_named() -> None:
+    expected = """
+load  TTFT p50     p95  TPOT p50  tok/s  errors
+1/s      130.0  195.0✗      10.7  949.7       0
+                 +22%✗
+4/s      100.0  150.0✓      8.25   1235       0
+                -6.2%✓
+no room here for TTFT p99, ITL p99, requests
+"""
+    assert text_block(table(judged_against_a_baseline(), 50)) == expected
+
+
+def crowded() -> dict[str, Any]:
+    writer = Writer(ttft_ms=160, tpot_ms=20, e2e_ms=1000)
+    values = latencies() | {"tpot_p95_ms": 9, "e2e_p95_ms": 2500}
+    writer.launch(1, errors={"reset": (20, "reset: x")}, values=values)
+    writer.judge(e2e_p95_ms=[2000])
+    return writer.entry()
+
+
+def test_a_percentile_that_stands_alone_says_of_what() -> None:
+    expected = """
+load  TTFT p95  TPOT p95  E2E p95    errors
+1/s     150.0✓        9✓    2500✗  20/1000✗
+                            +25%✗
+no room here for TTFT p99, ITL p99, requests,
+  output tokens, TPOT p50, TTFT p50
+"""
+    assert text_block(table(crowded(), 45)) == expected
+
+
+def test_without_any_room_every_metric_has_a_line() -> None:
+    expected = """
+1/s
+  TTFT p95    150.0✓
+  TPOT p95        9✓
+  E2E p95      2500✗  +25%✗
+  errors    20/1000✗
+no room here for TTFT p99, ITL
+  p99, requests, output
+  tokens, TPOT p50, TTFT p50
+"""
+    assert text_block(table(crowded(), 30)) == expected
+
+
+NAMES = st.text(min_size=1, max_size=80)
+
+
+@given(names=st.lists(NAMES, min_size=1, max_size=3), scale=st.floats(1e-3, 1e6), width=st.integers(20, 130))
+def test_no_line_is_wider_than_the_terminal(names: list[str], scale: float, width: int) -> None:
+    (point, _) = BOTH["points"]
+    (run, *_) = point["runs"]
+    values = {name: value * scale for name, value in run["values"].items()}
+    points = [
+        {**point, "load": name, "workload": name, "runs": [{**run, "values": values}]} for name in names
+    ]
+    lines = table({**BOTH, "points": points}, width)
+    assert max(map(cells, lines)) <= width
+    assert all(line.isprintable() for line in lines)
+
+
+BOTH = judged_against_a_baseline()
 
 
 def test_nothing_measured_is_no_table() -> None:
