@@ -11,7 +11,7 @@ import argparse
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,28 +109,20 @@ def _metrics() -> str:
 
 
 def _markers() -> str:
-    rows = [
-        (f"`@pytest.mark.{name}`", _code_first(line) + _shortcut(name)) for name, line in MARKERS.items()
-    ]
+    code = re.compile(r"\w+\([^()]*\)|--[a-z-]+|\b\w+=(?:'[^']*')?")
+    rows = [(f"`{name}`", code.sub(r"`\g<0>`", line)) for name, line in MARKERS.items()]
     return _table(("marker", "what it says"), rows)
 
 
-def _code_first(line: str) -> str:
-    example, _, rest = line.partition(": ")
-    return f"`{example}`: {rest}"
-
-
-def _shortcut(name: str) -> str:
-    return f"; also `from pytest_llmperf import {name}`" if name in pytest_llmperf.__all__ else ""
-
-
 def _names() -> str:
-    rows = [(f"`{name}`", _first_sentence(getattr(pytest_llmperf, name))) for name in pytest_llmperf.__all__]
+    rows = [(f"`{name}`", _first_sentence(getattr(pytest_llmperf, name))) for name in _public()]
     return _table(("name", "what it is"), rows)
 
 
 def _hooks() -> str:
-    return _table(("hook", "what it is"), [(f"`{f.__name__}`", _first_sentence(f)) for f in _hook_functions()])
+    return _table(
+        ("hook", "what it is"), [(f"`{f.__name__}`", _first_sentence(f)) for f in _hook_functions()]
+    )
 
 
 def _commands() -> str:
@@ -143,14 +135,13 @@ def _commands() -> str:
 
 def _autodoc() -> str:
     said = []
-    for name in pytest_llmperf.__all__:
-        directive = "autoclass" if inspect.isclass(getattr(pytest_llmperf, name)) else "autofunction"
-        said.append(f".. {directive}:: pytest_llmperf.{name}")
-        if name in ("Llmperf", "Measurement", "Measurements", "Workload"):
-            said.append("   :members:")
-        if name == "Llmperf":
-            said.append("   :special-members: __call__")
-        said.append("")
+    for name in _public():
+        one = getattr(pytest_llmperf, name)
+        kind = "exception" if _is_error(one) else "class" if inspect.isclass(one) else "function"
+        made = "()" if name in _FROM_THE_FIXTURE else ""  # by the fixture: nobody calls it
+        said.append(f".. auto{kind}:: pytest_llmperf.{name}{made}")
+        said += ["   :members:"] if kind == "class" else []
+        said += ["   :special-members: __call__", ""] if name == "Llmperf" else [""]
     return _rst("\n".join(said))
 
 
@@ -193,6 +184,7 @@ def _help(command: argparse.ArgumentParser, action: argparse.Action) -> str:
     return (action.help or "") % {**vars(action), "prog": command.prog}
 
 
+_FROM_THE_FIXTURE = ("Llmperf", "Measurements")
 SITE: dict[str, Callable[[], str]] = {
     "names": _autodoc,
     "hooks": _autodoc_hooks,
@@ -210,6 +202,15 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 # --- what there is ------------------------------------------------------------------------------------
+
+
+def _public() -> list[str]:
+    """The public names, errors last."""
+    return sorted(pytest_llmperf.__all__, key=lambda name: _is_error(getattr(pytest_llmperf, name)))
+
+
+def _is_error(one: object) -> bool:
+    return inspect.isclass(one) and issubclass(one, Exception)
 
 
 def _hook_functions() -> list[Callable[..., Any]]:
@@ -233,7 +234,7 @@ def _actions(command: argparse.ArgumentParser) -> list[argparse.Action]:
 # --- how it is written --------------------------------------------------------------------------------
 
 
-def _table(heads: tuple[str, ...], rows: list[Any]) -> str:
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ("---",) * len(heads), *rows]
     return "\n".join(f"| {' | '.join(' '.join(cell.split()) for cell in line)} |" for line in lines)
 

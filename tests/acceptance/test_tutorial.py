@@ -1,0 +1,97 @@
+"""The tutorial, read from its page and done as it says."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.declare.options import OUTPUTS
+from tests.acceptance.conftest import Project
+
+PAGE = (Path(__file__).parents[2] / "docs/tutorial.md").read_text()
+BLOCK = re.compile(r"(?:<!-- test: ([^>]*) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+FILE = re.compile(r"`([\w./-]+)`:\s*$")
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a reader does: write ``text`` to ``file``, or type it and see ``shown``."""
+
+    text: str
+    file: str | None = None
+    code: int = 0
+    shown: str = ""
+
+
+def steps() -> Iterator[Step]:
+    blocks = list(BLOCK.finditer(PAGE))
+    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+        hint, kind, text = block.groups(default="")
+        named = FILE.search(PAGE[: block.start()])
+        if kind in ("python", "toml") and named:
+            yield Step(text, named[1])
+        elif kind == "sh" and hint != "not run":
+            code = re.search(r"exit code (\d)", hint)
+            is_as_shown = after is not None and after[2] == "text" and "same version" not in hint
+            yield Step(text, None, int(code[1]) if code else 0, after[3] if after and is_as_shown else "")
+
+
+def shape(line: str) -> str:
+    """The line without its numbers, marks and spacing."""
+    return " ".join(re.sub(r"[~+−-]?\d[\d.]*%?[✓✗▲?]?", "#", line).split())
+
+
+def done(step: Step, project: Project) -> subprocess.CompletedProcess[str]:
+    """Type it, in less time than a reader has: at one rate, for two seconds, and at most twice a side."""
+    installed = importlib.metadata.version("xllamacpp")
+    text = re.sub(r"llamacpp==[\d.]+", f"llamacpp=={installed}", step.text)
+    if "html" not in OUTPUTS:
+        text = re.sub(r" --llmperf-html \S+", "", text)
+    is_compared = any(word in text for word in ("update", "against", "--parallel"))
+    return subprocess.run(
+        ["bash", "-ec", text],
+        cwd=project.path,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "LLMPERF_RATES": "10",
+            "LLMPERF_DURATION": "2",
+            "LLMPERF_LAUNCHES": "2" if is_compared else "1",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_what_the_tutorial_says_happens(project: Project) -> None:
+    commands = [step for step in steps() if step.file is None]
+    assert len(commands) == 6
+    assert sum(step.code for step in commands) == 2
+    for step in steps():
+        if step.file is not None:
+            path = project.path / step.file
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(step.text)
+            continue
+        for _ in range(ATTEMPTS):
+            ran = done(step, project)
+            is_invalid = "\nthe measurement is invalid:" in ran.stdout
+            if not is_invalid:
+                break
+        else:
+            pytest.skip(f"this machine is too busy to measure anything:\n{ran.stdout}")
+        assert ran.returncode == step.code, ran.stdout
+        if step.shown:
+            assert shape(step.shown.splitlines()[0]) in map(shape, ran.stdout.splitlines()), ran.stdout
+    assert (project.path / "report.html").exists() == ("html" in OUTPUTS)
