@@ -45,6 +45,8 @@ SOURCE = os.environ.get("LLMPERF_SOURCE_URL", "").rstrip("/")
 """Where files of the repository that are no pages can be read, as in https://…/blob/main."""
 
 _LISTED = re.compile(r"\]\(([a-z][a-z0-9-]*)\.md\)")
+_FILE_NAMES = re.compile(r"\[[a-z-]+\.md\]\(([a-z-]+\.md(?:#[\w-]+)?)\)")
+"""Links whose text is the name of a file: on a site it is the title that tells."""
 _OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./([^)\s]+)\)")
 
 
@@ -58,6 +60,7 @@ def _read(app: Sphinx, docname: str, source: list[str]) -> None:
     page = expanded(source[0])
     if docname == app.config.root_doc:
         page += "".join(_trees(page))
+    page = _FILE_NAMES.sub(r"[](\1)", page)
     source[0] = _OUTSIDE.sub(_outside, page)
 
 

@@ -11,6 +11,7 @@ import argparse
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,7 @@ def _autodoc() -> str:
         made = "()" if name in _FROM_THE_FIXTURE else ""  # by the fixture: nobody calls it
         said.append(f".. auto{kind}:: pytest_llmperf.{name}{made}")
         said += ["   :members:"] if kind == "class" else []
+        said += ["   :undoc-members:"] if name == "Measurement" else []
         said += ["   :special-members: __call__", ""] if name == "Llmperf" else [""]
     return _rst("\n".join(said))
 
@@ -161,9 +163,11 @@ def _command_lines() -> str:
 
 
 def _command_line(name: str, command: argparse.ArgumentParser) -> str:
-    parts = [f"## `llmperf {name}`", _marked(command.description or "")]
-    usage = re.sub(r"\s+", " ", command.format_usage().removeprefix("usage: "))
-    parts.append(f"```text\n{usage.strip()}\n```")
+    usage = " ".join(command.format_usage().removeprefix("usage: ").split())
+    usage = textwrap.fill(
+        usage, 100, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
+    )
+    parts = [f"## llmperf {name}", _marked(command.description or ""), f"```text\n{usage}\n```"]
     rows = [(_written(action), _marked(_help(command, action))) for action in _actions(command)]
     if rows:
         parts.append(_table(("argument", "what it says"), rows))
@@ -184,7 +188,7 @@ def _help(command: argparse.ArgumentParser, action: argparse.Action) -> str:
     return (action.help or "") % {**vars(action), "prog": command.prog}
 
 
-_FROM_THE_FIXTURE = ("Llmperf", "Measurements")
+_FROM_THE_FIXTURE = ("Llmperf", "Measurement", "Measurements")
 SITE: dict[str, Callable[[], str]] = {
     "names": _autodoc,
     "hooks": _autodoc_hooks,

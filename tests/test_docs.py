@@ -183,8 +183,8 @@ def test_every_argument_of_every_command_is_on_the_site() -> None:
         ran = subprocess.run(
             [sys.executable, "-m", "pytest_llmperf.cli", name, "--help"], capture_output=True, text=True
         )
-        assert (ran.returncode, f"## `llmperf {name}`" in page) == (0, True)
-        section = page.partition(f"## `llmperf {name}`")[2].partition("\n## ")[0]
+        assert (ran.returncode, f"## llmperf {name}\n" in page) == (0, True)
+        section = page.partition(f"## llmperf {name}\n")[2].partition("\n## ")[0]
         assert [
             flag
             for flag in re.findall(r"^  (--[a-z-]+)", ran.stdout, re.MULTILINE)
