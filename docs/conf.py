@@ -44,6 +44,15 @@ html_show_sphinx = False
 SOURCE = os.environ.get("LLMPERF_SOURCE_URL", "").rstrip("/")
 """Where files of the repository that are no pages can be read, as in https://…/blob/main."""
 
+if SOURCE:
+    repository, _, branch = SOURCE.partition("/blob/")
+    html_theme_options = {
+        "source_repository": f"{repository}/",
+        "source_branch": branch,
+        "source_directory": "docs/",
+        "top_of_page_buttons": ["view"],
+    }
+
 _LISTED = re.compile(r"\]\(([a-z][a-z0-9-]*)\.md\)")
 _FILE_NAMES = re.compile(r"\[[a-z-]+\.md\]\(([a-z-]+\.md(?:#[\w-]+)?)\)")
 """Links whose text is the name of a file: on a site it is the title that tells."""

@@ -82,7 +82,7 @@ def _spelling(option: Option) -> str:
 
 
 def _what(option: Option) -> str:
-    return _marked(re.sub(r" \(default: .*?\)$", "", option.help)) + _more(option.name)
+    return marked(re.sub(r" \(default: .*?\)$", "", option.help)) + _more(option.name)
 
 
 def _more(name: str) -> str:
@@ -93,7 +93,7 @@ def _default(option: Option) -> str:
     if option.default is not None:
         return f"`{option.default}`"
     told = re.search(r" \(default: (.*?)\)$", option.help)
-    return _marked(told[1]) if told else "off" if option.metavar is None else ""
+    return marked(told[1]) if told else "off" if option.metavar is None else ""
 
 
 def _metrics() -> str:
@@ -127,7 +127,7 @@ def _hooks() -> str:
 
 
 def _commands() -> str:
-    rows = [(f"`llmperf {name}`", _marked(told)) for name, told, _ in _subcommands()]
+    rows = [(f"`llmperf {name}`", marked(told)) for name, told, _ in _subcommands()]
     return _table(("command", "what it does"), rows)
 
 
@@ -167,8 +167,8 @@ def _command_line(name: str, command: argparse.ArgumentParser) -> str:
     usage = textwrap.fill(
         usage, 100, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
     )
-    parts = [f"## llmperf {name}", _marked(command.description or ""), f"```text\n{usage}\n```"]
-    rows = [(_written(action), _marked(_help(command, action))) for action in _actions(command)]
+    parts = [f"## llmperf {name}", marked(command.description or ""), f"```text\n{usage}\n```"]
+    rows = [(_written(action), marked(_help(command, action))) for action in _actions(command)]
     if rows:
         parts.append(_table(("argument", "what it says"), rows))
     if command.epilog:
@@ -177,11 +177,11 @@ def _command_line(name: str, command: argparse.ArgumentParser) -> str:
 
 
 def _written(action: argparse.Action) -> str:
-    metavar = action.metavar if isinstance(action.metavar, str) else action.dest
-    if not action.option_strings:
-        return f"`{metavar}`"
-    said = ", ".join(action.option_strings)
-    return f"`{said}`" if action.nargs == 0 else f"`{said} {metavar}`"
+    value = action.metavar if isinstance(action.metavar, str) else action.dest
+    if action.choices is not None and action.metavar is None:
+        value = "|".join(map(str, action.choices))
+    words = [", ".join(action.option_strings), "" if action.nargs == 0 else value]
+    return f"`{' '.join(filter(None, words))}`".replace("|", r"\|")
 
 
 def _help(command: argparse.ArgumentParser, action: argparse.Action) -> str:
@@ -250,7 +250,7 @@ def _first_sentence(documented: Any) -> str:
     return (text[: end.start()] if end else text).strip().rstrip(".").replace("|", r"\|")
 
 
-def _marked(text: str) -> str:
+def marked(text: str) -> str:
     """Plain help as Markdown: what is quoted, or spelled as only code is, is code."""
     text = re.sub(r"'([^']*)'", r"`\1`", text)
     parts = re.split(r"(`[^`]*`)", text)

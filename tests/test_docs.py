@@ -177,6 +177,28 @@ def test_what_is_made_from_the_code_is_as_the_code_says() -> None:
     assert set(re.findall(r"<!-- on the site: (\w+) -->", marked)) == set(reference.SITE)
 
 
+def test_every_row_of_what_is_made_from_the_code_has_as_many_cells_as_its_head() -> None:
+    """A bar in a help, as of ``N|MIN..MAX``, ends no cell."""
+    made = [*(table() for table in reference.TABLES.values()), reference.SITE["commands"]()]
+    for table in re.findall(r"(?:^\|.*\n?)+", "\n\n".join(made), re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1, table
+
+
+@pytest.mark.parametrize(
+    ("help_", "shown"),
+    [
+        ("as in 'ttft_ms=300'", "as in `ttft_ms=300`"),
+        ("unless --requests is given", "unless `--requests` is given"),
+        ("those in CUDA_VISIBLE_DEVICES, or `all`", "those in `CUDA_VISIBLE_DEVICES`, or `all`"),
+        ("MIN..MAX or gamma:SHAPE", "`MIN..MAX` or `gamma:SHAPE`"),
+        ("a|b <c> *d*", r"a\|b &lt;c> \*d\*"),
+        ("a well-known GPU at 1..10", "a well-known GPU at 1..10"),
+    ],
+)
+def test_plain_help_becomes_markdown(help_: str, shown: str) -> None:
+    assert reference.marked(help_) == shown
+
+
 def test_every_argument_of_every_command_is_on_the_site() -> None:
     page = reference.SITE["commands"]()
     for name in ("load", "matrix", "advise", "bisect", "step", "report", "cache"):
