@@ -84,6 +84,7 @@ def test_what_the_tutorial_says_happens(project: Project) -> None:
     commands = [step for step in steps() if step.file is None]
     assert len(commands) == 6
     assert sum(step.code for step in commands) == 2
+    undecided = ""
     for step in steps():
         if step.file is not None:
             path = project.path / step.file
@@ -92,11 +93,16 @@ def test_what_the_tutorial_says_happens(project: Project) -> None:
             continue
         for _ in range(ATTEMPTS):
             ran = done(step, project)
-            if not any(word in ran.stdout for word in TOO_BUSY):
+            if not (is_too_busy := any(word in ran.stdout for word in TOO_BUSY)):
                 break
-        else:
-            pytest.skip(f"this machine is too busy to measure anything:\n{ran.stdout}")
+        undecided = ran.stdout if is_too_busy else undecided
+        if undecided:  # no baseline, perhaps; what follows is typed all the same
+            assert ran.returncode in (0, 1), ran.stdout
+            continue
         assert ran.returncode == step.code, ran.stdout
         if step.shown:
             assert shape(step.shown.splitlines()[0]) in map(shape, ran.stdout.splitlines()), ran.stdout
-    assert (project.path / "report.html").exists() == ("html" in OUTPUTS)
+    if "html" in OUTPUTS:
+        assert (project.path / "report.html").stat().st_size > 1000
+    if undecided:
+        pytest.skip(f"this machine is too busy to decide anything:\n{undecided}")
