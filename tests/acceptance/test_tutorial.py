@@ -78,7 +78,7 @@ def done(step: Step, project: Project) -> subprocess.CompletedProcess[str]:
 
 
 def is_undecided(step: Step, output: str) -> bool:
-    """Whether this machine was too busy to decide what has to be decided; that a version is itself may not."""
+    """Whether this machine was too busy to decide; that a version is like itself need not be decided."""
     is_invalid = "\nthe measurement is invalid:" in output
     return is_invalid or (step.code != 0 and "test_chat_stays_interactive  inconclusive" in output)
 
