@@ -47,6 +47,8 @@ MORE = {
     "prices": "[prices](light.md#prices)",
     "cache-limit": "[room](versions.md#room)",
     "update": "[baselines](baselines.md)",
+    "html": "[the report](report.md)",
+    "benchmark-json": "[pytest-benchmark](pytest-benchmark.md)",
     "cost": "[cost](light.md#cost)",
     "startup": "[start-up](#start-up)",
     "cold_startup": "[start-up](#start-up)",
