@@ -50,7 +50,7 @@ def shape(line: str) -> str:
 
 
 def done(step: Step, project: Project) -> subprocess.CompletedProcess[str]:
-    """Type it, in less time than a reader has: at one rate, for a second and a half, and at most twice a side.
+    """Type it, in less time than a reader has: at one rate, for 1.5 s, at most twice a side.
 
     The test's own limits are met, however slow this machine is.
     """
