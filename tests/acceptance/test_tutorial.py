@@ -83,6 +83,7 @@ def is_undecided(step: Step, output: str) -> bool:
     return is_invalid or (step.code != 0 and "test_chat_stays_interactive  inconclusive" in output)
 
 
+@pytest.mark.timeout(600)
 def test_what_the_tutorial_says_happens(project: Project) -> None:
     commands = [step for step in steps() if step.file is None]
     assert len(commands) == 6
