@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-vllm check bench bench-clients bench-judge bench-search bench-bisect clean
+.PHONY: demo test test-vllm check bench bench-clients bench-judge bench-search bench-bisect docs reference clean
 
 demo: $(VENV)/.ready  ## a real engine, an SLO, a baseline, and a build that fails for a real reason
 	@$(BIN)/python examples/demo.py
@@ -36,6 +36,16 @@ bench-search: $(VENV)/.ready  ## how right the search for a capacity is, beside 
 bench-bisect: $(VENV)/.ready  ## how often bisections of noisy histories are right, ours and others (docs/bisect-method.md)
 	$(BIN)/python -m bench.bisect.run --out .bench-bisect
 
+docs: $(VENV)/.docs-ready  ## this documentation as a site, in .docs/index.html; a link that leads nowhere is an error
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs .docs
+
+reference: $(VENV)/.ready  ## the tables of the documentation that are made from the code, anew
+	$(BIN)/python -m docs.reference
+
+$(VENV)/.docs-ready: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
@@ -43,4 +53,4 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .demo .bench-judge .bench-search .bench-bisect
+	rm -rf $(VENV) .demo .docs .bench-judge .bench-search .bench-bisect

@@ -7,11 +7,13 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from docs import reference
 from pytest_llmperf.activate import BUILTIN
 from pytest_llmperf.bisecting import BisectCode
 from pytest_llmperf.cli import main
@@ -30,8 +32,10 @@ from pytest_llmperf.report.plain import plainly
 from pytest_llmperf.report.table import CHANGE_MARKS, SLO_MARKS
 from tests.commanding import FIELDS
 from tests.engines.contract import MODELS, answering, tiny_model
+from tests.git import Git
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 BASELINES = (ROOT / "docs/baselines.md").read_text()
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
 COMMAND = (ROOT / "docs/command.md").read_text()
@@ -166,6 +170,88 @@ def test_every_engine_is_documented() -> None:
     assert [name for name in BUILTIN if f"| `{name}` |" not in ENGINES and name != "url"] == []
 
 
+def test_what_is_made_from_the_code_is_as_the_code_says() -> None:
+    """``python -m docs.reference`` makes it so."""
+    pages = {path.name: path.read_text() for path in DOCS.glob("*.md")}
+    assert [name for name, page in pages.items() if reference.updated(page) != page] == []
+    marked = "".join(pages.values())
+    assert set(re.findall(r"<!-- from the code: (\w+) -->", marked)) == set(reference.TABLES)
+    assert set(re.findall(r"<!-- on the site: (\w+) -->", marked)) == set(reference.SITE)
+
+
+def test_every_row_of_what_is_made_from_the_code_has_as_many_cells_as_its_head() -> None:
+    """A bar in a help, as of ``N|MIN..MAX``, ends no cell."""
+    made = [*(table() for table in reference.TABLES.values()), reference.SITE["commands"]()]
+    for table in re.findall(r"(?:^\|.*\n?)+", "\n\n".join(made), re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1, table
+
+
+@pytest.mark.parametrize(
+    ("help_", "shown"),
+    [
+        ("as in 'ttft_ms=300'", "as in `ttft_ms=300`"),
+        ("unless --requests is given", "unless `--requests` is given"),
+        ("those in CUDA_VISIBLE_DEVICES, or `all`", "those in `CUDA_VISIBLE_DEVICES`, or `all`"),
+        ("MIN..MAX or gamma:SHAPE", "`MIN..MAX` or `gamma:SHAPE`"),
+        ("a|b <c> *d*", r"a\|b &lt;c> \*d\*"),
+        ("a well-known GPU at 1..10", "a well-known GPU at 1..10"),
+    ],
+)
+def test_plain_help_becomes_markdown(help_: str, shown: str) -> None:
+    assert reference.marked(help_) == shown
+
+
+def test_every_argument_of_every_command_is_on_the_site() -> None:
+    page = reference.SITE["commands"]()
+    for name in ("load", "matrix", "advise", "bisect", "step", "report", "cache"):
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest_llmperf.cli", name, "--help"], capture_output=True, text=True
+        )
+        assert (ran.returncode, f"## llmperf {name}\n" in page) == (0, True)
+        section = page.partition(f"## llmperf {name}\n")[2].partition("\n## ")[0]
+        assert [
+            flag
+            for flag in re.findall(r"^  (--[a-z-]+)", ran.stdout, re.MULTILINE)
+            if f"| `{flag}" not in section
+        ] == []
+
+
+def test_every_page_has_its_place_on_the_landing_page() -> None:
+    listed = re.findall(r"\]\(([a-z-]+)\.md\)", (DOCS / "index.md").read_text())
+    assert {path.stem for path in DOCS.glob("*.md")} - {"index"} <= set(listed)
+
+
+def test_the_exit_codes_on_their_page_are_those_of_the_code() -> None:
+    page = (DOCS / "exit-codes.md").read_text()
+    _, pytests, gits, ours = page.split("\n## ")
+    told = [{int(code) for code in re.findall(r"^\| (\d+) \|", part, re.MULTILINE)} for part in (gits, ours)]
+    assert told == [
+        {code.value for code in (*BisectCode, *StepCode)},
+        {code.value for code in (*Exit, *Outcome, *Bisected)},
+    ]
+    assert set(re.findall(r"^\| (\d+) \|", pytests, re.MULTILINE)) == set("012345")
+    assert {str(code.value) for code in pytest.ExitCode} >= set("012345")
+
+
+@pytest.mark.parametrize("page", ["tutorial", "upgrade"])
+def test_a_gate_reads_what_the_base_of_the_pull_request_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (DOCS / f"{page}.md").read_text()
+    (pinned,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (line,) = re.findall(r"^ *(base=.*)$", text, re.MULTILINE)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GITHUB_BASE_REF", "main")
+    git = Git(tmp_path)
+    (tmp_path / "pyproject.toml").write_text(pinned)
+    git.commit("what production runs")
+    git("update-ref", "refs/remotes/origin/main", "HEAD")
+    ran = subprocess.run(
+        ["sh", "-c", f'{line}\nprintf %s "$base"'], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == tomllib.loads(pinned)["tool"]["pytest"]["ini_options"]["llmperf_engine"]
+
+
 def test_every_metric_is_documented() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
     assert sorted(name for name, _ in rows) == sorted(metric_names())
@@ -173,10 +259,27 @@ def test_every_metric_is_documented() -> None:
     assert {name: {"gap": "token"}.get(kind, kind) for name, kind in rows} == per
 
 
+def prose(page: Path) -> str:
+    """The page without its examples and comments."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Where links into the page may lead, as GitHub makes them of its headings."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")]), ids=lambda p: p.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    targets = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", prose(page))
+    assert [path for path, _ in targets if not (page.parent / path).exists()] == []
+    assert [
+        f"{path}#{anchor}"
+        for path, anchor in targets
+        if anchor and anchor not in anchors((page.parent / path) if path else page)
+    ] == []
 
 
 def test_the_readme_shows_the_two_commands() -> None:

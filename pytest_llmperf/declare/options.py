@@ -52,8 +52,8 @@ OPTIONS = (
     ),
     Option(
         "model",
-        "what the engine serves: a model file or id, the served name at a URL; llamacpp's default is a "
-        "small random model that it writes itself",
+        "what the engine serves: a model file, folder or id, the served name at a URL; llamacpp's default is "
+        "a small random model that it writes itself",
         "MODEL",
     ),
     Option(
@@ -64,7 +64,8 @@ OPTIONS = (
     ),
     Option(
         "rates",
-        "open loop at these requests/s, as in 1,2,4; 1..10 is a ramp; adaptive or linear:10 finds its own",
+        "open loop at these requests/s, as in 1,2,4; 1..10 is a ramp; adaptive, adaptive:8 and linear:10 "
+        "find their own",
         "LIST",
     ),
     Option("concurrency", "closed loop with this many requests at once, as in 1,8", "LIST"),
@@ -115,7 +116,8 @@ OPTIONS = (
     Option("gate", "metrics that are compared with the baseline", "METRICS", DEFAULT_GATE),
     Option(
         "inconclusive",
-        "what a comparison that could not be decided does to its test: warn or fail",
+        "what a comparison that could not be decided does to its test: warn or fail; fail also where there "
+        "was nothing to compare with",
         "WHAT",
         "warn",
     ),
