@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pytest_llmperf.declare.metrics import CAPACITY, METRICS, Metric, MetricKey, parse_metric
+from pytest_llmperf.declare.metrics import METRICS, Metric, MetricKey, parse_metric
 from pytest_llmperf.errors import DeclarationError
 from pytest_llmperf.keep.environment import environment_key
 from pytest_llmperf.keep.files import rounded

@@ -22,6 +22,7 @@ from pytest_llmperf.report.judged import (
 )
 from pytest_llmperf.report.light import light_lines, price_lines
 from pytest_llmperf.report.notes import notes
+from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.sweeps import sweep_lines
 from pytest_llmperf.report.table import CHANGE_MARKS, LEGEND, SLO_MARKS, table
 
@@ -125,7 +126,7 @@ class Terminal:
         terminal.write_line(f"\n  {headline(entry)}")
         for line in (*table(entry), *light_lines(entry), *price_lines(entry)):
             terminal.write_line(f"  {line}")
-        for line in sweep_lines(entry):
+        for line in (*sweep_lines(entry), *probe_lines(entry)):
             terminal.write_line(f"  {line}")
         for note in (*notes(entry), *(f"left out: {problem}" for problem in entry["left_out"])):
             terminal.write_line(f"  note: {note}")
