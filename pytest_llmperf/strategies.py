@@ -84,7 +84,7 @@ def workloads(
 
 def _go_together(fields: Mapping[str, Any]) -> bool:
     is_longer = fields["input_tokens"] > fields.get("shared_prefix_tokens", 0)
-    return is_longer and (fields.get("turns", 1) == 1 or fields.get("chat", False))
+    return bool(is_longer and (fields.get("turns", 1) == 1 or fields.get("chat", False)))
 
 
 def _built(fields: Mapping[str, Any]) -> st.SearchStrategy[Workload]:
