@@ -3,7 +3,7 @@
     pytest --llmperf bench/probing -s --llmperf-launches 1
 
 The boundary is where the median TTFT of one request at a time crosses the limit; the bisection knows it from
-100 requests at each length, the search from the probes that any test would make.
+40 requests at each length, the search from the probes that any test would make.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pytest_llmperf.strategies import measured, workloads
 
 LOW, HIGH = 16, 1500
 LIMIT_MS = 25.0
+REQUESTS = 40
 
 
 @pytest.mark.parametrize("repeat", range(4))
@@ -49,17 +50,18 @@ def test_shrinking_ends_near_the_boundary(llmperf: Llmperf, repeat: int) -> None
     print(
         f"\nRESULT {repeat}: shrunk to {found} tokens with {len(asked)} examples in {took_s:.0f} s "
         f"({undecided} undecided, {invalid} invalid); bisections {before} and {after}, "
-        f"{(found / truth - 1) * 100:+.1f}% of their mean"
+        f"{(found / truth - 1) * 100:+.1f}% of their mean",
+        flush=True,
     )
 
 
 def _bisected(llmperf: Llmperf) -> int:
-    """The shortest prompt whose median TTFT is over the limit, as far as 100 requests tell."""
+    """The shortest prompt whose median TTFT is over the limit, as far as so many requests tell."""
     low, high = LOW, HIGH
     while high - low > max(1, low // 50):
         middle = (low + high) // 2
         workload = Workload(input_tokens=middle, output_tokens=1)
-        took = llmperf(workload, concurrency=1, requests=100 if high < 4 * LOW * 8 else 20)
+        took = llmperf(workload, concurrency=1, requests=REQUESTS)
         if took.value("ttft_p50_ms") > LIMIT_MS:
             high = middle
         else:
