@@ -46,7 +46,7 @@ class _Quiet:
     def phase(self, text: str, expected_s: float | None = None) -> None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Probe:
     """Whether a workload breaks its limits in the current launch.
 
@@ -83,6 +83,9 @@ class Probe:
         shown = broken or [one for one in self.objectives if one.limit.value] or self.objectives
         runs = f"{self.runs} run{'s' if self.runs != 1 else ''}"
         return f"{what}: {'; '.join(map(_told, shown))}: {self.answer} in {runs}"
+
+    def __repr__(self) -> str:
+        return f"<Probe {self.told}>"
 
     def __str__(self) -> str:
         return "\n".join((self.told, *self.by_hand))

@@ -56,6 +56,16 @@ def test_each_plugin_has_its_options_to_itself(
     assert project.starts() == starts
 
 
+@pytest.mark.parametrize("theirs", ["--benchmark-json", "--llmperf-json"])
+@pytest.mark.beside_others
+def test_two_outputs_are_two_files(theirs: str, project: Project) -> None:
+    project.write(test_both=BOTH)
+    result = project.run(*ONCE, theirs, "one.json", "--llmperf-benchmark-json", "./one.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*--llmperf-benchmark-json: ./one.json is what {theirs} writes"])
+    assert not (project.path / "one.json").exists()
+
+
 @pytest.mark.beside_others
 def test_each_plugin_writes_a_file_of_its_own_and_both_are_compared(project: Project) -> None:
     found, text = outcomes(
