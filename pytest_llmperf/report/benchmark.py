@@ -160,7 +160,9 @@ def _extra_info(place: _Place, key: MetricKey, beside: _Json) -> dict[str, Any]:
         told["verdict"] = test["verdict"]
         told["objective"] = _of_metric(point.get("objectives") or [], key)
         change = _of_metric(point.get("changes") or [], key)
-        told["change"] = None if change is None or compared is None else {**change, "from": compared["text"]}
+        if change is not None and compared is not None:
+            change["from"] = compared["text"]
+        told["change"] = change
     return {name: value for name, value in told.items() if value is not None}
 
 
