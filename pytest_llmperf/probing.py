@@ -118,17 +118,15 @@ class Probing:
             self._began = begun if self._began is None else self._began
             found = self._known[key] = self._answer(workload, point, slo, plan, budget_s)
             self._count(found, time.monotonic() - begun)
-        if isinstance(found, EngineError):
-            raise type(found)(*found.args)
-        if found.breaks:
+        if isinstance(found, EngineError) or found.breaks:
             self._summary["last_broken"] = {
                 "workload": str(workload),
                 "load": point.key,
                 "engine": str(plan.subject),
-                "text": found.told,
-                "by_hand": list(found.by_hand),
-                "values": {one.limit.key.name: rounded(one.value) for one in found.objectives},
+                **_broken(found, f"{workload}, {point.key}"),
             }
+        if isinstance(found, EngineError):
+            raise type(found)(*found.args)
         return found
 
     def _planned(self, engine: str | None) -> Plan:
@@ -193,6 +191,13 @@ class Probing:
         told["answers"][answer] = told["answers"].get(answer, 0) + 1
         if not self._session.measures_base:
             self._session.results[self._nodeid].probed = told
+
+
+def _broken(found: Probe | EngineError, what: str) -> dict[str, Any]:
+    if isinstance(found, EngineError):
+        return {"text": f"{what}: {str(found).splitlines()[0]}", "by_hand": [], "values": {}}
+    values = {one.limit.key.name: rounded(one.value) for one in found.objectives}
+    return {"text": found.told, "by_hand": list(found.by_hand), "values": values}
 
 
 def _told(objective: Objective) -> str:

@@ -79,7 +79,7 @@ OPTIONS = (
     Option("requests", "requests of a load point, in place of a duration", "N"),
     Option(
         "sweep-budget",
-        "time in each launch for a sweep that finds its own rates, a capacity or probes, as in 5m (default: 5m)",
+        "time in each launch for a sweep that finds its rates, a capacity or probes, as in 5m (default: 5m)",
         "TIME",
     ),
     Option("slo", "limits, as in 'ttft_ms=300 tpot_ms=40'", "LIMITS"),

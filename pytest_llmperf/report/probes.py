@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.progress import duration
 
 _ANSWERS = {
@@ -25,7 +26,7 @@ def probe_lines(entry: Mapping[str, Any]) -> list[str]:
     answers = [f"{count} {_ANSWERS.get(answer, answer)}" for answer, count in probed["answers"].items()]
     lines = [f"{_several(probed['probes'], 'probe')} in {duration(probed['seconds'])}: {', '.join(answers)}"]
     if broken := probed["last_broken"]:
-        lines.append(f"the last that broke a limit: {broken['text']}")
+        lines.append(f"the last that broke a limit: {printable(broken['text'])}")
     return lines
 
 

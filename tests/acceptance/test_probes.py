@@ -71,6 +71,7 @@ def test_the_smallest_prompt_that_ends_the_engine(project: Project) -> None:
     assert result.parseoutcomes() in ({"errors": 1}, {"error": 1})
     assert smallest(result) == 25
     assert probed["answers"]["engine failed"] >= 1
+    assert probed["last_broken"]["workload"] == "25 in / 1 out"
     assert "the engine died while it was measured" in result.stdout.str()
     # It was started anew each time, and each start has a log.
     assert project.starts() >= probed["answers"]["engine failed"]
