@@ -68,7 +68,7 @@ def _of_test(test: _Json) -> Iterator[dict[str, Any]]:
                 if key.metric.per == "launch" and (side, name) in told:
                     continue  # a launch has one start, however many load points
                 told.add((side, name))
-                place = _Place(test, point, load if key.metric.has_load else "", side)
+                place = _Place(test, point, "" if key.metric.per == "launch" else load, side)
                 if (values := _seconds(key, list(launches.values()))) is not None:
                     yield _entry(place, key, values, _beside(found))
 

@@ -44,7 +44,6 @@ def outcomes(project: Project, *options: str) -> tuple[dict[str, int], str]:
     [
         (("--benchmark-only",), {"passed": 1, "skipped": 1}, 0),
         (("--benchmark-skip",), {"passed": 1, "skipped": 1}, 1),
-        (("--benchmark-disable",), {"passed": 2}, 1),
         (("-n", "2"), {"passed": 2}, 1),
     ],
 )
