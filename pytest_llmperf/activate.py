@@ -179,7 +179,14 @@ def _prices(config: pytest.Config, settings: Settings) -> Prices:
 
 
 def _check_destinations(config: pytest.Config, settings: Settings, baselines: Baselines) -> None:
+    taken = {"--benchmark-json": config.getoption("benchmark_json", None)}  # of pytest-benchmark
     for name, path in settings.outputs.items():
+        for option, other in taken.items():
+            if other and Path(config.invocation_params.dir, other) == Path(
+                config.invocation_params.dir, path
+            ):
+                raise pytest.UsageError(f"--llmperf-{name}: {path} is what {option} writes")
+        taken[f"--llmperf-{name}"] = path
         try:
             check_writable(Path(config.invocation_params.dir, path).resolve())
         except StoreError as error:

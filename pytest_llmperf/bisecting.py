@@ -43,7 +43,7 @@ class Bisecting:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         text = getattr(report, "llmperf", None)
         entry = json.loads(text) if text is not None else {"verdict": None, "points": []}
-        self._measured |= bool(entry["points"])
+        self._measured |= bool(entry["points"] or entry.get("probed"))
         # By phase, so that a test that is run again is what it was last.
         self._codes[report.nodeid, report.when] = _code(report, entry["verdict"])
 

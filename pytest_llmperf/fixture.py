@@ -15,6 +15,7 @@ from pytest_llmperf.errors import DeclarationError
 
 if TYPE_CHECKING:
     from pytest_llmperf.measure.measurement import Measurement, Measurements
+    from pytest_llmperf.probing import Probe, Probing
     from pytest_llmperf.session import PerformanceSession
 
 
@@ -28,11 +29,15 @@ class Llmperf:
 
     def __init__(self, session: PerformanceSession, nodeid: str, plan: Plan) -> None:
         self._session, self._nodeid, self._plan = session, nodeid, plan
+        self._probing: Probing | None = None
         launch = session.prepare(nodeid, plan)
         self.url: str = launch.server.url
         """Where the engine answers, for what a test wants to ask it itself."""
         self.model: str = launch.description.model
         """The name under which the engine serves its model."""
+
+    def __repr__(self) -> str:
+        return f"<llmperf at {self.url}>"  # Hypothesis shows it with every example
 
     def __call__(
         self,
@@ -54,7 +59,7 @@ class Llmperf:
         """
         __tracebackhide__ = True
         try:
-            _check_workload("llmperf", workload)
+            self._check_workload("llmperf", workload)
             call = Sweep.of(
                 rates=None if rate is None else [rate],
                 concurrency=None if concurrency is None else [concurrency],
@@ -67,6 +72,14 @@ class Llmperf:
         except DeclarationError as error:
             raise error.with_traceback(None) from None  # the mistake is the caller's: that line is shown
         return self._session.measure(self._nodeid, self._plan, workload, call)
+
+    def _check_workload(self, called: str, workload: object) -> None:
+        _check_workload(called, workload)
+        if self._probing is not None and self._probing.has_moved:
+            raise DeclarationError(
+                f"{called}(…): after llmperf.probe(engine=…), the engine of the test is gone; "
+                "measure load points first, or in another test"
+            )
 
     def _check_sweep(self, workload: Workload, sweep: Sweep) -> None:
         if sweep.search is not None and (unfit := self._plan.slo.of_throughput()):
@@ -98,7 +111,7 @@ class Llmperf:
         """
         __tracebackhide__ = True
         try:
-            _check_workload("llmperf.capacity", workload)
+            self._check_workload("llmperf.capacity", workload)
             call = Sweep.of(duration=duration, requests=requests, arrivals=arrivals, budget=budget)
             slo = self._limits(limits)
         except DeclarationError as error:
@@ -137,8 +150,79 @@ class Llmperf:
         """
         __tracebackhide__ = True
         try:
-            _check_workload("llmperf.batch", workload)
+            self._check_workload("llmperf.batch", workload)
             point = LoadPoint.of_batch(requests)
         except DeclarationError as error:
             raise error.with_traceback(None) from None
         return self._session.batch(self._nodeid, self._plan, workload, point)
+
+    def probe(
+        self,
+        workload: Workload,
+        *,
+        rate: float | None = None,
+        concurrency: int | None = None,
+        replay: float | None = None,
+        duration: float | None = None,
+        requests: int | None = None,
+        arrivals: str | None = None,
+        engine: str | None = None,
+        **limits: float,
+    ) -> Probe:
+        """Whether ``workload`` breaks ``limits`` (as in ``ttft_ms=300``), or else the SLO of the test, in
+        this launch; for searches that ask hundreds of times, as Hypothesis does.
+
+        It is no load point: neither compared nor kept, but for a summary. Asked again, the answer is the
+        same. It breaks its limits only if that is sure; after the budget of ``@sweep(budget=…)`` nothing is
+        measured any more, and counts as passing. ``engine`` starts another engine, or the same one with other
+        flags, in place of the one that runs. Raises as :meth:`__call__`.
+        """
+        __tracebackhide__ = True
+        try:
+            _check_workload("llmperf.probe", workload)
+            call = Sweep.of(
+                rates=None if rate is None else [rate],
+                concurrency=None if concurrency is None else [concurrency],
+                replay=None if replay is None else [replay],
+                duration=duration,
+                requests=requests,
+                arrivals=arrivals,
+            )
+            sweep = self._plan.sweep(call)
+            self._check_sweep(workload, sweep)
+            point = _only(sweep)
+            return self._probes().probe(workload, point, self._probed(limits, point), engine, sweep.allowed_s)
+        except DeclarationError as error:
+            raise error.with_traceback(None) from None
+
+    def _probes(self) -> Probing:
+        if self._probing is None:
+            from pytest_llmperf.probing import Probing  # with all that measures
+
+            self._probing = Probing(self._session, self._nodeid, self._plan)
+        return self._probing
+
+    def _probed(self, said: Mapping[str, float], point: LoadPoint) -> Slo:
+        """The limits of a probe, and no errors."""
+        slo = Slo.of(said, self._session.settings.percentile) if said else self._plan.slo
+        fit = tuple(
+            limit
+            for limit in slo.limits
+            if limit.key.metric.per != "launch" and point.concerns(limit.key.metric)
+        )
+        if not fit or (said and fit != slo.limits):
+            raise DeclarationError(
+                "llmperf.probe(): which limits may it not break? @slo(ttft_ms=300), or probe(workload, "
+                "ttft_ms=300); on what a run at this load tells"
+            )
+        return Slo(fit).with_no_errors()
+
+
+def _only(sweep: Sweep) -> LoadPoint:
+    points = sweep.points()
+    if len(points) != 1:
+        raise DeclarationError(
+            "llmperf.probe(): at which load? It has one, as in probe(workload, rate=4) or "
+            "probe(workload, concurrency=1)"
+        )
+    return points[0]

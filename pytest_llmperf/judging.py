@@ -12,7 +12,7 @@ from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.errors import InvalidRun, StoreError
 from pytest_llmperf.judge.change import SESSION_ERROR, Change, Comparison, judge_changes
 from pytest_llmperf.judge.objective import Objective, judge_limit
-from pytest_llmperf.judge.prior import Prior, learn
+from pytest_llmperf.judge.prior import RUN_SPREAD, Prior, learn
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.baseline import Baseline
 from pytest_llmperf.keep.baselines import Baselines
@@ -23,9 +23,6 @@ from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
 from pytest_llmperf.measure.metrics import is_supported
 from pytest_llmperf.startups import is_judged_at, may_add, may_come, unjudged, why_missing
 from pytest_llmperf.validity import check_limits, check_runs
-
-RUN_SPREAD = 0.02
-"""A server at a URL is one launch, and its SLO is that launch's own: what is unknown is how its runs vary."""
 
 
 class Judge:
@@ -177,7 +174,7 @@ class Judge:
                 continue
             if values := point.values(limit.key):
                 prior, sampling = self._known(result, limit.key, point.uncertainty(limit.key))
-                if result.runs_already:
+                if result.runs_already:  # one launch, and its SLO is that launch's own
                     prior = Prior(RUN_SPREAD)
                 requests = sum(run.measurement.requests for run in point.runs if run.is_valid)
                 launches = self._settings.launches

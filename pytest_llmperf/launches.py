@@ -38,7 +38,7 @@ class Launches:
     ) -> None:
         """``place`` is where engines are started; ``note`` takes what a person has to know in the end. Logs
         are kept in ``store``, under the name of the record."""
-        self._settings, self._engines, self._place = settings, engines, place
+        self._settings, self.engines, self._place = settings, engines, place
         self._progress, self._note = progress, note
         self._store, self._stem = store, record.path.stem
         self._launch: Launch | None = None
@@ -97,7 +97,7 @@ class Launches:
         try:
             self._launch = Launch(
                 subject,
-                self._engines[subject.engine],
+                self.engines[subject.engine],
                 settings.model,
                 place=ExistingServer() if subject.url is not None else self._place,
                 log=log,

@@ -13,6 +13,7 @@ from pytest_llmperf.budget import Budget
 from pytest_llmperf.collect import MISTAKE, PLAN
 from pytest_llmperf.errors import EngineError, Hindered, InvalidRun, StoreError
 from pytest_llmperf.judge.verdict import Verdict
+from pytest_llmperf.keep.result import TestResult
 from pytest_llmperf.outputs import write_output
 from pytest_llmperf.report.explain import explain
 from pytest_llmperf.report.progress import Progress, duration
@@ -138,9 +139,12 @@ class Measuring:
         """Raises what the verdict on a test means for it; accepts its baseline where that was asked for."""
         self._progress.plan(item.nodeid, None, 0)
         result = self.session.results.get(item.nodeid)
-        if result is None or not result.points:
+        if result is None or not (result.points or result.probed):
             pytest.fail("nothing was measured: the test never called llmperf(Workload(...))", pytrace=False)
         result.is_over = True
+        if not result.points:
+            _conclude_probes(result)
+            return
         if result.verdict is Verdict.INVALID:
             raise InvalidRun(result.error)
         if result.error is not None:
@@ -177,7 +181,7 @@ class Measuring:
     def _judge_quietly(self, item: pytest.Item) -> None:
         """A test that failed by itself says so itself; what it measured is still judged for the record."""
         result = self.session.results.get(item.nodeid) if PLAN in item.stash else None
-        if result is not None and result.points:
+        if result is not None and (result.points or result.probed):
             self.session.judge.judge(self.session.results.values())
             if result.error is None:
                 result.verdict = Verdict.FAILED_BY_ITSELF
@@ -218,7 +222,8 @@ class Measuring:
     def _tell(self, error: BaseException, when: str | None) -> str:
         is_base = self._turn is not None and self._turn.side == "base"
         if not (is_base and isinstance(error, EngineError)):
-            return str(error)
+            # A note is what Hypothesis adds: the example that it happened at.
+            return "\n".join((str(error), *getattr(error, "__notes__", ())))
         return f"the base of the comparison {'did not start' if when == 'setup' else 'failed'}: {error}"
 
     @pytest.hookimpl(tryfirst=True)
@@ -274,6 +279,17 @@ class Measuring:
 def _launches(launches: int) -> str:
     """``1 launch``, ``3 launches``."""
     return f"{launches} launch{'es' if launches > 1 else ''}"
+
+
+def _conclude_probes(result: TestResult) -> None:
+    """A test that only probes, and did not fail by itself, has found nothing. Raises :class:`InvalidRun` if
+    none of its probes says anything."""
+    answers = result.probed["answers"]
+    if not any(answers.get(one) for one in ("met", "broken", "undecided")):
+        result.verdict = Verdict.INVALID
+        told = ", ".join(f"{count} {answer}" for answer, count in answers.items())
+        raise InvalidRun(f"none of its probes says anything about the engine: {told}")
+    result.verdict = Verdict.PASS
 
 
 def _status(session: pytest.Session, exitstatus: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from pytest_llmperf.declare.options import OUTPUTS
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.keep.files import replacing, write_json
+from pytest_llmperf.report.benchmark import as_benchmarks
 
 Record = Mapping[str, Any]
 
@@ -36,5 +37,15 @@ def _write_html(path: Path, records: Sequence[Record]) -> None:
         file.write(text)
 
 
-_WRITERS: dict[str, Callable[[Path, Sequence[Record]], None]] = {"json": _write_json, "html": _write_html}
+def _write_benchmarks(path: Path, records: Sequence[Record]) -> None:
+    if len(records) != 1:
+        raise StoreError(f"{len(records)} records: for pytest-benchmark, each is a file of its own")
+    write_json(path, as_benchmarks(records[0]))
+
+
+_WRITERS: dict[str, Callable[[Path, Sequence[Record]], None]] = {
+    "json": _write_json,
+    "html": _write_html,
+    "benchmark-json": _write_benchmarks,
+}
 assert tuple(_WRITERS) == OUTPUTS

@@ -132,7 +132,7 @@ class PerformanceSession:
 
     def measure(self, nodeid: str, plan: Plan, workload: Workload, call: Sweep) -> Measurements:
         """Measure every load point of a call in the current launch."""
-        rig = self._rig(nodeid, plan)
+        rig = self.rig(nodeid, plan)
         sweep = plan.sweep(call)
         if sweep.search is not None:
             return self._explore(rig, plan, workload, capped(sweep))
@@ -142,20 +142,20 @@ class PerformanceSession:
 
     def batch(self, nodeid: str, plan: Plan, workload: Workload, point: LoadPoint) -> Measurement:
         """Measure a batch in the current launch."""
-        rig = self._rig(nodeid, plan)
+        rig = self.rig(nodeid, plan)
         return self._keep(rig, workload, point, rig.measure(workload, point))
 
     def capacity(
         self, nodeid: str, plan: Plan, workload: Workload, call: Sweep, slo: Slo
     ) -> tuple[Measurement, Capacity]:
         """Search for the highest rate that meets the limits in the current launch."""
-        rig, sweep = self._rig(nodeid, plan), capped(plan.sweep(call))
+        rig, sweep = self.rig(nodeid, plan), capped(plan.sweep(call))
         bounds, left_s = self._bounded(rig, workload, sweep)
         found = seek(sweep, slo, bounds, lambda part, n: rig.probe(workload, part, n, slo), left_s)
         point = sought(sweep, slo)
         return self._keep(rig, workload, point, found.as_run(workload, point)), found.capacity
 
-    def _rig(self, nodeid: str, plan: Plan) -> Rig:
+    def rig(self, nodeid: str, plan: Plan) -> Rig:
         """The current launch, for this test. Raises :class:`EngineError` if it is not there."""
         launches = self.launches
         launch = launches.running(launches.subject(plan))

@@ -17,6 +17,7 @@ PUBLIC = [
     "Measurement",
     "Measurements",
     "Normal",
+    "Probe",
     "StoreError",
     "Uniform",
     "Workload",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 FIXTURE = "llmperf"
 DEFAULT_GATE = "ttft_p50_ms, ttft_p95_ms, tpot_p50_ms, output_tokens_per_s, capacity_per_s"
-OUTPUTS = ("json", "html")
+OUTPUTS = ("json", "html", "benchmark-json")
 """The options that name a file which is made of the session's record."""
 MARKERS = {
     "slo": "slo(ttft_ms=300, tpot_ms=40): limits that every load point of the test has to meet; a latency "
@@ -80,7 +80,7 @@ OPTIONS = (
     Option("requests", "requests of a load point, in place of a duration", "N"),
     Option(
         "sweep-budget",
-        "time in each launch for a sweep that finds its own rates, or for a capacity, as in 5m (default: 5m)",
+        "time in each launch for a sweep that finds its rates, a capacity or probes, as in 5m (default: 5m)",
         "TIME",
     ),
     Option("slo", "limits, as in 'ttft_ms=300 tpot_ms=40'", "LIMITS"),
@@ -130,6 +130,11 @@ OPTIONS = (
     Option("dir", "where records and baselines are kept, relative to the root directory", "DIR", ".llmperf"),
     Option("json", "also write the session's record to this file", "PATH"),
     Option("html", "also write a report to this file: one page with charts that works offline", "PATH"),
+    Option(
+        "benchmark-json",
+        "write what was measured as pytest-benchmark does, for pytest-benchmark compare",
+        "PATH",
+    ),
     Option("startup-timeout", "seconds until an engine has to be ready", "SECONDS", "600"),
     Option("request-timeout", "seconds until a request is given up and counts as failed", "SECONDS", "120"),
     Option(

@@ -12,6 +12,8 @@ from pytest_llmperf.judge.gamma import digamma, inverse_trigamma, trigamma
 DEGREES = 4.0
 """The weight of a documented spread: it counts as much as so many degrees of freedom of a measured one."""
 MOST_DEGREES = 16.0
+RUN_SPREAD = 0.02
+"""How runs of one launch vary, where nothing else is known: what is said of that launch alone."""
 
 
 @dataclass(frozen=True)

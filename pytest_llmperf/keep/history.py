@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.keep.baseline import Baseline
 from pytest_llmperf.keep.environment import differences
 from pytest_llmperf.keep.files import read_json
 from pytest_llmperf.keep.record import KIND, VERSION, Store, now
-from pytest_llmperf.keep.values import middle
+from pytest_llmperf.keep.values import by_metric
 
 MOST_RECORDS = 50
 MOST_BYTES, MOST_BYTES_OF_ONE = 32_000_000, 20_000_000
@@ -113,24 +113,13 @@ def _size(path: Path) -> int:
 
 def _of_record(path: Path, environment: Mapping[str, str]) -> list[_Group]:
     return [
-        _Group(entry["test"], point["key"], metric, values)
+        _Group(entry["test"], point["key"], metric, tuple(values.values()))
         for entry in read_json(path, KIND, VERSION)["tests"]
         if not differences(entry["environment"], environment)
         for point in entry["points"]
         for runs in (point["runs"], point.get("base_runs") or [])
-        for metric, values in _by_metric(runs)
+        for metric, values in by_metric(runs).items()
     ]
-
-
-def _by_metric(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """The values of each metric, one for each launch: the mean over its valid runs."""
-    found: dict[str, dict[int, list[float]]] = {}
-    for run in runs:
-        if not run["health"]["problems"]:
-            for metric, value in run["values"].items():
-                found.setdefault(metric, {}).setdefault(run["launch"], []).append(float(value))
-    for metric, launches in found.items():
-        yield metric, tuple(middle(values) for values in launches.values())
 
 
 def _values_of_origins(baseline: Baseline) -> dict[str, dict[str, Sequence[float]]]:

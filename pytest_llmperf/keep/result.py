@@ -169,7 +169,7 @@ class TestResult:
     nothing, and why. ``undecided_origins`` are comparisons with what the baseline grew from, and
     ``is_last_look`` says that there will be no more launches. ``decided`` are the load points (by key) and
     metrics that were found to have changed, from the baseline or from what it grew from. ``sweeps`` are what
-    is known of those that found their own rates, by workload.
+    is known of those that found their own rates, by workload. ``probed``: what its probes came to, together.
     ``wants_decision``: whether another launch may decide a change, ``wants_value`` whether one may have a
     value that is missing; ``wants_launch``: whether it is to have one. Of a test that ``is_over`` nothing is
     judged again.
@@ -201,6 +201,7 @@ class TestResult:
     wants_value: bool = False
     is_last_look: bool = False
     sweeps: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    probed: Mapping[str, Any] = field(default_factory=dict)
     wants_launch: bool = True
     is_over: bool = False
 
@@ -271,6 +272,7 @@ class TestResult:
             "is_compared": self.is_compared,
             "subject_differences": self.subject_differences,
             "sweeps": list(self.sweeps.values()),
+            **({"probed": dict(self.probed)} if self.probed else {}),
             "points": [{**point.as_json(), "key": key} for key, point in self.points.items()],
         }
 

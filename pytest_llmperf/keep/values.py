@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.keep.files import rounded
@@ -44,3 +44,16 @@ def middle(values: Sequence[float]) -> float:
     if min(values) <= 0:
         return math.fsum(values) / len(values)
     return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
+def by_metric(runs: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
+    """Of recorded runs the values of each metric by launch: the mean over its valid runs."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for run in runs:
+        if not run["health"]["problems"]:
+            for metric, value in run["values"].items():
+                found.setdefault(metric, {}).setdefault(run["launch"], []).append(float(value))
+    return {
+        metric: {launch: middle(values) for launch, values in launches.items()}
+        for metric, launches in found.items()
+    }

@@ -28,6 +28,7 @@ from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.overview import FINE, ORDER, by_verdict, overview, total, trimmed
 from pytest_llmperf.report.plain import show_plainly
 from pytest_llmperf.report.printable import printable
+from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.progress import Pulse, Told
 from pytest_llmperf.report.row import Row
 from pytest_llmperf.report.sweeps import sweep_lines
@@ -202,7 +203,7 @@ class Terminal:
         self._say(terminal, f"  {headline(entry)}")
         for line in self._table(entry, 2):
             self._write_marked(terminal, f"  {line}")
-        for line in (*light_lines(entry), *price_lines(entry), *sweep_lines(entry)):
+        for line in (*light_lines(entry), *price_lines(entry), *sweep_lines(entry), *probe_lines(entry)):
             self._say(terminal, f"  {line}")
         for note in (*notes(entry), *(f"left out: {problem}" for problem in entry["left_out"])):
             self._say(terminal, f"  note: {note}")

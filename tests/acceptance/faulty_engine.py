@@ -36,6 +36,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+    body: dict[str, Any]
 
     def do_GET(self) -> None:
         if self.server.is_healthy():
@@ -44,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(503, {})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked += 1
         if not self.server.before_answer(self):
             return
@@ -120,6 +121,21 @@ def late(port: int, ms: str) -> None:
 
     def wait(handler: Handler) -> bool:
         time.sleep(float(ms) / 1e3)
+        return True
+
+    server = Server(port)
+    server.before_answer = wait
+    serve(server)
+
+
+def in_proportion(port: int, ms_per_token: str, dies_at: str) -> None:
+    """Answer the later the longer the prompt is, and end at one of that length."""
+
+    def wait(handler: Handler) -> bool:
+        tokens = len(handler.body["prompt"])
+        if tokens >= int(dies_at):
+            os._exit(3)
+        time.sleep(tokens * float(ms_per_token) / 1e3)
         return True
 
     server = Server(port)
@@ -261,6 +277,7 @@ FAULTS = {
             silent,
             slow,
             late,
+            in_proportion,
             no_first_token,
             ready_too_early,
             dies_under_load,
