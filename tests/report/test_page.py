@@ -16,12 +16,14 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from pytest_llmperf.cli import main
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.outputs import write_output
 from pytest_llmperf.report.page import asset, page
 from pytest_llmperf.report.page_series import insides, within
 from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.steps import next_steps
+from tests.recorded import write
 from tests.report.page_records import failing, record
 from tests.report.test_markup import Reader
 
@@ -116,6 +118,15 @@ def test_several_records_have_an_index_and_a_place_each(failed: dict[str, Any]) 
     assert len(places) == len(set(places))
     assert {f"#{place}" for place in places} >= set(links)
     assert "#r1t0" in links
+
+
+def test_the_command_writes_one_page_of_several_records(
+    failed: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [write(tmp_path / f"{name}.json", failed) for name in "ab"]
+    assert main(["report", *map(str, paths), "--html", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'page.html'}\n"
+    assert (tmp_path / "page.html").read_text("utf-8") == page([failed, failed])
 
 
 def test_an_empty_session_is_a_page() -> None:
