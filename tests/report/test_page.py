@@ -129,8 +129,11 @@ def test_the_command_writes_one_page_of_several_records(
     assert (tmp_path / "page.html").read_text("utf-8") == page([failed, failed])
 
 
-def test_an_empty_session_is_a_page() -> None:
-    assert "Nothing was measured" in visible(page([record()]))
+def test_an_empty_session_is_a_page_that_says_why() -> None:
+    failure = {"test": "t", "side": "base", "text": "vllm", "is_hindered": False, "error": "out of memory"}
+    text = visible(page([record() | {"failures": [failure]}]))
+    assert "Nothing was measured" in text
+    assert "vllm (base): out of memory" in text
 
 
 @pytest.mark.parametrize("field", ["tests", "started", "status"])
@@ -196,7 +199,7 @@ def with_texts(content: dict[str, Any], text: Callable[[], str]) -> dict[str, An
         launch.update(
             text=text(), log=text(), subject={text(): text()}, notes=[text()], disturbances=[text()]
         )
-    changed["failures"] = [{"side": text(), "error": text()}]
+    changed["failures"] = [{"side": text(), "text": text(), "error": text()}]
     changed["versions"]["pytest-llmperf"] = text()
     for entry in changed["tests"]:
         entry.update(test=text(), error=text(), baseline=text(), left_out=[text()], command=[text(), text()])
