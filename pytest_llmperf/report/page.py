@@ -14,7 +14,7 @@ from pytest_llmperf.report.page_figures import Figures
 from pytest_llmperf.report.page_overview import index, overview, title_of
 from pytest_llmperf.report.page_record import FAILING, Record, completed
 from pytest_llmperf.report.page_series import Inside, insides, within
-from pytest_llmperf.report.page_subjects import environments, starts, subjects
+from pytest_llmperf.report.page_subjects import environments, fold, starts, subjects
 from pytest_llmperf.report.page_test import test_section
 from pytest_llmperf.report.table import LEGEND
 
@@ -109,7 +109,7 @@ def _results(records: Sequence[Record], figures: Figures, inside: Sequence[list[
         begun += len(of_record)
         head = tag("header", list(overview(record, of_record, level=2 if several else 1)))
         tests = list(_tests(record, of_record, of_tests, figures, opens=not several))
-        yield tag("article", head, tests, _context(record), id=section)
+        yield tag("article", head, tests, _context(record, is_folded=several), id=section)
 
 
 def _tests(
@@ -121,7 +121,10 @@ def _tests(
         yield test_section(entry, anchor, of_test, figures, is_open=is_open)
 
 
-def _context(record: Record) -> Child:
+def _context(record: Record, *, is_folded: bool) -> Child:
     """What all tests of a session share."""
     parts = [part for part in (environments(record), subjects(record), starts(record)) if part]
-    return tag("section", parts, class_="context") if parts else None
+    if not parts:
+        return None
+    shown = fold("Environment, subjects and launches", parts) if is_folded else parts
+    return tag("section", shown, class_="context")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 from pytest_llmperf.declare.metrics import CAPACITY, parse_metric
 from pytest_llmperf.report.judged import is_side_by_side
@@ -102,12 +101,12 @@ def _tested(entry: Entry) -> str:
 
 
 def _failures(record: Record) -> Markup | None:
-    """Why a side did not start."""
+    """Where an engine did not start, or failed, and why."""
     told = [
-        " · ".join(str(value) for value in failure.values()) if isinstance(failure, Mapping) else str(failure)
+        tag("li", f"{failure.get('text', '')} ({failure.get('side', '')}): {failure.get('error', '')}")
         for failure in record["failures"]
     ]
-    return tag("ul", [tag("li", one, class_="bad") for one in told]) if told else None
+    return tag("ul", told, class_="bad") if told else None
 
 
 def _stories(tests: Sequence[Entry], anchors: Sequence[str]) -> Markup | None:
@@ -198,8 +197,3 @@ def index(
 
 def _count(number: int, word: str, plural: str = "s") -> str:
     return f"{number} {word}{plural if number != 1 else ''}"
-
-
-def summary_line(record: Mapping[str, Any]) -> str:
-    """A record in one line, as its heading among others."""
-    return f"{_ended(record)} · {str(record['started']).replace('T', ' ').replace('+00:00', ' UTC')}"

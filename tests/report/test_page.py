@@ -16,12 +16,14 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from pytest_llmperf.cli import main
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.outputs import write_output
 from pytest_llmperf.report.page import asset, page
 from pytest_llmperf.report.page_series import insides, within
 from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.steps import next_steps
+from tests.recorded import write
 from tests.report.page_records import failing, record
 from tests.report.test_markup import Reader
 
@@ -118,8 +120,20 @@ def test_several_records_have_an_index_and_a_place_each(failed: dict[str, Any]) 
     assert "#r1t0" in links
 
 
-def test_an_empty_session_is_a_page() -> None:
-    assert "Nothing was measured" in visible(page([record()]))
+def test_the_command_writes_one_page_of_several_records(
+    failed: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [write(tmp_path / f"{name}.json", failed) for name in "ab"]
+    assert main(["report", *map(str, paths), "--html", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'page.html'}\n"
+    assert (tmp_path / "page.html").read_text("utf-8") == page([failed, failed])
+
+
+def test_an_empty_session_is_a_page_that_says_why() -> None:
+    failure = {"test": "t", "side": "base", "text": "vllm", "is_hindered": False, "error": "out of memory"}
+    text = visible(page([record() | {"failures": [failure]}]))
+    assert "Nothing was measured" in text
+    assert "vllm (base): out of memory" in text
 
 
 @pytest.mark.parametrize("field", ["tests", "started", "status"])
@@ -185,7 +199,7 @@ def with_texts(content: dict[str, Any], text: Callable[[], str]) -> dict[str, An
         launch.update(
             text=text(), log=text(), subject={text(): text()}, notes=[text()], disturbances=[text()]
         )
-    changed["failures"] = [{"side": text(), "error": text()}]
+    changed["failures"] = [{"side": text(), "text": text(), "error": text()}]
     changed["versions"]["pytest-llmperf"] = text()
     for entry in changed["tests"]:
         entry.update(test=text(), error=text(), baseline=text(), left_out=[text()], command=[text(), text()])

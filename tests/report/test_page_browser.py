@@ -19,10 +19,7 @@ from tests.report.page_records import failing, record
 from tests.report.test_page import HOSTILE, REAL, with_texts
 
 PROGRAM = found()
-pytestmark = [
-    pytest.mark.skipif(PROGRAM is None, reason="no chromium and no google-chrome on this machine"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no chromium and no google-chrome on this machine")
 
 
 @pytest.fixture(scope="module")
