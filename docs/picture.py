@@ -25,6 +25,7 @@ def picture(text: str, title: str) -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}">',
             f"<title>{escape(title)}</title>",
+            f"<desc>Drawn by: {escape(title)} --color=yes | python docs/picture.py …</desc>",
             f'<rect width="{width}" height="{height}" rx="8" fill="#0d1117" stroke="#444c56"/>',
             f'<g style="font:{_FONT};white-space:pre" fill="#d1d7de" xml:space="preserve">',
             *filter(None, rows),
