@@ -14,6 +14,7 @@ import pytest
 
 from tests.git import Git
 from tests.leftovers import MARK, gone
+from tests.schemas import checked
 
 CHAT = """
 from pytest_llmperf import Workload, slo, sweep
@@ -64,7 +65,9 @@ class Project:
         self.pytester.makepyfile(**files)
 
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(path.read_text()) for path in sorted(self.path.glob(".llmperf/runs/*.json"))]
+        """Each of them as its schema says."""
+        paths = sorted(self.path.glob(".llmperf/runs/*.json"))
+        return [checked(json.loads(path.read_text())) for path in paths]
 
     def baselines(self) -> list[Path]:
         return sorted(self.path.glob(".llmperf/baselines/*.json"))
