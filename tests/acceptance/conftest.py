@@ -64,10 +64,10 @@ class Project:
     def write(self, **files: str) -> None:
         self.pytester.makepyfile(**files)
 
-    def records(self) -> list[dict[str, Any]]:
-        """Each of them as its schema says."""
+    def records(self, *added: str) -> list[dict[str, Any]]:
+        """Each of them as its schema says, but for what a hook added."""
         paths = sorted(self.path.glob(".llmperf/runs/*.json"))
-        return [checked(json.loads(path.read_text())) for path in paths]
+        return [checked(json.loads(path.read_text()), *added) for path in paths]
 
     def baselines(self) -> list[Path]:
         return sorted(self.path.glob(".llmperf/baselines/*.json"))

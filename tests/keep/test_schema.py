@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import jsonschema
 import pytest
 
 from pytest_llmperf.declare.metrics import METRICS, STATISTICS, MetricKey
+from pytest_llmperf.keep.files import write_json
 from pytest_llmperf.keep.schema import as_text, schema
 from pytest_llmperf.load.warmup import WarmUp
 from tests.keep.test_result import result, run
@@ -109,6 +111,7 @@ def _of_a_run(record: dict[str, Any]) -> dict[str, Any]:
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a new field": lambda r: r.update(news=1),
     "a new field of a run": lambda r: _of_a_run(r).update(news=1),
     "a new metric": lambda r: _of_a_run(r)["values"].update(speed_kmh=1.0),
     "a new figure of health": lambda r: _of_a_run(r)["health"].update(mood="fine"),
@@ -142,4 +145,21 @@ def test_what_is_not_described_is_refused(
 
 
 def test_what_a_hook_adds_is_its_own(record: dict[str, Any]) -> None:
-    checked({**record, "commit": {"of": "mine"}})
+    checked({**record, "commit": {"of": "mine"}}, "commit")
+
+
+def test_the_page_reads_a_record(
+    record: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/record.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("20260101T000000Z-a", {"tests": []}), ("20260102T000000Z-a", record)):
+        write_json(Path(f".llmperf/runs/{name}.json"), content)
+    exec(program, {})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == sum(len(test["points"]) for test in record["tests"]) > 3
+    values = [run["values"]["ttft_p95_ms"] for run in record["tests"][0]["points"][0]["runs"]]
+    assert printed[0].endswith(f" {values}")
