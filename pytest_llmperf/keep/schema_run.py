@@ -18,6 +18,7 @@ from pytest_llmperf.keep.schema_words import (
     text,
     whole,
 )
+from pytest_llmperf.load.gauge_process import MOST
 from pytest_llmperf.measure.series import METRICS as DRAWN
 from pytest_llmperf.measure.series import MOST_REQUESTS, PERCENTS
 
@@ -251,7 +252,7 @@ def series() -> Schema:
                         for name, about in _MOMENTS.items()
                     },
                 },
-                120,
+                MOST,
             ),
         },
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.engines.llamacpp import LlamaCpp
@@ -269,7 +269,6 @@ def asked(
     return times, gauge.end()
 
 
-@settings(deadline=None)
 @given(run_s=RUNS, error=st.floats(0.1, 10), is_known=st.booleans())
 def test_no_run_has_more_than_so_many_answers_and_they_are_of_all_of_it(
     run_s: float, error: float, is_known: bool
@@ -285,7 +284,6 @@ def test_no_run_has_more_than_so_many_answers_and_they_are_of_all_of_it(
         assert run_s - stamps[-1] < 2.01 * (max(between, default=0.0) or run_s)
 
 
-@settings(deadline=None)
 @given(run_s=st.floats(1.0, 1000))
 def test_a_run_of_the_length_that_was_expected_has_some_answers(run_s: float) -> None:
     times, kept = asked(run_s, run_s)
@@ -293,7 +291,6 @@ def test_a_run_of_the_length_that_was_expected_has_some_answers(run_s: float) ->
     assert run_s < 10 or 9 <= len(kept) <= 100
 
 
-@settings(deadline=None)
 @given(took_s=st.floats(0.001, 5))
 def test_an_engine_that_takes_long_to_answer_is_asked_less_often(took_s: float) -> None:
     times, _ = asked(1000.0, 60.0, took_s)
