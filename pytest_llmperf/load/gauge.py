@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmperf.engines.protocol import MOMENTS, Engine
-from pytest_llmperf.load.gauge_process import END, MOST, write_command
+from pytest_llmperf.load.gauge_process import MOST, Asking, write_command
 from pytest_llmperf.load.local import local_process
 
 _USUAL_S, _SHORTEST_S, _SHORT_RUN_S = 1.0, 0.5, 10.0
 _USUAL_ANSWERS = 100
+_MOST_OF_THE_TIME = 0.002  # a server in Python streams nothing while it writes its page of counters
 _MOST_TO_SAY = 32 * 1024  # a pipe takes 64 KiB without anybody who reads
 
 
@@ -68,11 +69,11 @@ class Gauge:
         """A run begins, which takes about so long, if that is known."""
         self._run += 1
         self._moments = []
-        self._tell(pickle.dumps((self._run, period_s(expected_s))))
+        self._tell(pickle.dumps((self._run, asking(expected_s))))
 
     def end(self) -> tuple[Moment, ...]:
         """The run is over; what was told until now, by time."""
-        self._tell(pickle.dumps((self._run, END)))
+        self._tell(pickle.dumps((self._run, None)))
         self._listen()
         return tuple(self._moments)
 
@@ -117,8 +118,9 @@ class Gauge:
                 del self._moments[1::2]  # the process asks half as often from here on
 
 
-def period_s(expected_s: float | None) -> float:
-    """The seconds from one question to the next in a run of this length."""
+def asking(expected_s: float | None) -> Asking:
+    """How often, in a run of this length."""
     if expected_s is None:
-        return _USUAL_S
-    return max(_SHORTEST_S if expected_s < _SHORT_RUN_S else _USUAL_S, expected_s / _USUAL_ANSWERS)
+        return _USUAL_S, _MOST_OF_THE_TIME
+    shortest_s = _SHORTEST_S if expected_s < _SHORT_RUN_S else _USUAL_S
+    return max(shortest_s, expected_s / _USUAL_ANSWERS), _MOST_OF_THE_TIME

@@ -1,7 +1,7 @@
 """The process of a :class:`~pytest_llmperf.load.gauge.Gauge`: asks an engine now and then how busy it is.
 
 On its standard input come, each a pickle after its length: the engine, the server's URL and its key; then the
-number of each run with the seconds between two questions, or with :data:`END`. On its standard output goes a
+number of each run with its :class:`Asking`, or with None at its end. On its standard output goes a
 line of JSON for each answer: the number of the run, the monotonic time in ns, and what was told. It ends when
 its input does.
 """
@@ -23,11 +23,11 @@ from typing import IO, Any
 from pytest_llmperf.engines.protocol import MOMENTS
 from pytest_llmperf.load.control import control_client
 
-END = 0.0
 MOST = 120
 """The answers that are kept of a run."""
-_MOST_OF_ITS_TIME = 0.01
 _LONGEST_PAUSE_S = 5.0
+Asking = tuple[float, float]
+"""The seconds from one question to the next, and the share of the time that answers may take."""
 _LENGTH = struct.Struct("!I")
 
 
@@ -45,7 +45,7 @@ def main() -> None:
         engine, url, api_key = _read(commands)
     except EOFError:
         return
-    told: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
+    told: queue.SimpleQueue[tuple[int, Asking | None]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(commands, told), daemon=True).start()
     with control_client(url, api_key) as control:
         for number in _due(told):
@@ -62,7 +62,7 @@ def _read(commands: IO[bytes]) -> Any:
     return pickle.loads(commands.read(_LENGTH.unpack(head)[0]))
 
 
-def _listen(commands: IO[bytes], told: queue.SimpleQueue[tuple[int, float]]) -> None:
+def _listen(commands: IO[bytes], told: queue.SimpleQueue[tuple[int, Asking | None]]) -> None:
     """Pass on what is told, and end this process as soon as nobody can tell it anything any more."""
     try:
         while True:
@@ -71,14 +71,14 @@ def _listen(commands: IO[bytes], told: queue.SimpleQueue[tuple[int, float]]) -> 
         os._exit(0)  # whatever an engine that hangs is asked just now
 
 
-def _due(told: queue.SimpleQueue[tuple[int, float]]) -> Iterator[int]:
+def _due(told: queue.SimpleQueue[tuple[int, Asking | None]]) -> Iterator[int]:
     """The number of the run that goes on, each time that the engine is to be asked."""
     number, pace = 0, None
     while True:
         wait_s = None if pace is None else max(0.0, pace.due_s - time.monotonic())
         try:
-            number, period_s = told.get(timeout=wait_s)
-            pace = None if period_s == END else Pace(period_s, time.monotonic())
+            number, asking = told.get(timeout=wait_s)
+            pace = Pace(asking, time.monotonic()) if asking else None
         except queue.Empty:
             assert pace is not None, "it waits for ever between runs"
             began_s = time.monotonic()
@@ -93,16 +93,16 @@ class Pace:
     whenever there are as many answers as are kept, of which every other one is then forgotten.
     """
 
-    def __init__(self, period_s: float, now_s: float) -> None:
-        self._period_s, self._kept = period_s, 0
-        self.due_s = now_s + period_s / 2
+    def __init__(self, asking: Asking, now_s: float) -> None:
+        (self._period_s, self._share), self._kept = asking, 0
+        self.due_s = now_s + self._period_s / 2
 
     def asked(self, began_s: float, ended_s: float) -> None:
         """It was asked, and has answered or will not."""
         self._kept += 1
         if self._kept > MOST:
             self._kept, self._period_s = len(range(0, self._kept, 2)), 2 * self._period_s
-        pause_s = min((ended_s - began_s) / _MOST_OF_ITS_TIME, _LONGEST_PAUSE_S)
+        pause_s = min((ended_s - began_s) / self._share, _LONGEST_PAUSE_S)
         self.due_s = began_s + max(self._period_s, pause_s)
 
 

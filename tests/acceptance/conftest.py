@@ -15,6 +15,7 @@ import pytest
 
 from tests.git import Git
 from tests.leftovers import MARK, gone
+from tests.schemas import checked
 
 CHAT = """
 from pytest_llmperf import Workload, slo, sweep
@@ -77,8 +78,10 @@ class Project:
             files["conftest"] = self._head + textwrap.dedent(files["conftest"])
         self.pytester.makepyfile(**files)
 
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(path.read_text()) for path in sorted(self.path.glob(".llmperf/runs/*.json"))]
+    def records(self, *added: str) -> list[dict[str, Any]]:
+        """Each of them as its schema says, but for what a hook added."""
+        paths = sorted(self.path.glob(".llmperf/runs/*.json"))
+        return [checked(json.loads(path.read_text()), *added) for path in paths]
 
     def baselines(self) -> list[Path]:
         return sorted(self.path.glob(".llmperf/baselines/*.json"))

@@ -211,7 +211,7 @@ def test_a_hook_may_add_to_the_record(project: Project) -> None:
         test_it=CHAT,
     )
     assert was_measured(project.run("--llmperf"))
-    assert project.records()[0]["commit"] == "abc"
+    assert project.records("commit")[0]["commit"] == "abc"
 
 
 @pytest.mark.beside_others

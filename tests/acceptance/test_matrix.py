@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.acceptance.conftest import Project
 from tests.leftovers import gone
+from tests.schemas import checked
 
 SLOTS = """
 slo = "ttft_p50_ms=150"
@@ -48,7 +49,7 @@ def llmperf(project: Project, *arguments: str) -> subprocess.CompletedProcess[st
 
 def cells(project: Project) -> dict[str, dict[str, Any]]:
     paths = sorted(project.path.glob(".llmperf/matrix/cells/*.json"))
-    return {path.name: json.loads(path.read_text()) for path in paths}
+    return {path.name: checked(json.loads(path.read_text())) for path in paths}
 
 
 def test_more_slots_carry_more_and_that_is_what_is_advised(project: Project) -> None:

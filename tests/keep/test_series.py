@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.keep.series import series_json
@@ -40,7 +40,6 @@ def test_what_there_is_not_is_absent() -> None:
     assert set(series_json(SERIES, has_waterfall=False)) == {"quantiles", "engine"}
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1e9))
 def test_times_are_right_to_a_tenth_of_a_millisecond(at_s: float) -> None:
     ((kept, *_),) = series_json(Series({}, [], [Busy(at_s, None, None, None)]), has_waterfall=True)["engine"][

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Engine
-from pytest_llmperf.load.gauge import Gauge, Moment, period_s
+from pytest_llmperf.load.gauge import Gauge, Moment, asking
 from pytest_llmperf.load.gauge_process import MOST, Pace
 from tests.load.test_workers import children
 from tests.servers import Wire, dead_url, head, scripted_server
@@ -57,6 +57,7 @@ def gauge_at(url: str, engine: Engine | None = None, api_key: str | None = None)
     gauge.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pytest_llmperf.load.gauge._SHORTEST_S", 0.02)
+        patch.setattr("pytest_llmperf.load.gauge._MOST_OF_THE_TIME", 1.0)
         try:
             yield gauge
         finally:
@@ -260,7 +261,7 @@ def asked(
     """When a run of this length has the engine asked, and what is kept of it."""
     gauge = Gauge(LlamaCpp(), "", None)
     gauge.begin(expected_s)
-    pace, times = Pace(period_s(expected_s), 0.0), []
+    pace, times = Pace(asking(expected_s), 0.0), []
     while pace.due_s < run_s:
         times.append(pace.due_s)
         gauge.take([1, round(pace.due_s * 1e9), {"running": 0.0}])
@@ -268,7 +269,6 @@ def asked(
     return times, gauge.end()
 
 
-@settings(deadline=None)
 @given(run_s=RUNS, error=st.floats(0.1, 10), is_known=st.booleans())
 def test_no_run_has_more_than_so_many_answers_and_they_are_of_all_of_it(
     run_s: float, error: float, is_known: bool
@@ -284,7 +284,6 @@ def test_no_run_has_more_than_so_many_answers_and_they_are_of_all_of_it(
         assert run_s - stamps[-1] < 2.01 * (max(between, default=0.0) or run_s)
 
 
-@settings(deadline=None)
 @given(run_s=st.floats(1.0, 1000))
 def test_a_run_of_the_length_that_was_expected_has_some_answers(run_s: float) -> None:
     times, kept = asked(run_s, run_s)
@@ -292,8 +291,7 @@ def test_a_run_of_the_length_that_was_expected_has_some_answers(run_s: float) ->
     assert run_s < 10 or 9 <= len(kept) <= 100
 
 
-@settings(deadline=None)
 @given(took_s=st.floats(0.001, 5))
 def test_an_engine_that_takes_long_to_answer_is_asked_less_often(took_s: float) -> None:
     times, _ = asked(1000.0, 60.0, took_s)
-    assert times[1] - times[0] == pytest.approx(min(5.0, max(1.0, 100 * took_s)))
+    assert times[1] - times[0] == pytest.approx(min(5.0, max(1.0, 500 * took_s)))

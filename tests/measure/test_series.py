@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.declare.slo import Slo
@@ -24,7 +24,6 @@ from tests.measure.traces import START_MS, answered, failed, ns, timeline
 TIMES = st.lists(st.floats(0.1, 1000), min_size=1, max_size=6)
 
 
-@settings(deadline=None)
 @given(answers=st.lists(TIMES, min_size=1, max_size=20))
 def test_a_quantile_is_the_metric_of_its_percentile(answers: list[list[float]]) -> None:
     traces = [
@@ -48,7 +47,6 @@ def test_failed_requests_are_in_no_quantile() -> None:
     assert quantiles(timeline([failed(START_MS, "reset: by peer")])) == {}
 
 
-@settings(deadline=None)
 @given(
     ttfts=st.lists(st.integers(1, 10_000), max_size=200),
     failing=st.sets(st.integers(0, 199), max_size=2),
