@@ -9,7 +9,8 @@ from typing import Any
 
 from pytest_llmperf.declare.options import OUTPUTS
 from pytest_llmperf.errors import StoreError
-from pytest_llmperf.keep.files import write_json
+from pytest_llmperf.keep.files import replacing, write_json
+from pytest_llmperf.report.markdown import markdown
 
 Record = Mapping[str, Any]
 
@@ -19,7 +20,12 @@ def write_output(kind: str, path: Path, records: Sequence[Record]) -> None:
 
     Raises :class:`StoreError`; a file that was there is then unharmed.
     """
-    _WRITERS[kind](path.resolve(), records)
+    try:
+        _WRITERS[kind](path.resolve(), records)
+    except KeyError as error:
+        raise StoreError(
+            f"a record has no {error}: it was written by another release than this one"
+        ) from error
 
 
 def _write_json(path: Path, records: Sequence[Record]) -> None:
@@ -28,5 +34,13 @@ def _write_json(path: Path, records: Sequence[Record]) -> None:
     write_json(path, records[0])
 
 
-_WRITERS: dict[str, Callable[[Path, Sequence[Record]], None]] = {"json": _write_json}
+def _write_markdown(path: Path, records: Sequence[Record]) -> None:
+    with replacing(path) as file:
+        file.write(markdown(records))
+
+
+_WRITERS: dict[str, Callable[[Path, Sequence[Record]], None]] = {
+    "json": _write_json,
+    "markdown": _write_markdown,
+}
 assert tuple(_WRITERS) == OUTPUTS

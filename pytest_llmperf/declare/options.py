@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 FIXTURE = "llmperf"
 DEFAULT_GATE = "ttft_p50_ms, ttft_p95_ms, tpot_p50_ms, output_tokens_per_s, capacity_per_s"
-OUTPUTS = ("json",)
+OUTPUTS = ("json", "markdown")
 """The options that name a file which is made of the session's record."""
 MARKERS = {
     "slo": "slo(ttft_ms=300, tpot_ms=40): limits that every load point of the test has to meet; a latency "
@@ -127,6 +127,7 @@ OPTIONS = (
     ),
     Option("dir", "where records and baselines are kept, relative to the root directory", "DIR", ".llmperf"),
     Option("json", "also write the session's record to this file", "PATH"),
+    Option("markdown", "also write what a pull request is told, in GitHub's Markdown, to this file", "PATH"),
     Option("startup-timeout", "seconds until an engine has to be ready", "SECONDS", "600"),
     Option("request-timeout", "seconds until a request is given up and counts as failed", "SECONDS", "120"),
     Option(

@@ -50,7 +50,7 @@ def limit_headline(point: Judged, objective: Judged) -> str:
     """``TTFT p95 at 6/s is 312 ms, limit 300 ms``."""
     key = parse_metric(objective["metric"])
     return (
-        f"{_what(point, objective)} is {key.format(objective['value'])}, "
+        f"{what(point, objective)} is {key.format(objective['value'])}, "
         f"limit {key.format(objective['limit'])}"
     )
 
@@ -61,13 +61,13 @@ def limit_line(point: Judged, objective: Judged) -> str:
     launches = objective["launches"]
     evidence = f"{launches} launch{'es' if launches != 1 else ''}"
     if has_interval(objective):
-        low, high = _bare(key, objective["low"]), _bare(key, objective["high"])
+        low, high = bare(key, objective["low"]), bare(key, objective["high"])
         evidence = f"{CONFIDENCE:.0%} interval {low} to {high}; {evidence}"
     elif launches > 1:
         evidence = f"missed in {objective['missed']} of {evidence}"
-    margin = f", {beyond}" if (beyond := _beyond(key, objective)) else ""
+    margin = f", {beyond}" if (beyond := how_far(key, objective)) else ""
     return (
-        f"{_what(point, objective)} is {key.format(objective['value'])} ({evidence}), "
+        f"{what(point, objective)} is {key.format(objective['value'])} ({evidence}), "
         f"limit {key.format(objective['limit'])}{margin}"
     )
 
@@ -77,11 +77,11 @@ def short_limit_line(point: Judged, objective: Judged) -> str:
     key = parse_metric(objective["metric"])
     interval = ""
     if has_interval(objective):
-        interval = f" ({_bare(key, objective['low'])} to {_bare(key, objective['high'])})"
+        interval = f" ({bare(key, objective['low'])} to {bare(key, objective['high'])})"
     limit = key.format(objective["limit"])
-    where = f"{beyond} {limit}" if (beyond := _beyond(key, objective)) else f"limit {limit}"
+    where = f"{beyond} {limit}" if (beyond := how_far(key, objective)) else f"limit {limit}"
     value = key.format(objective["value"])
-    return f"SLO: {_what(point, objective)} {value}{interval}, {where}"
+    return f"SLO: {what(point, objective)} {value}{interval}, {where}"
 
 
 def has_interval(objective: Judged) -> bool:
@@ -89,13 +89,13 @@ def has_interval(objective: Judged) -> bool:
     return bool(objective["low"] < objective["high"])
 
 
-def _what(point: Judged, judged: Judged) -> str:
+def what(point: Judged, judged: Judged) -> str:
     """``TTFT p95 at 6/s``; what is a launch's own, or was searched for, is at no load."""
     has_load = parse_metric(judged["metric"]).metric.has_load
     return f"{judged['label']} at {point['load']}" if has_load else str(judged["label"])
 
 
-def _beyond(key: MetricKey, objective: Judged) -> str:
+def how_far(key: MetricKey, objective: Judged) -> str:
     """The margin in words; none for a share, of which a share would only confuse."""
     if objective["margin"] is None or key.metric.share:
         return ""
@@ -108,7 +108,7 @@ def change_headline(point: Judged, change: Judged) -> str:
     """``TTFT p95 at 6/s: 15.8 ms → 68.9 ms, +336%``."""
     key = parse_metric(change["metric"])
     return (
-        f"{_what(point, change)}: {key.format(change['base'])} → "
+        f"{what(point, change)}: {key.format(change['base'])} → "
         f"{key.format(change['candidate'])}, {percent(change['estimate'])}"
     )
 
@@ -128,7 +128,7 @@ def change_line(point: Judged, change: Judged) -> str:
 def short_change_line(point: Judged, change: Judged) -> str:
     """``TTFT p50 at 4/s +1.2% (-2.1% to +4.6%), 2% chance of being worse than 5%``."""
     return (
-        f"{_what(point, change)} {percent(change['estimate'])} ({percent(change['low'])} to "
+        f"{what(point, change)} {percent(change['estimate'])} ({percent(change['low'])} to "
         f"{percent(change['high'])}), {_chance(change['risk'])} of being worse than {_tolerance(change)}"
     )
 
@@ -162,7 +162,7 @@ def _chance(risk: float) -> str:
     return f"{shown} chance"
 
 
-def _bare(key: MetricKey, value: float) -> str:
+def bare(key: MetricKey, value: float) -> str:
     """A value without its unit, which stands beside it."""
     shown = key.format(value)
     return shown if key.metric.share else shown.partition("/s")[0].partition(" ")[0]
