@@ -32,7 +32,10 @@ from pytest_llmperf.places.environments import Environments
 from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.places.protocol import Place
+from pytest_llmperf.pytest_process import PARENT
+from pytest_llmperf.report.annotations import Annotating
 from pytest_llmperf.report.progress import Progress
+from pytest_llmperf.report.properties import Describing
 from pytest_llmperf.report.terminal import Terminal
 from pytest_llmperf.rounds import Rounds
 from pytest_llmperf.session import PerformanceSession
@@ -58,6 +61,10 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     terminal = Terminal(config)
     if not is_worker:
         config.pluginmanager.register(terminal, "llmperf-terminal")
+        if os.environ.get("GITHUB_ACTIONS") == "true" and not config.pluginmanager.has_plugin(PARENT):
+            config.pluginmanager.register(
+                Annotating(config, terminal.notes, os.environ), "llmperf-annotating"
+            )
     progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
     engines = _engines(config)
     _check_base(settings, engines)
@@ -77,6 +84,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         measuring = Measuring(session, progress, terminal.notes)
         config.pluginmanager.register(Rounds(measuring, is_measured), "llmperf-rounds")
         config.pluginmanager.register(measuring, "llmperf-measuring")
+        config.pluginmanager.register(Describing(), "llmperf-describing")
 
 
 def _join_xdist(config: pytest.Config) -> bool:

@@ -28,6 +28,20 @@ def write_output(kind: str, path: Path, records: Sequence[Record]) -> None:
         ) from error
 
 
+def output_text(kind: str, records: Sequence[Record]) -> str:
+    """The same as text, for those that have one. Raises :class:`StoreError`."""
+    if kind not in _TEXTS:
+        raise StoreError(f"--{kind} -: it is no text for a terminal; name a file")
+    try:
+        return _TEXTS[kind](records)
+    except KeyError as error:
+        raise _foreign(error) from error
+
+
+def _foreign(error: KeyError) -> StoreError:
+    return StoreError(f"a record has no {error}: it was written by another release than this one")
+
+
 def _write_json(path: Path, records: Sequence[Record]) -> None:
     if len(records) != 1:
         raise StoreError(f"{len(records)} records: as JSON, a record is a file of its own")
@@ -35,10 +49,12 @@ def _write_json(path: Path, records: Sequence[Record]) -> None:
 
 
 def _write_markdown(path: Path, records: Sequence[Record]) -> None:
+    text = markdown(records)
     with replacing(path) as file:
-        file.write(markdown(records))
+        file.write(text)
 
 
+_TEXTS: dict[str, Callable[[Sequence[Record]], str]] = {"markdown": markdown}
 _WRITERS: dict[str, Callable[[Path, Sequence[Record]], None]] = {
     "json": _write_json,
     "markdown": _write_markdown,

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+PARENT = "pytest_llmperf.parent"
+"""The plugin that such a process, and no other, has."""
 _PATIENCE_S = 60.0
 INTERRUPTED, CRASHED, USAGE, NO_TESTS = 2, 3, 4, 5
 """Exit codes of pytest; it interrupts itself where the collection fails."""
@@ -26,7 +28,7 @@ def run_pytest(
     again when nothing is left of it.
     """
     theirs, ours = os.pipe()
-    plugin = ("-p", "pytest_llmperf.parent", f"--parent-pipe={theirs}")
+    plugin = ("-p", PARENT, f"--parent-pipe={theirs}")
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *plugin, *arguments],

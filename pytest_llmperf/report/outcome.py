@@ -41,27 +41,37 @@ class Outcome:
 def outcomes(record: Mapping[str, Any]) -> list[Outcome]:
     """Of every test of a record, the worst first."""
     failures = {failure["test"]: failure for failure in record.get("failures", ())}
-    found = [_outcome(entry, failures.pop(entry["test"], None)) for entry in record["tests"]]
-    for test, failure in failures.items():
-        word = HINDERED if failure["is_hindered"] else str(Verdict.ERROR)
-        found.append(Outcome(test, word, None, failure["error"]))
+    tests = [entry["test"] for entry in record["tests"]]
+    found = [
+        outcome_of(entry["test"], entry, "", bool(failures.get(entry["test"], {}).get("is_hindered")))
+        for entry in record["tests"]
+    ]
+    found += [
+        outcome_of(test, None, failure["error"], failure["is_hindered"])
+        for test, failure in failures.items()
+        if test not in tests
+    ]
     return sorted(found, key=lambda outcome: outcome.rank)
+
+
+def outcome_of(test: str, entry: Entry | None, error: str, is_hindered: bool) -> Outcome:
+    """What came of a test with this entry, or without one, because of an ``error``; ``is_hindered`` says
+    whether that was for want of what others use."""
+    if entry is None:
+        return Outcome(test, HINDERED if is_hindered else str(Verdict.ERROR), None, error)
+    # What releases before this one did not tell.
+    points = [{"creep": [], **point} for point in entry["points"]]
+    entry = {"left_out": [], "sweeps": [], **entry, "points": points}
+    word = entry["verdict"] if entry["verdict"] in SEVERITY else str(Verdict.NOT_JUDGED)
+    if word == Verdict.ERROR and is_hindered:
+        word = HINDERED
+    return Outcome(test, word, without_left_out(entry), entry["error"] or "")
 
 
 def worst(records: Iterable[Mapping[str, Any]]) -> str:
     """The word for the test that fared worst; ``nothing measured`` without one."""
     found = [outcome for record in records for outcome in outcomes(record)]
     return min(found, key=lambda outcome: outcome.rank).word if found else NOTHING
-
-
-def _outcome(entry: Entry, failure: Mapping[str, Any] | None) -> Outcome:
-    # What releases before this one did not tell.
-    points = [{"creep": [], **point} for point in entry["points"]]
-    entry = {"left_out": [], "sweeps": [], **entry, "points": points}
-    word = entry["verdict"] if entry["verdict"] in SEVERITY else str(Verdict.NOT_JUDGED)
-    if word == Verdict.ERROR and failure is not None and failure["is_hindered"]:
-        word = HINDERED
-    return Outcome(entry["test"], word, without_left_out(entry), entry["error"] or "")
 
 
 def size(change: Mapping[str, Any]) -> float:
