@@ -95,10 +95,10 @@ def _property(text: str) -> str:
 
 def defused(text: str) -> str:
     """``text`` in which the runner finds no command; a space more shows where one was."""
-    return re.sub(r"(?m)(^\s*:)(?=:)", r"\1 ", text.replace("##[", "## ["))
+    return re.sub(r"((?:^|[\r\n])\s*:)(?=:)", r"\1 ", text.replace("##[", "## ["))
 
 
-def _defused_json(text: str) -> str:
+def defused_json(text: str) -> str:
     """The same within the strings of a JSON text, where a line's end is written as an escape."""
     return re.sub(r'((?:\\[nrtf]|\\u[0-9a-f]{4}|")\s*:)(?=:)', r"\1 ", text.replace("##[", "## ["))
 
@@ -126,7 +126,7 @@ class Annotating:
         if isinstance(report.longrepr, str):
             report.longrepr = defused(report.longrepr)
         if entry is not None:
-            report.llmperf = entry = _defused_json(entry)  # type: ignore[attr-defined]
+            report.llmperf = entry = defused_json(entry)  # type: ignore[attr-defined]
         self._found[report.nodeid] = self._annotation(report, None if entry is None else json.loads(entry))
 
     def _annotation(self, report: pytest.TestReport, entry: Mapping[str, Any] | None) -> Annotation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.report.gfm import code, plain
@@ -110,7 +110,7 @@ def _undecided(found: Sequence[Outcome]) -> tuple[str, str]:
     near += [limit_line(*one) for one in limits(entry, "inconclusive")]
     undecided = _count(found, changes, "inconclusive") + _count(found, limits, "inconclusive")
     of = _count(found, changes, "inconclusive", "improved", "pass")
-    of += _count(found, limits, "inconclusive", "pass")
+    of += _count(found, _limits, "inconclusive", "pass")
     head = f"**{undecided} of {_counted(of, 'question')} could not be decided:** " if undecided else ""
     said = f"{plain(near[0], 400)}, in {_short(entry['test'])}" if near else plain(entry["baseline"], 400)
     return "undecided", f"{head}{said}. Nothing is known to be worse; {_DECIDE}"
@@ -122,7 +122,7 @@ _DECIDE = "whether it is safe is not known."
 def _fine(found: Sequence[Outcome]) -> tuple[str, str]:
     """That it is safe, and what that means."""
     compared, better = _count(found, changes, "pass", "improved"), _count(found, changes, "improved")
-    met = _count(found, limits, "pass")
+    met = _count(found, _limits, "pass")
     said = []
     if compared:
         tolerances = sorted({c["tolerance"] for _, c in _all(found, changes, "pass", "improved")})
@@ -192,6 +192,13 @@ _TELL: dict[str, Callable[[Sequence[Outcome]], tuple[str, str]]] = {
     "improved": _fine,
     "pass": _fine,
 }
+
+
+def _limits(entry: Entry, *verdicts: str) -> Iterator[tuple[Entry, Entry]]:
+    """Without those on errors that were none, which are no news."""
+    for point, objective in limits(entry, *verdicts):
+        if objective["limit"] != 0 or objective["verdict"] != "pass":
+            yield point, objective
 
 
 def _short(test: str) -> str:
