@@ -83,7 +83,16 @@ def _worse(found: Sequence[Outcome]) -> tuple[str, str]:
     first = plain(lines[0], 400) if lines else "see below"
     word = "worse" if worse or steps else "misses its SLO"
     promise = f" {_PROMISE}" if worse else ""
-    return word, f"**{first}:** {_short(entry['test'])} {' and '.join(said)}.{promise}{_of_all(found)}"
+    return (
+        word,
+        f"**{first}:** {_short(entry['test'])} {_with(entry)} {' and '.join(said)}.{promise}{_of_all(found)}",
+    )
+
+
+def _with(entry: Entry) -> str:
+    """The subject, with its version where its name does not have it."""
+    text, version = entry["subject"]["text"], entry["subject"]["fields"].get("version", "")
+    return f"with {code(text)}{f' {plain(version, 60)}' if version and version not in text else ''}"
 
 
 def _of_all(found: Sequence[Outcome]) -> str:

@@ -20,14 +20,14 @@ import pytest
 from pytest_llmperf import Workload, slo, sweep
 
 @slo(ttft_p50_ms=0.001)
-@sweep(rates=[4], duration=1)
+@sweep(rates=[4], requests=4)
 def test_chat(llmperf, record_property):
     record_property("mine", "1")
     llmperf(Workload(input_tokens=64, output_tokens=16))
 
 @pytest.mark.engine("llamacpp --no-such '::error::owned ##[error]owned'")
 def test_dead(llmperf):
-    llmperf(Workload(input_tokens=64, output_tokens=16), rate=4, duration=1)
+    llmperf(Workload(input_tokens=64, output_tokens=16), rate=4, requests=4)
 """
 
 
@@ -49,7 +49,7 @@ def check_annotations(output: str, folder: str) -> None:
         "test_dead",
     ]
     assert {command.properties["file"] for command in found} == {f"{folder}/test_it.py"}
-    assert {command.properties["line"] for command in found} == {"5", "11"}
+    assert {command.properties["line"] for command in found} == {"4", "10"}
     assert "owned" in "".join(command.data for command in found)
 
 
@@ -100,7 +100,7 @@ def test_workers_tell_the_same(project: Project, monkeypatch: pytest.MonkeyPatch
     files = at_github(project, monkeypatch)
     project.write(test_it=TESTS)
     ran = project.run(
-        "--llmperf", "-n", "2", "--llmperf-launches", "1", "--junitxml", "j.xml", "-p", "no:cacheprovider"
+        "--llmperf", "-n", "1", "--llmperf-launches", "1", "--junitxml", "j.xml", "-p", "no:cacheprovider"
     )
     check_annotations(ran.stdout.str(), project.path.name)
     assert files["GITHUB_STEP_SUMMARY"].read_text().count("<!-- llmperf:") == 1

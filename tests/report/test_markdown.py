@@ -17,7 +17,7 @@ REGRESSED = """
 
 ### ❌ LLM serving performance: worse
 
-**TTFT p50 at 1/s: 100 ms → 120 ms, +20% (95% interval +14% to +26%; 8 + 8 launches; tolerance 5%):** `test_chat` is worse than its baseline. Where nothing changed, at most one session in a hundred says so. In all, 4 of 4 comparisons are worse.
+**TTFT p50 at 1/s: 100 ms → 120 ms, +20% (95% interval +14% to +26%; 8 + 8 launches; tolerance 5%):** `test_chat` with `vllm --max-num-seqs 256` 0.24.0 is worse than its baseline. Where nothing changed, at most one session in a hundred says so. In all, 4 of 4 comparisons are worse.
 
 |  | figure | value | change | 95% interval | allowed |
 | --- | --- | --: | --: | --: | --: |
@@ -67,7 +67,7 @@ def test_the_commands_are_those_of_the_terminal_and_can_be_copied() -> None:
             judged("slo broken", 1.0, ttft_ms=100),
             "❌ LLM serving performance: misses its SLO",
             "**TTFT p95 at 1/s is 150 ms (95% interval 148 to 152; 8 launches), limit 100 ms, 50% over:** "
-            "`test_chat` misses its SLO. In all, 2 limits are missed.",
+            "`test_chat` with `vllm --max-num-seqs 256` 0.24.0 misses its SLO. In all, 2 limits are missed.",
         ),
         (
             {**judged("invalid"), "error": "the measurement is invalid:\n  late"},
@@ -198,4 +198,4 @@ def test_sides_measured_together_name_the_other() -> None:
         writer.launch(launch, FAST, latencies(), of_base=True)
     writer.side_by_side("vllm==0.22.1", version="0.22.1")
     text = markdown([record({**writer.entry(), "verdict": "regressed"})])
-    assert "`test_a` is worse than `vllm==0.22.1`, measured side by side." in text
+    assert "is worse than `vllm==0.22.1`, measured side by side." in text
