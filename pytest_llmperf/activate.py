@@ -33,7 +33,7 @@ from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.places.protocol import Place
 from pytest_llmperf.pytest_process import PARENT
-from pytest_llmperf.report.annotations import Annotating
+from pytest_llmperf.report.annotations import Annotating, defused
 from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.report.properties import Describing
 from pytest_llmperf.report.terminal import Terminal
@@ -59,13 +59,11 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     is_worker = hasattr(config, "workerinput")
     is_controller = _join_xdist(config)
     terminal = Terminal(config)
+    tells = terminal.write_progress
     if not is_worker:
         config.pluginmanager.register(terminal, "llmperf-terminal")
-        if os.environ.get("GITHUB_ACTIONS") == "true" and not config.pluginmanager.has_plugin(PARENT):
-            config.pluginmanager.register(
-                Annotating(config, terminal.notes, os.environ), "llmperf-annotating"
-            )
-    progress = Progress(_silent if is_worker or is_controller else terminal.write_progress)
+        tells = _join_github(config, terminal)
+    progress = Progress(_silent if is_worker or is_controller else tells)
     engines = _engines(config)
     _check_base(settings, engines)
 
@@ -85,6 +83,16 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(Rounds(measuring, is_measured), "llmperf-rounds")
         config.pluginmanager.register(measuring, "llmperf-measuring")
         config.pluginmanager.register(Describing(), "llmperf-describing")
+
+
+def _join_github(config: pytest.Config, terminal: Terminal) -> Callable[[str, bool], None]:
+    """Annotate where GitHub reads the terminal; how progress is told there, or elsewhere."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return terminal.write_progress
+    if not config.pluginmanager.has_plugin(PARENT):
+        annotating = Annotating(config, terminal.notes, os.environ)
+        config.pluginmanager.register(annotating, "llmperf-annotating")
+    return lambda text, transient: terminal.write_progress(defused(text), transient)
 
 
 def _join_xdist(config: pytest.Config) -> bool:
