@@ -59,7 +59,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     is_worker = hasattr(config, "workerinput")
     is_controller = _join_xdist(config)
     terminal = Terminal(config)
-    tells = terminal.write_progress
+    tells: Callable[[str, bool], None] = terminal.write_progress
     if not is_worker:
         config.pluginmanager.register(terminal, "llmperf-terminal")
         tells = _join_github(config, terminal)

@@ -160,7 +160,7 @@ def test_it_is_short_however_much_there_is() -> None:
 
 def test_what_is_cut_is_told_and_nothing_is_left_open() -> None:
     long = "x | y `" * 3000
-    entries = [judged("invalid", nodeid=f"t.py::test_{n}[{long}]") for n in range(400)]
+    entries = [judged("invalid", nodeid=f"t.py::test_{n}[{long}]") for n in range(60)]
     text = markdown([record(*({**entry, "error": long} for entry in entries))], most=5000)
     assert len(text) <= 5000
     assert "left out, since a comment has an end" in text
