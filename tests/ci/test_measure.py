@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.ci.loading import MEASURE, load
+from tests.ci.loading import INSTALL, MEASURE, load
 
 script = load(MEASURE)
 NOTHING = dict.fromkeys(("tests", "engine", "against", "baseline", "args"), "")
@@ -37,3 +40,23 @@ def test_arguments_and_tests_are_words_as_in_a_shell() -> None:
         "perf/",
         "my tests/t.py",
     ]
+
+
+def test_an_interpreter_that_has_all_is_taken_as_it_is(tmp_path: Path) -> None:
+    environment = {
+        "INPUT_INSTALL": " none ",
+        "RUNNER_TEMP": str(tmp_path),
+        "GITHUB_OUTPUT": str(tmp_path / "out"),
+    }
+    subprocess.run([sys.executable, str(INSTALL)], env=environment, check=True, timeout=60)
+    assert (tmp_path / "out").read_text() == f"python={sys.executable}\n"
+
+
+def test_logs_of_this_run_are_kept_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (logs := Path(".llmperf/logs")).mkdir(parents=True)
+    for name, written in (("old.log", 1000.0), ("new.log", 3000.0), ("new.txt", 3000.0)):
+        (logs / name).write_text(name)
+        os.utime(logs / name, (written, written))
+    script.keep_logs(tmp_path / "kept", since=2000.0)
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["new.log"]
