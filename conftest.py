@@ -1,10 +1,15 @@
 """The project's own tests drive pytest itself."""
 
+import os
 import signal
 
 from hypothesis import settings
 
 pytest_plugins = ["pytester"]
+
+# Sessions that tests start are not to be told of by a job that runs these.
+for variable in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+    os.environ.pop(variable, None)
 
 # A shell's background job ignores Ctrl-C, and so would all that is started from it: tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -32,7 +33,10 @@ from pytest_llmperf.places.environments import Environments
 from pytest_llmperf.places.leases import Leases
 from pytest_llmperf.places.local import LocalProcess
 from pytest_llmperf.places.protocol import Place
+from pytest_llmperf.pytest_process import PARENT
+from pytest_llmperf.report.annotations import Annotating, defused
 from pytest_llmperf.report.progress import Progress, Told
+from pytest_llmperf.report.properties import Describing
 from pytest_llmperf.report.terminal import Terminal
 from pytest_llmperf.rounds import Rounds
 from pytest_llmperf.session import PerformanceSession
@@ -41,6 +45,7 @@ _ENGINES: tuple[Engine, ...] = (
     *(LlamaCpp(), Vllm(), VllmCpu(), Sglang(), TensorRtLlm()),
     *(AnyCommand(), OpenAiServer()),
 )
+Tell = Callable[[Told, bool], None]
 BUILTIN = {engine.name: engine for engine in _ENGINES}
 
 
@@ -55,10 +60,11 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     prices = _prices(config, settings)
     is_worker = hasattr(config, "workerinput")
     terminal = Terminal(config)
-    is_controller = _join_xdist(config, terminal)
+    tell = terminal.write_progress if is_worker else _join_github(config, terminal)
+    is_controller = _join_xdist(config, tell)
     if not is_worker:
         config.pluginmanager.register(terminal, "llmperf-terminal")
-    progress = Progress(_messenger(config) if is_worker else terminal.write_progress)
+    progress = Progress(_messenger(config) if is_worker else tell)
     engines = _engines(config)
     _check_base(settings, engines)
 
@@ -77,9 +83,25 @@ def activate(config: pytest.Config, settings: Settings) -> None:
         measuring = Measuring(session, progress, terminal.notes)
         config.pluginmanager.register(Rounds(measuring, is_measured), "llmperf-rounds")
         config.pluginmanager.register(measuring, "llmperf-measuring")
+        config.pluginmanager.register(Describing(), "llmperf-describing")
 
 
-def _join_xdist(config: pytest.Config, terminal: Terminal) -> bool:
+def _join_github(config: pytest.Config, terminal: Terminal) -> Tell:
+    """Annotate where GitHub reads the terminal; how progress is told there, or elsewhere."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return terminal.write_progress
+    if not config.pluginmanager.has_plugin(PARENT):
+        annotating = Annotating(config, terminal.notes, os.environ)
+        config.pluginmanager.register(annotating, "llmperf-annotating")
+
+    def tell(told: Told, is_transient: bool) -> None:
+        plain = dataclasses.replace(told, what=defused(told.what), aside=defused(told.aside))
+        terminal.write_progress(plain, is_transient)
+
+    return tell
+
+
+def _join_xdist(config: pytest.Config, tell: Tell) -> bool:
     """Take our part where tests are distributed; whether this process hands them to others."""
     is_worker = hasattr(config, "workerinput")
     if not (is_worker or config.pluginmanager.has_plugin("xdist")):
@@ -89,9 +111,7 @@ def _join_xdist(config: pytest.Config, terminal: Terminal) -> bool:
     if is_worker:
         config.pluginmanager.register(distribute.Worker(), "llmperf-worker")
     elif distribute.is_controller(config):
-        config.pluginmanager.register(
-            distribute.Distribution(terminal.write_progress), "llmperf-distribution"
-        )
+        config.pluginmanager.register(distribute.Distribution(tell), "llmperf-distribution")
         return True
     return False
 

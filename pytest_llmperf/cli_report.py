@@ -20,12 +20,16 @@ exit codes:
 """
 
 
+_STDOUT = Path("-")
+
+
 def add_report(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command."""
     report = commands.add_parser(
         "report",
         help="write what people and other tools read, from records of former sessions",
-        description="Write what people and other tools read, from the records of former sessions.",
+        description="Write what people and other tools read, from the records of former sessions; Markdown "
+        "also to the standard output (-).",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -49,7 +53,7 @@ def _run(said: argparse.Namespace) -> int:
         read_json,
     )  # takes its time, and --help does not need it
     from pytest_llmperf.keep.record import KIND, VERSION
-    from pytest_llmperf.outputs import write_output
+    from pytest_llmperf.outputs import output_text, write_output
 
     paths = {name: path for name in OUTPUTS if (path := getattr(said, name.replace("-", "_"))) is not None}
     if not paths:
@@ -57,6 +61,9 @@ def _run(said: argparse.Namespace) -> int:
     try:
         records = [read_json(path, KIND, VERSION) for path in said.records]
         for name, path in paths.items():
+            if path == _STDOUT:
+                print(output_text(name, records), end="")
+                continue
             check_writable(path.resolve())
             write_output(name, path, records)
             print(path)

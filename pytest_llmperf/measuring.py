@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from pytest_llmperf.errors import EngineError, Hindered, InvalidRun, StoreError
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.result import TestResult
 from pytest_llmperf.outputs import write_output
+from pytest_llmperf.pytest_process import PARENT
 from pytest_llmperf.report.explain import explain
 from pytest_llmperf.report.progress import Progress, duration
 from pytest_llmperf.report.startup import startup_lines
+from pytest_llmperf.report.step_summary import append_step_summary
 from pytest_llmperf.session import PerformanceSession
 from pytest_llmperf.turn import Turn, sides
 
@@ -197,6 +200,7 @@ class Measuring:
         if call.excinfo is not None and isinstance(error := call.excinfo.value, _OURS):
             report.longrepr = self._tell(error, report.when)
             report.llmperf_error = True  # type: ignore[attr-defined]
+            report.llmperf_hindered = isinstance(error, Hindered)  # type: ignore[attr-defined]
             if isinstance(error, EngineError):
                 self._keep_failure(item, error)
             if result is not None:
@@ -258,6 +262,10 @@ class Measuring:
                 write_output(name, Path(session.config.invocation_params.dir, path), [content])
             except StoreError as error:
                 self.notes.append(f"--llmperf-{name}: {error}")
+        if not session.config.pluginmanager.has_plugin(
+            PARENT
+        ):  # a bisection has many sessions, and one answer
+            self.notes += append_step_summary([content], os.environ)
 
     def _write(self, content: Mapping[str, Any]) -> str:
         """Keep it, and tell where. Without a measurement in it, it is not worth a directory of its own."""

@@ -11,6 +11,7 @@ from pytest_llmperf.declare.options import OUTPUTS
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.keep.files import replacing, write_json
 from pytest_llmperf.report.benchmark import as_benchmarks
+from pytest_llmperf.report.markdown import markdown
 
 Record = Mapping[str, Any]
 
@@ -20,7 +21,26 @@ def write_output(kind: str, path: Path, records: Sequence[Record]) -> None:
 
     Raises :class:`StoreError`; a file that was there is then unharmed.
     """
-    _WRITERS[kind](path.resolve(), records)
+    try:
+        _WRITERS[kind](path.resolve(), records)
+    except KeyError as error:
+        raise StoreError(
+            f"a record has no {error}: it was written by another release than this one"
+        ) from error
+
+
+def output_text(kind: str, records: Sequence[Record]) -> str:
+    """The same as text, for those that have one. Raises :class:`StoreError`."""
+    if kind not in _TEXTS:
+        raise StoreError(f"--{kind} -: it is no text for a terminal; name a file")
+    try:
+        return _TEXTS[kind](records)
+    except KeyError as error:
+        raise _foreign(error) from error
+
+
+def _foreign(error: KeyError) -> StoreError:
+    return StoreError(f"a record has no {error}: it was written by another release than this one")
 
 
 def _write_json(path: Path, records: Sequence[Record]) -> None:
@@ -32,7 +52,14 @@ def _write_json(path: Path, records: Sequence[Record]) -> None:
 def _write_html(path: Path, records: Sequence[Record]) -> None:
     from pytest_llmperf.report.page import page
 
-    text = page(records)
+    _write_text(path, page(records))
+
+
+def _write_markdown(path: Path, records: Sequence[Record]) -> None:
+    _write_text(path, markdown(records))
+
+
+def _write_text(path: Path, text: str) -> None:
     with replacing(path) as file:
         file.write(text)
 
@@ -43,9 +70,11 @@ def _write_benchmarks(path: Path, records: Sequence[Record]) -> None:
     write_json(path, as_benchmarks(records[0]))
 
 
+_TEXTS: dict[str, Callable[[Sequence[Record]], str]] = {"markdown": markdown}
 _WRITERS: dict[str, Callable[[Path, Sequence[Record]], None]] = {
     "json": _write_json,
     "html": _write_html,
+    "markdown": _write_markdown,
     "benchmark-json": _write_benchmarks,
 }
 assert tuple(_WRITERS) == OUTPUTS

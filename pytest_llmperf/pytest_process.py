@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+PARENT = "pytest_llmperf.parent"
+"""The plugin that such a process, and no other, has."""
 _PATIENCE_S = 60.0
 _PERIOD_S = 1.0
 INTERRUPTED, CRASHED, USAGE, NO_TESTS = 2, 3, 4, 5
@@ -33,7 +35,7 @@ def run_pytest(
     again when nothing is left of it.
     """
     theirs, ours = os.pipe()
-    plugin = ("-p", "pytest_llmperf.parent", f"--parent-pipe={theirs}")
+    plugin = ("-p", PARENT, f"--parent-pipe={theirs}")
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *plugin, *arguments],

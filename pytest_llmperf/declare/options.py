@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 FIXTURE = "llmperf"
 DEFAULT_GATE = "ttft_p50_ms, ttft_p95_ms, tpot_p50_ms, output_tokens_per_s, capacity_per_s"
-OUTPUTS = ("json", "html", "benchmark-json")
+OUTPUTS = ("json", "html", "markdown", "benchmark-json")
 """The options that name a file which is made of the session's record."""
 MARKERS = {
     "slo": "slo(ttft_ms=300, tpot_ms=40): limits that every load point of the test has to meet; a latency "
@@ -130,6 +130,7 @@ OPTIONS = (
     Option("dir", "where records and baselines are kept, relative to the root directory", "DIR", ".llmperf"),
     Option("json", "also write the session's record to this file", "PATH"),
     Option("html", "also write a report to this file: one page with charts that works offline", "PATH"),
+    Option("markdown", "also write what a pull request is told, in GitHub's Markdown, to this file", "PATH"),
     Option(
         "benchmark-json",
         "write what was measured as pytest-benchmark does, for pytest-benchmark compare",

@@ -61,7 +61,7 @@ def limit_line(point: Judged, objective: Judged) -> str:
     launches = objective["launches"]
     evidence = f"{launches} launch{'es' if launches != 1 else ''}"
     if has_interval(objective):
-        low, high = _bare(key, objective["low"]), _bare(key, objective["high"])
+        low, high = bare(key, objective["low"]), bare(key, objective["high"])
         evidence = f"{CONFIDENCE:.0%} interval {low} to {high}; {evidence}"
     elif launches > 1:
         evidence = f"missed in {objective['missed']} of {evidence}"
@@ -77,7 +77,7 @@ def short_limit_line(point: Judged, objective: Judged) -> str:
     key = parse_metric(objective["metric"])
     interval = ""
     if has_interval(objective):
-        interval = f" ({_bare(key, objective['low'])} to {_bare(key, objective['high'])})"
+        interval = f" ({bare(key, objective['low'])} to {bare(key, objective['high'])})"
     limit = key.format(objective["limit"])
     where = f"{distance} {limit}" if (distance := beyond(key, objective)) else f"limit {limit}"
     value = key.format(objective["value"])
@@ -162,7 +162,7 @@ def _chance(risk: float) -> str:
     return f"{shown} chance"
 
 
-def _bare(key: MetricKey, value: float) -> str:
+def bare(key: MetricKey, value: float) -> str:
     """A value without its unit, which stands beside it."""
     shown = key.format(value)
     return shown if key.metric.share else shown.partition("/s")[0].partition(" ")[0]
