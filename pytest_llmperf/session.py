@@ -22,7 +22,7 @@ from pytest_llmperf.judge.capacity import Capacity
 from pytest_llmperf.judging import Judge
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences, environment
-from pytest_llmperf.keep.history import History
+from pytest_llmperf.keep.spreads import PastSpreads
 from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
 from pytest_llmperf.keep.result import Run, TestResult
@@ -85,7 +85,7 @@ class PerformanceSession:
         self._schedules: dict[tuple[str, str, str], list[LoadPoint]] = {}
         self._broken: dict[tuple[int, Side, Subject], EngineError] = {}
         self._baselines = baselines or Baselines(self.store.baselines)
-        self.judge = Judge(settings, self._baselines, History(self.store))
+        self.judge = Judge(settings, self._baselines, PastSpreads(self.store))
         self._started = now()
         self.record = RecordFile(self.store, self._started)
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.keep import history
+from pytest_llmperf.keep import spreads
 from pytest_llmperf.keep.baseline import Baseline
-from pytest_llmperf.keep.history import History
+from pytest_llmperf.keep.spreads import PastSpreads
 from pytest_llmperf.keep.record import RecordFile, Store, now
 from tests.report.entries import Writer
 
@@ -50,7 +50,7 @@ def variance(*values: float) -> float:
 
 
 def known(store: Store, environment: dict[str, str] = HERE) -> dict[str, list[tuple[float, int]]]:
-    found = History(store).spreads(environment)
+    found = PastSpreads(store).of(environment)
     return {metric: [(round(spread, 12), n) for spread, n in spreads] for metric, spreads in found.items()}
 
 
@@ -73,7 +73,7 @@ def test_the_variance_is_that_of_the_logarithms(
 ) -> None:
     store = Store(tmp_path_factory.mktemp("store"))
     keep(store, *launches(*values))
-    ((spread, degrees),) = History(store).spreads(HERE)[TTFT]
+    ((spread, degrees),) = PastSpreads(store).of(HERE)[TTFT]
     assert spread == pytest.approx(variance(*values), abs=1e-12)
     assert degrees == len(values) - 1
 
@@ -103,10 +103,10 @@ def test_only_like_environments_count(store: Store) -> None:
     keep(store, *launches(*VALUES), environment={**HERE, "cpus": "8"})
     keep(store, *launches(1.0, 2.0), environment={**HERE, "kv cache": "about 1000 blocks"})
     assert known(store) == {}
-    past = History(store)
-    assert list(past.spreads({**HERE, "cpus": "8"})) == [TTFT]
-    assert past.spreads({**HERE, "cpus": "8"}) is past.spreads({**HERE, "cpus": "8"})
-    assert past.spreads(HERE) == {}
+    past = PastSpreads(store)
+    assert list(past.of({**HERE, "cpus": "8"})) == [TTFT]
+    assert past.of({**HERE, "cpus": "8"}) is past.of({**HERE, "cpus": "8"})
+    assert past.of(HERE) == {}
 
 
 def test_a_record_as_it_is_written_is_understood(store: Store) -> None:
@@ -145,17 +145,17 @@ def test_what_is_in_a_record_and_in_a_baseline_counts_once(store: Store) -> None
 
 def test_what_this_session_accepts_or_records_is_not_its_past(store: Store) -> None:
     accept(store, 100.0, 104.0)
-    past = History(store)
+    past = PastSpreads(store)
     keep(store, *launches(1.0, 2.0), hours_ago=0)
     accept(store, 3.0, 4.0, hours_ago=0)
-    assert past.spreads(HERE) == {}
+    assert past.of(HERE) == {}
 
 
 # -- bounds ------------------------------------------------------------------------------------------
 
 
 def test_the_newest_records_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "MOST_RECORDS", 2)
+    monkeypatch.setattr(spreads, "MOST_RECORDS", 2)
     for hours_ago in (5, 2, 9):
         keep(store, *launches(100.0, 100.0 + hours_ago), hours_ago=hours_ago)
     assert known(store) == {TTFT: [of(100.0, 102.0), of(100.0, 105.0)]}
@@ -167,7 +167,7 @@ def test_a_record_that_is_too_large_is_not_read(
 ) -> None:
     small = keep(store, *launches(*VALUES))
     keep(store, *launches(1.0, 2.0), padding="x" * 10_000, hours_ago=0.5)
-    monkeypatch.setattr(history, bound, small.stat().st_size + 10)
+    monkeypatch.setattr(spreads, bound, small.stat().st_size + 10)
     assert known(store) == {TTFT: [of(*VALUES)]}
 
 

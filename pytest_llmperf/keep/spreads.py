@@ -39,7 +39,7 @@ def _are_one(value: float, other: float) -> bool:
     return math.isclose(value, other, rel_tol=2e-5)
 
 
-class History:
+class PastSpreads:
     """The records and baselines of a store as they are now: what is written later is not of the past."""
 
     def __init__(self, store: Store) -> None:
@@ -48,7 +48,7 @@ class History:
         self._began = now()
         self._known: list[tuple[Mapping[str, str], Spreads]] = []
 
-    def spreads(self, environment: Mapping[str, str]) -> Spreads:
+    def of(self, environment: Mapping[str, str]) -> Spreads:
         """By the name of a metric: for each subject, session, test and load point the variance of the
         logarithms of its launches, and the degrees of freedom that it has.
 
@@ -82,7 +82,7 @@ class History:
                 try:
                     yield from read(path, environment)
                 except (StoreError, KeyError, TypeError, AttributeError, ValueError):
-                    continue  # history is a help: what is wrong with it is no reason to stop
+                    continue  # the past is a help: what is wrong with it is no reason to stop
 
     def _of_baseline(self, path: Path, environment: Mapping[str, str]) -> list[_Group]:
         baseline = Baseline.read(path)
