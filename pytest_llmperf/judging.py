@@ -17,9 +17,9 @@ from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.baseline import Baseline
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences
-from pytest_llmperf.keep.spreads import PastSpreads
 from pytest_llmperf.keep.prices import why_unknown
 from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
+from pytest_llmperf.keep.spreads import PastSpreads
 from pytest_llmperf.measure.metrics import is_supported
 from pytest_llmperf.startups import is_judged_at, may_add, may_come, unjudged, why_missing
 from pytest_llmperf.validity import check_limits, check_runs

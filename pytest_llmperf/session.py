@@ -22,10 +22,11 @@ from pytest_llmperf.judge.capacity import Capacity
 from pytest_llmperf.judging import Judge
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences, environment
-from pytest_llmperf.keep.spreads import PastSpreads
 from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
+from pytest_llmperf.keep.repository import checkout
 from pytest_llmperf.keep.result import Run, TestResult
+from pytest_llmperf.keep.spreads import PastSpreads
 from pytest_llmperf.keep.subject import subject_fields
 from pytest_llmperf.load.bounds import Bounds
 from pytest_llmperf.load.launch import Launch
@@ -87,6 +88,7 @@ class PerformanceSession:
         self._baselines = baselines or Baselines(self.store.baselines)
         self.judge = Judge(settings, self._baselines, PastSpreads(self.store))
         self._started = now()
+        self._checkout = checkout(root)
         self.record = RecordFile(self.store, self._started)
 
     # -- launches -----------------------------------------------------------------------------------
@@ -375,6 +377,7 @@ class PerformanceSession:
         settings = self.settings
         return {
             KIND: VERSION,
+            "id": self.record.path.stem,
             "status": status,
             "started": self._started.isoformat(timespec="seconds"),
             "written": now().isoformat(timespec="seconds"),
@@ -382,6 +385,7 @@ class PerformanceSession:
                 "pytest-llmperf": importlib.metadata.version("pytest-llmperf"),
                 "python": platform.python_version(),
             },
+            "repository": self._checkout,
             "settings": {
                 "launches": str(settings.launches),
                 "tolerance": str(settings.tolerances),

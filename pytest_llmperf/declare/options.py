@@ -126,6 +126,12 @@ OPTIONS = (
         "pytest",
     ),
     Option("dir", "where records and baselines are kept, relative to the root directory", "DIR", ".llmperf"),
+    Option(
+        "history",
+        "what all sessions measured is added to: an SQLite file, a directory of objects as in "
+        "s3://bucket/dir, or none (default: history.sqlite in the directory of records)",
+        "PATH|URL",
+    ),
     Option("json", "also write the session's record to this file", "PATH"),
     Option("startup-timeout", "seconds until an engine has to be ready", "SECONDS", "600"),
     Option("request-timeout", "seconds until a request is given up and counts as failed", "SECONDS", "120"),

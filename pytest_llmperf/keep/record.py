@@ -18,7 +18,7 @@ from pytest_llmperf.keep.files import write_json
 KIND, VERSION = "llmperf_record", 1
 IGNORED = (
     "# Written by pytest-llmperf: baselines and locks are meant to be committed, the rest is not.\n"
-    "runs/\nlogs/\nmatrix/\nbisect/\n"
+    "runs/\nlogs/\nmatrix/\nbisect/\nhistory.sqlite*\n"
 )
 
 

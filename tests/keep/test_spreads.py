@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.keep import spreads
 from pytest_llmperf.keep.baseline import Baseline
-from pytest_llmperf.keep.spreads import PastSpreads
 from pytest_llmperf.keep.record import RecordFile, Store, now
+from pytest_llmperf.keep.spreads import PastSpreads
 from tests.report.entries import Writer
 
 HERE, TTFT = {"place": "local", "cpus": "16"}, "ttft_p50_ms"
