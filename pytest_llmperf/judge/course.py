@@ -118,7 +118,7 @@ def find_steps(
     count = len(raw)
     if count < FEWEST_TO_JUDGE:
         return level(values)
-    rough = _rough_noise(raw)
+    rough = rough_noise(raw)
     spreads = np.zeros(count) if unknown is None else np.asarray(unknown, dtype=float)
     series = _Series(_pulled_in(raw, rough), _weights(spreads, rough))
     hints = sorted(place for place in set(known) if FEWEST <= place <= count - FEWEST)
@@ -290,7 +290,7 @@ def _is_long(part: _Part, count: int) -> bool:
     return part.start == 0 or part.end == count or part.end - part.start >= FEWEST_BETWEEN
 
 
-def _rough_noise(values: Array) -> float:
+def rough_noise(values: Array) -> float:
     """From the differences between neighbours, of which few have a step between them."""
     apart = np.abs(np.diff(values))
     return max(1.4826 * float(np.median(apart)) / math.sqrt(2), LEAST_NOISE)

@@ -11,14 +11,10 @@ _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _BLANK = 0x2800
 
 
-def sparkline(values: Sequence[float], width: int = 24) -> str:
-    """Bars from the lowest value to the highest; where there are more values than ``width``, means of
-    neighbours. Values that are alike are in the middle."""
-    few = binned(values, width)
-    low, high = min(few), max(few)
-    if high - low <= 1e-9 * max(abs(high), abs(low)):
-        return _BARS[3] * len(few)
-    return "".join(_BARS[min(int((one - low) / (high - low) * len(_BARS)), len(_BARS) - 1)] for one in few)
+def sparkline(values: Sequence[float], low: float, high: float, width: int = 24) -> str:
+    """Bars from ``low`` to ``high``; where there are more values than ``width``, means of neighbours."""
+    shares = [(one - low) / (high - low) if high > low else 0.5 for one in binned(values, width)]
+    return "".join(_BARS[min(max(int(share * len(_BARS)), 0), len(_BARS) - 1)] for share in shares)
 
 
 def binned(values: Sequence[float], width: int) -> list[float]:

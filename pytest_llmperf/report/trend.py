@@ -16,6 +16,7 @@ from pytest_llmperf.report.printable import printable
 WIDTH = 64
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _MOST_PLACES, _MOST_LINES, _MOST_TEXT = 3, 4, 100
+_PLAIN = ("place", "model", "accelerators")
 _FAR_OUT = 6.0
 """Spreads from the next level beyond which a chart has an arrow."""
 
@@ -31,7 +32,7 @@ def test_lines(known: Sequence[Known]) -> list[str]:
 def environment_lines(found: Mapping[str, Sequence[Reading]], shown: str) -> list[str]:
     """The environment that is shown, and how each other one differs from it."""
     here = found[shown][-1].result.environment
-    told = " · ".join(value for value in here.values() if value)
+    told = " · ".join(value if name in _PLAIN else f"{name} {value}" for name, value in here.items() if value)
     lines = [f"environment {shown[:8]}: {printable(told, 160)}"]
     for key, readings in found.items():
         if key != shown:
@@ -45,29 +46,37 @@ def environment_lines(found: Mapping[str, Sequence[Reading]], shown: str) -> lis
 
 
 def overview_lines(trends: Sequence[Trend]) -> list[str]:
-    """One line for each of several trends."""
-    rows = [("load", "metric", "oldest → newest", "sessions", "now", "last change")]
-    for one in trends:
-        series, last = one.series, one.course.segments[-1]
-        rows.append(
-            (
-                printable(series.point, 48),
-                series.key.label,
-                sparkline(one.values),
-                str(len(series.readings)),
-                series.key.format(one.value(last.level)),
-                _last_change(one),
-            )
-        )
+    """One line for each of several trends, under its load."""
+    rows: list[tuple[str, ...]] = [("", "oldest → newest", "sessions", "now", "last change")]
+    rows += [_overview_row(one) for one in trends]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     shown = [
         "  ".join(
-            cell.rjust(width) if i in (3, 4) else cell.ljust(width)
+            cell.rjust(width) if i in (2, 3) else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
-    return [f"  {line}" for line in shown] + [f"  {line}" for line in _caveats(trends)]
+    lines = [f"  {shown[0]}"]
+    for number, one in enumerate(trends):
+        if number == 0 or one.series.point != trends[number - 1].series.point:
+            lines.append(printable(one.series.point, _MOST_TEXT))
+        lines.append(f"  {shown[number + 1]}")
+    return [*lines, *(["", *caveats] if (caveats := _caveats(trends)) else [])]
+
+
+def _overview_row(one: Trend) -> tuple[str, ...]:
+    low, high = _range(one)
+    room = _FAR_OUT * one.course.noise  # so that noise looks as small as it is
+    wide = one.value(one.course.segments[-1].level + room) - one.value(one.course.segments[-1].level - room)
+    spare = max(wide - (high - low), 0.0) / 2
+    return (
+        one.series.key.label,
+        sparkline(one.values, low - spare, high + spare),
+        str(len(one.values)),
+        one.series.key.format(one.value(one.course.segments[-1].level)),
+        _last_change(one),
+    )
 
 
 def _last_change(one: Trend) -> str:
