@@ -44,12 +44,12 @@ STEP_EVIDENCE = 6.0
 HINT_EVIDENCE, NEAR = 4.0, 1
 """The same within so many sessions of what is known to have changed: 7.4 times."""
 CURVE = 3
-SLOPE_T, FEWEST_FOR_A_SLOPE = 4.0, 8
+SLOPE_T, FEWEST_FOR_A_SLOPE = 4.0, 20
 PLACE_EVIDENCE = 6.0
 """The same for places where a change may have been: those at least a twentieth as likely as the likeliest."""
 LEAST_NOISE = 5e-4
 MOST_ALIKE, PRIOR_SESSIONS = 0.6, 20
-_TOO_SHORT = 1e-6
+_TOO_SHORT, _ROUNDS = 1e-6, 4
 _CLIPPED = 0.956  # of a normal distribution's variance, within OUTLIER spreads
 
 
@@ -136,6 +136,8 @@ def find_steps(
         if not strengths or min(strengths) >= 1:
             break
         del starts[strengths.index(min(strengths))]
+    parts = series.settled(raw, parts, noise)
+    pairs = list(itertools.pairwise(parts))
     wide = t_quantile(0.975, max(count - len(parts) - 1, 1)) * noise * alike
     steps = [series.step(*pair).told(wide, noise * alike) for pair in pairs]
     return Course([part.segment(wide) for part in parts], steps, noise)
@@ -245,6 +247,17 @@ class _Series:
         if not is_line:
             return _Part(start, end, mean, 0.0, middle, weight, length, flat)
         return _Part(start, end, mean, slope, middle, weight, length, max(steep, 0.0))
+
+    def settled(self, raw: Array, parts: Sequence[_Part], noise: float) -> list[_Part]:
+        """The parts, from values that are pulled in towards them, and not towards those around."""
+        starts, parts = [part.start for part in parts[1:]], list(parts)
+        for _ in range(_ROUNDS):
+            fitted = np.concatenate(
+                [p.level + p.slope * (self._times[p.start : p.end] - p.middle) for p in parts]
+            )
+            self.values = np.clip(raw, fitted - OUTLIER * noise, fitted + OUTLIER * noise)
+            parts = self.parts(starts)
+        return parts
 
     def _of(self, start: int, end: int) -> tuple[Array, Array, Array]:
         return self.values[start:end], self._weights[start:end], self._times[start:end]

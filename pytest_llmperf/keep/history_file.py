@@ -180,6 +180,8 @@ def _why(error: sqlite3.Error) -> str:
         return "not an SQLite file; it will not be overwritten, name another (--llmperf-history)"
     if "malformed" in text or "disk image" in text:
         return f"damaged ({text}); {_WAY_OUT}"
+    if "unable to open" in text:
+        return "it cannot be opened, or made"
     if "locked" in text:
         return f"another process has been writing to it for {PATIENCE_S:g} s ({text})"
     return text

@@ -20,6 +20,8 @@ IGNORED = (
     "# Written by pytest-llmperf: baselines and locks are meant to be committed, the rest is not.\n"
     "runs/\nlogs/\nmatrix/\nbisect/\nhistory.sqlite*\n"
 )
+_FORMERLY = (IGNORED.replace("history.sqlite*\n", ""),)
+"""What earlier releases wrote."""
 
 
 def now() -> datetime:
@@ -54,9 +56,12 @@ class Store:
 
     def ignore_what_is_not_meant_to_be_committed(self) -> None:
         """Tell git, once."""
+        path = self.directory / ".gitignore"
         # Without the file nothing is lost but a little order.
-        with contextlib.suppress(OSError), (self.directory / ".gitignore").open("x") as file:
-            file.write(IGNORED)
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            is_former = path.exists() and path.read_text() in _FORMERLY
+            with path.open("w" if is_former else "x") as file:
+                file.write(IGNORED)
 
 
 class RecordFile:
