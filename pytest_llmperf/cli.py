@@ -54,6 +54,9 @@ def _run(arguments: Sequence[str]) -> int:
         if theirs and is_ours_alone:
             odd += ["--", *theirs]
         said.after = theirs
+        if hasattr(said, "words"):  # argparse takes only those before the first option
+            said.words += [word for word in odd if not word.startswith("-")]
+            odd = [word for word in odd if word.startswith("-")]
         if odd:
             hint = "" if is_ours_alone else "; what is for pytest goes after --"
             said.parser.error(f"unrecognized arguments: {' '.join(odd)}{hint}")

@@ -15,11 +15,12 @@ from pytest_llmperf.declare.metrics import MetricKey, parse_metric
 from pytest_llmperf.declare.options import DEFAULT_GATE
 from pytest_llmperf.declare.order import Exit, Outcome
 from pytest_llmperf.errors import DeclarationError, LlmperfError, StoreError
-from pytest_llmperf.keep.files import read_json
+from pytest_llmperf.keep.files import check_writable, read_json, replacing
 from pytest_llmperf.keep.histories import open_history
 from pytest_llmperf.keep.history import BASE, History, Known, Session, session_of
 from pytest_llmperf.keep.record import KIND, VERSION
-from pytest_llmperf.keep.trend import Series, Trend, all_series, base_of, environments, trend
+from pytest_llmperf.keep.trend import Series, all_series, base_of, environments, trend
+from pytest_llmperf.report.page_trend import trend_page
 from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.trend import (
     environment_lines,
@@ -53,6 +54,8 @@ class _Nothing(LlmperfError):
 def show_history(where: str | None, question: Question, *, json: bool, html: Path | None) -> int:
     """Tell it on the standard output; as JSON if that is asked for, and as a page at ``html``."""
     try:
+        if html is not None:
+            check_writable(html.resolve())
         history = _open(where)
         if question.test is None:
             return _show_tests(history, json=json)
@@ -66,13 +69,13 @@ def show_history(where: str | None, question: Question, *, json: bool, html: Pat
         chosen = _chosen(series, here, question)
         bases = all_series(sessions, test, BASE) if question.side != BASE else []
         trends = [trend(one, among=len(chosen), base=base_of(one, bases)) for one in chosen]
-        if json:
+        if html is not None:
+            _write_page(html, trend_page(test, environment_lines(found, here), trends))
+        elif json:
             print(json_format.dumps([one.as_json() for one in trends], indent=1, ensure_ascii=False))
         else:
             told = overview_lines(trends) if len(trends) > 1 else trend_lines(trends[0])
             print("\n".join([printable(test), *environment_lines(found, here), "", *told]))
-        if html is not None:
-            _write_page(html, test, trends)
     except _Nothing as nothing:
         print(f"llmperf: {nothing}", file=sys.stderr)
         return Outcome.FAILED
@@ -210,5 +213,7 @@ def _keyed(series: Sequence[Series]) -> list[tuple[str, Series]]:
     return [(next(iter(environments([one]))), one) for one in series]
 
 
-def _write_page(path: Path, test: str, trends: Sequence[Trend]) -> None:
-    raise DeclarationError("--html: not there yet")
+def _write_page(path: Path, page: str) -> None:
+    with replacing(path.resolve()) as file:
+        file.write(page)
+    print(path)

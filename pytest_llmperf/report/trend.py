@@ -62,11 +62,11 @@ def overview_lines(trends: Sequence[Trend]) -> list[str]:
         if number == 0 or one.series.point != trends[number - 1].series.point:
             lines.append(printable(one.series.point, _MOST_TEXT))
         lines.append(f"  {shown[number + 1]}")
-    return [*lines, *(["", *caveats] if (caveats := _caveats(trends)) else [])]
+    return [*lines, *(["", *told] if (told := caveats(trends)) else [])]
 
 
 def _overview_row(one: Trend) -> tuple[str, ...]:
-    low, high = _range(one)
+    low, high = shown_range(one)
     room = _FAR_OUT * one.course.noise  # so that noise looks as small as it is
     wide = one.value(one.course.segments[-1].level + room) - one.value(one.course.segments[-1].level - room)
     spare = max(wide - (high - low), 0.0) / 2
@@ -77,6 +77,20 @@ def _overview_row(one: Trend) -> tuple[str, ...]:
         one.series.key.format(one.value(one.course.segments[-1].level)),
         _last_change(one),
     )
+
+
+def step_words(one: Trend, step: Step) -> str:
+    """A change in a line."""
+    when = _when(one.series.readings[step.at].session.started, one)
+    return f"{when}: {_change(one, step)} {_word(one, step)}, {_interval(one, step)[1:-1]} with 95%"
+
+
+def change_words(one: Trend) -> str:
+    """How many changes there were, in a sentence."""
+    count = len(one.course.steps)
+    if not count:
+        return "No change was found." if one.course.is_judged else ""
+    return f"{count} change{'s' if count > 1 else ''}, the last one {step_words(one, one.course.steps[-1])}."
 
 
 def _last_change(one: Trend) -> str:
@@ -106,13 +120,13 @@ def trend_lines(one: Trend) -> list[str]:
         "",
         *_segment_lines(one),
         "",
-        *_caveats([one]),
-        *_noise_lines(one),
+        *caveats([one]),
+        *noise_words(one),
     ]
 
 
 def _chart_lines(one: Trend) -> Iterator[str]:
-    low, high = _range(one)
+    low, high = shown_range(one)
     lines = [_line(one, segment) for segment in one.course.segments]
     rows = chart(one.values, lines, low, high, WIDTH)
     labels = [one.series.key.format(high), *[""] * (len(rows) - 2), one.series.key.format(low)]
@@ -136,7 +150,7 @@ def _line(one: Trend, segment: Segment) -> tuple[int, int, float, float]:
     return segment.start, segment.end - 1, start, end
 
 
-def _range(one: Trend) -> tuple[float, float]:
+def shown_range(one: Trend) -> tuple[float, float]:
     """From the lowest to the highest value, but for what is far out."""
     reach = _FAR_OUT * one.course.noise
     levels = [segment.level for segment in one.course.segments]
@@ -219,7 +233,8 @@ def _candidate_lines(one: Trend, step: Step, candidate: Candidate, *, is_only: b
     return [f"{head}: {shown[0]}", *(f"  {line}" for line in shown[1:])]
 
 
-def _noise_lines(one: Trend) -> list[str]:
+def noise_words(one: Trend) -> list[str]:
+    """How much sessions vary."""
     if len(one.values) < 2:
         return []
     if not one.series.is_relative:
@@ -227,7 +242,8 @@ def _noise_lines(one: Trend) -> list[str]:
     return [f"sessions vary by ± {100 * one.course.noise:.1f}% around their level (one standard deviation)"]
 
 
-def _caveats(trends: Sequence[Trend]) -> list[str]:
+def caveats(trends: Sequence[Trend]) -> list[str]:
+    """Why changes were not looked for."""
     lines = list(dict.fromkeys(one.why_not for one in trends if one.why_not))
     few = [one for one in trends if len(one.values) < FEWEST_TO_JUDGE]
     if few and not lines:

@@ -37,7 +37,9 @@ def with_step(at: int, size: float, count: int = 40, seed: int = 0) -> list[floa
 
 @settings(deadline=None)
 @given(values=numbers, hints=st.lists(st.integers(-3, 70), max_size=5))
-def test_segments_cover_the_sessions_and_steps_are_between_them(values: list[float], hints: list[int]) -> None:
+def test_segments_cover_the_sessions_and_steps_are_between_them(
+    values: list[float], hints: list[int]
+) -> None:
     course = find_steps(values, known=hints)
     ends = [0, *(step.at for step in course.steps), len(values)]
     assert [(one.start, one.end) for one in course.segments] == list(itertools.pairwise(ends))

@@ -62,7 +62,7 @@ def test_the_newest_can_be_asked_for_and_the_oldest_forgotten(history: HistoryDi
 
 def test_where_none_is_it_is_said_how_one_comes_about(history: HistoryDirectory) -> None:
     with pytest.raises(
-        StoreError, match="there is no history at .*: sessions with --llmperf-history write one"
+        StoreError, match=r"there is no history at .*: sessions with --llmperf-history write one"
     ):
         history.read()
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,7 @@ def both_fail(history: HistoryFile) -> list[str]:
 
 
 def test_where_none_is_it_is_said_how_one_comes_about(history: HistoryFile, path: Path) -> None:
-    with pytest.raises(StoreError, match="there is no history at .*: sessions with --llmperf write one"):
+    with pytest.raises(StoreError, match=r"there is no history at .*: sessions with --llmperf write one"):
         history.read()
     assert not path.exists()
 
@@ -227,8 +228,12 @@ def adding(path: Path, first: int, count: int, limit: int | None = None) -> subp
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))),
+        preexec_fn=None if limit is None else _limiting(limit),
     )
+
+
+def _limiting(limit: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
 def test_many_processes_add_to_one_file_that_is_not_there_yet(path: Path) -> None:
