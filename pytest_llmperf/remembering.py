@@ -75,7 +75,7 @@ def show_history(where: str | None, question: Question, *, json: bool, html: Pat
             print(json_format.dumps([one.as_json() for one in trends], indent=1, ensure_ascii=False))
         else:
             told = overview_lines(trends) if len(trends) > 1 else trend_lines(trends[0])
-            print("\n".join([printable(test), *environment_lines(found, here), "", *told]))
+            print("\n".join([printable(test, 200), *environment_lines(found, here), "", *told]))
     except _Nothing as nothing:
         print(f"llmperf: {nothing}", file=sys.stderr)
         return Outcome.FAILED

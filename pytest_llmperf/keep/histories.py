@@ -28,7 +28,7 @@ def open_history(said: str | None, root: Path, store: Path) -> History | None:
         return HistoryDirectory(said)
     from pytest_llmperf.keep.history_file import HistoryFile  # brings sqlite3, which not every Python has
 
-    path = store / FILE if said is None else Path(os.path.normpath(root / said))
+    path = Path(os.path.normpath(store / FILE if said is None else root / said))
     if path.is_dir():
         raise DeclarationError(
             f"{path} is a directory: name a file in it, or {path.absolute().as_uri()} to keep an object for "

@@ -25,7 +25,8 @@ def test_lines(known: Sequence[Known]) -> list[str]:
     """All tests of a history."""
     width = max(len(str(one.sessions)) for one in known)
     return [
-        f"{one.sessions:>{max(width, 8)}}  {one.last:%Y-%m-%d %H:%M}  {printable(one.test)}" for one in known
+        f"{one.sessions:>{max(width, 8)}}  {one.last:%Y-%m-%d %H:%M}  {printable(one.test, 200)}"
+        for one in known
     ]
 
 
@@ -82,7 +83,7 @@ def _overview_row(one: Trend) -> tuple[str, ...]:
 def step_words(one: Trend, step: Step) -> str:
     """A change in a line."""
     when = _when(one.series.readings[step.at].session.started, one)
-    return f"{when}: {_change(one, step)} {_word(one, step)}, {_interval(one, step)[1:-1]} with 95%"
+    return f"{when}: {_change(one, step)} {_interval(one, step)}, {_word(one, step)}"
 
 
 def change_words(one: Trend) -> str:
@@ -114,7 +115,7 @@ def trend_lines(one: Trend) -> list[str]:
     series, key = one.series, one.series.key
     side = " · the base" if series.side == BASE else ""
     return [
-        f"{printable(series.point)} · {key.label} · {key.metric.better} is better{side}",
+        f"{printable(series.point, _MOST_TEXT)} · {key.label} · {key.metric.better} is better{side}",
         "",
         *_chart_lines(one),
         "",
@@ -262,7 +263,8 @@ def _when(time: datetime, one: Trend) -> str:
 def _percent(one: Trend, size: float) -> str:
     change = one.change(size)
     if one.series.is_relative:
-        return f"{100 * change:+.1f}%" if abs(change) < 0.1 else f"{100 * change:+.0f}%"
+        text = f"{100 * change:+.1f}%" if abs(change) < 0.0995 else f"{100 * change:+.0f}%"
+        return text.replace("-0.0%", "+0.0%")
     return f"{'+' if change >= 0 else '-'}{one.series.key.format(abs(change))}"
 
 
@@ -288,4 +290,4 @@ def _sessions(count: int) -> str:
 
 def series_name(series: Series) -> str:
     """A series, for an error."""
-    return f"{printable(series.point)}, {series.key.name}"
+    return f"{printable(series.point, _MOST_TEXT)}, {series.key.name}"
