@@ -16,6 +16,7 @@ from pytest_llmperf.report.trend import (
     shown_range,
     step_lines,
     step_words,
+    when_words,
 )
 
 WIDTH, HEIGHT = 920, 250
@@ -86,7 +87,7 @@ def _chart(one: Trend) -> str:
         parts.append(_line(f"step {'bad' if one.is_worse(step) else 'good'}", at, _TOP, at, _BOTTOM))
     for index, anchor in ((0, "start"), (count - 1, "end")) if count > 1 else ((0, "middle"),):
         when = one.series.readings[index].session.started
-        parts.append(_label(f"{when:%Y-%m-%d}", x(index), HEIGHT - 12, anchor))
+        parts.append(_label(when_words(when, one), x(index), HEIGHT - 12, anchor))
     said = printable(f"{one.series.key.label} over {count} sessions. {change_words(one)}")
     return _tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=said)
 

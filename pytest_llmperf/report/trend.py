@@ -10,7 +10,6 @@ from pytest_llmperf.keep.environment import differences
 from pytest_llmperf.keep.history import BASE, Known
 from pytest_llmperf.keep.trend import Candidate, Reading, Series, Trend
 from pytest_llmperf.report.chart import chart, column, sparkline
-from pytest_llmperf.report.differs import what_differs
 from pytest_llmperf.report.printable import printable
 
 WIDTH = 64
@@ -82,7 +81,7 @@ def _overview_row(one: Trend) -> tuple[str, ...]:
 
 def step_words(one: Trend, step: Step) -> str:
     """A change in a line."""
-    when = _when(one.series.readings[step.at].session.started, one)
+    when = when_words(one.series.readings[step.at].session.started, one)
     return f"{when}: {_change(one, step)} {_interval(one, step)}, {_word(one, step)}"
 
 
@@ -142,8 +141,8 @@ def _chart_lines(one: Trend) -> Iterator[str]:
     if one.course.steps:
         yield f"  {'':>{width}}  {''.join(marks).rstrip()}"
     first, last = (one.series.readings[i].session.started for i in (0, -1))
-    gap = WIDTH - len(f"{first:%Y-%m-%d}{last:%Y-%m-%d}")
-    yield f"  {'':>{width}}  {first:%Y-%m-%d}{' ' * gap}{last:%Y-%m-%d}"
+    begin, end = when_words(first, one), when_words(last, one)
+    yield f"  {'':>{width}}  {begin}{end:>{WIDTH - len(begin)}}"
 
 
 def _line(one: Trend, segment: Segment) -> tuple[int, int, float, float]:
@@ -180,7 +179,7 @@ def _segment_lines(one: Trend) -> Iterator[str]:
 
 def _segment_row(one: Trend, segment: Segment, step: Step | None) -> tuple[str, ...]:
     key, readings = one.series.key, one.series.readings
-    when = [_when(readings[i].session.started, one) for i in (segment.start, segment.end - 1)]
+    when = [when_words(readings[i].session.started, one) for i in (segment.start, segment.end - 1)]
     drift = f", drifting by {_percent(one, segment.rise)}" if segment.rise else ""
     change = "" if step is None else f"{_mark(one, step)} {_change(one, step)} {_interval(one, step)}"
     low, high = key.format(one.value(segment.low)), key.format(one.value(segment.high))
@@ -222,13 +221,12 @@ def _nothing_known(found: Sequence[Candidate]) -> str:
 
 
 def _candidate_lines(one: Trend, step: Step, candidate: Candidate, *, is_only: bool) -> list[str]:
-    when = _when(one.series.readings[candidate.at].session.started, one)
+    when = when_words(one.series.readings[candidate.at].session.started, one)
     likely = "here" if candidate.at == step.at else f"from {when} on"
     head = likely if is_only else f"{likely}{', likeliest' if candidate.at == step.at else ', or'}"
-    lines = [line.strip() for line in what_differs(candidate.differences)[1:]]
-    shown = [printable(line, _MOST_TEXT) for line in lines[:_MOST_LINES]]
-    if (more := len(lines) - _MOST_LINES) > 0:
-        shown.append(f"and {more} more")
+    shown = [printable(one, _MOST_TEXT) for one in candidate.differences[:_MOST_LINES]]
+    if (more := len(candidate.differences) - _MOST_LINES) > 0:
+        shown.append(f"and {more} more (--json has them)")
     if candidate.commits:
         shown.append(f"commit of the repository {candidate.commits[0][:10]} → {candidate.commits[1][:10]}")
     return [f"{head}: {shown[0]}", *(f"  {line}" for line in shown[1:])]
@@ -254,7 +252,8 @@ def caveats(trends: Sequence[Trend]) -> list[str]:
     return lines
 
 
-def _when(time: datetime, one: Trend) -> str:
+def when_words(time: datetime, one: Trend) -> str:
+    """The day of a session, and the time where there were several a day."""
     days = [reading.session.started.date() for reading in one.series.readings]
     is_daily = len(days) == len(set(days))
     return f"{time:%Y-%m-%d}" if is_daily else f"{time:%Y-%m-%d %H:%M}"
