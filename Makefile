@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-vllm check bench bench-clients bench-judge bench-search bench-bisect clean
+.PHONY: demo test test-vllm check bench bench-clients bench-judge bench-search bench-bisect bench-history clean
 
 demo: $(VENV)/.ready  ## a real engine, an SLO, a baseline, and a build that fails for a real reason
 	@$(BIN)/python examples/demo.py
@@ -34,6 +34,9 @@ bench-search: $(VENV)/.ready  ## how right the search for a capacity is, beside 
 
 bench-bisect: $(VENV)/.ready  ## how often bisections of noisy histories are right, ours and others (docs/bisect-method.md)
 	$(BIN)/python -m bench.bisect.run --out .bench-bisect
+
+bench-history: $(VENV)/.ready  ## how often changes in a history are found, and made up (docs/history.md)
+	$(BIN)/python -m bench.history.run
 
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")'
