@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +21,7 @@ from pytest_llmperf.judging import Judge
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences, environment
 from pytest_llmperf.keep.prices import Prices
-from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
+from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now, versions
 from pytest_llmperf.keep.repository import checkout
 from pytest_llmperf.keep.result import Run, TestResult
 from pytest_llmperf.keep.spreads import PastSpreads
@@ -381,10 +379,7 @@ class PerformanceSession:
             "status": status,
             "started": self._started.isoformat(timespec="seconds"),
             "written": now().isoformat(timespec="seconds"),
-            "versions": {
-                "pytest-llmperf": importlib.metadata.version("pytest-llmperf"),
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
             "repository": self._checkout,
             "settings": {
                 "launches": str(settings.launches),

@@ -109,7 +109,8 @@ class HistoryFile:
             )
         if writes:
             self._make_directory()
-        with self._connected("rwc" if writes else "ro") as database:
+        # Whoever reads takes back what one that was killed left half written.
+        with self._connected("rwc" if writes else "rw") as database:
             database.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
             try:
                 self._check(database, makes=writes)

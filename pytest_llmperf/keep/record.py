@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
+import platform
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -26,6 +28,14 @@ _FORMERLY = (IGNORED.replace("history.sqlite*\n", ""),)
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def versions() -> dict[str, str]:
+    """Of what measures: this package and its Python."""
+    return {
+        "pytest-llmperf": importlib.metadata.version("pytest-llmperf"),
+        "python": platform.python_version(),
+    }
 
 
 @dataclass(frozen=True)
