@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-vllm check bench bench-clients bench-judge bench-search bench-bisect docs reference clean
+.PHONY: demo test test-vllm check bench bench-clients bench-judge bench-search bench-bisect bench-history
+.PHONY: docs reference clean
 
 demo: $(VENV)/.ready  ## a real engine, an SLO, a baseline, and a build that fails for a real reason
 	@$(BIN)/python examples/demo.py
@@ -45,6 +46,9 @@ reference: $(VENV)/.ready  ## the tables of the documentation that are made from
 $(VENV)/.docs-ready: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
+
+bench-history: $(VENV)/.ready  ## how often changes in a history are found, and made up (docs/history.md)
+	$(BIN)/python -m bench.history.run
 
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")'

@@ -25,6 +25,8 @@ from pytest_llmperf.engines.vllm_cpu import VllmCpu
 from pytest_llmperf.errors import DeclarationError, StoreError
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.files import check_writable, is_writable
+from pytest_llmperf.keep.histories import open_history
+from pytest_llmperf.keep.history import History
 from pytest_llmperf.keep.prices import Prices
 from pytest_llmperf.keep.record import Store
 from pytest_llmperf.keep.reference import baselines_of
@@ -58,6 +60,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     baselines = _baselines(config, settings, store)
     _check_destinations(config, settings, baselines)
     prices = _prices(config, settings)
+    history = _history(config, settings, store)
     is_worker = hasattr(config, "workerinput")
     terminal = Terminal(config)
     tell = terminal.write_progress if is_worker else _join_github(config, terminal)
@@ -80,7 +83,7 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     )
     config.stash[ACTIVE] = Active(settings, tuple(engines), session, progress)
     if not is_controller:
-        measuring = Measuring(session, progress, terminal.notes)
+        measuring = Measuring(session, progress, terminal.notes, history)
         config.pluginmanager.register(Rounds(measuring, is_measured), "llmperf-rounds")
         config.pluginmanager.register(measuring, "llmperf-measuring")
         config.pluginmanager.register(Describing(), "llmperf-describing")
@@ -122,7 +125,7 @@ def _command(config: pytest.Config) -> Callable[[str], list[str]]:
     typed: list[str] = []
     for option in OPTIONS:
         value = config.getoption(option.flag) if option.metavar else None
-        if value is not None and option.name not in ("launches", "budget", "exit-codes", *OUTPUTS):
+        if value is not None and option.name not in ("launches", "budget", "exit-codes", "history", *OUTPUTS):
             typed += [
                 option.flag,
                 str(parse_subject(value)) if option.name in ("engine", "against") else value,
@@ -196,6 +199,14 @@ def _prices(config: pytest.Config, settings: Settings) -> Prices:
         return Prices.read(Path(config.invocation_params.dir, settings.prices))
     except StoreError as error:
         raise pytest.UsageError(f"--llmperf-prices: {error}") from None
+
+
+def _history(config: pytest.Config, settings: Settings, store: Store) -> History | None:
+    """What the session adds to. Raises :class:`pytest.UsageError` for what can be none."""
+    try:
+        return open_history(settings.history, config.rootpath, store.directory)
+    except DeclarationError as error:
+        raise pytest.UsageError(f"--llmperf-history: {error}") from None
 
 
 def _check_destinations(config: pytest.Config, settings: Settings, baselines: Baselines) -> None:

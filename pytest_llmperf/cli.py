@@ -13,6 +13,7 @@ from typing import Any, Never
 from pytest_llmperf.cli_advise import add_advise
 from pytest_llmperf.cli_bisect import add_bisect, add_step, for_git
 from pytest_llmperf.cli_cache import add_cache
+from pytest_llmperf.cli_history import add_history
 from pytest_llmperf.cli_matrix import add_matrix
 from pytest_llmperf.cli_report import add_report
 from pytest_llmperf.cli_typed import typed
@@ -53,6 +54,9 @@ def _run(arguments: Sequence[str]) -> int:
         if theirs and is_ours_alone:
             odd += ["--", *theirs]
         said.after = theirs
+        if hasattr(said, "words"):  # argparse takes only those before the first option
+            said.words += [word for word in odd if not word.startswith("-")]
+            odd = [word for word in odd if word.startswith("-")]
         if odd:
             hint = "" if is_ours_alone else "; what is for pytest goes after --"
             said.parser.error(f"unrecognized arguments: {' '.join(odd)}{hint}")
@@ -99,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     add_bisect(commands)
     add_step(commands)
     add_report(commands)
+    add_history(commands)
     add_cache(commands)
     return top
 

@@ -17,9 +17,9 @@ from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.keep.baseline import Baseline
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences
-from pytest_llmperf.keep.history import History
 from pytest_llmperf.keep.prices import why_unknown
 from pytest_llmperf.keep.result import Base, Creep, PointResult, Run, TestResult
+from pytest_llmperf.keep.spreads import PastSpreads
 from pytest_llmperf.measure.metrics import is_supported
 from pytest_llmperf.startups import is_judged_at, may_add, may_come, unjudged, why_missing
 from pytest_llmperf.validity import check_limits, check_runs
@@ -28,8 +28,8 @@ from pytest_llmperf.validity import check_limits, check_runs
 class Judge:
     """Judges the tests of one session, after each round of launches."""
 
-    def __init__(self, settings: Settings, baselines: Baselines, history: History | None = None) -> None:
-        self._settings, self._baselines, self._history = settings, baselines, history
+    def __init__(self, settings: Settings, baselines: Baselines, spreads: PastSpreads | None = None) -> None:
+        self._settings, self._baselines, self._spreads = settings, baselines, spreads
         self._bases: dict[str, Baseline | None] = {}
 
     def judge(self, results: Iterable[TestResult], family: int = 0) -> None:
@@ -247,7 +247,7 @@ class Judge:
     ) -> tuple[Prior, float]:
         """What is known of the spread between launches, and what a launch's requests leave unknown beside
         it."""
-        former = self._history.spreads(result.environment).get(metric.name, ()) if self._history else ()
+        former = self._spreads.of(result.environment).get(metric.name, ()) if self._spreads else ()
         return learn(Prior(metric.metric.spread), former), _mean_square_root(uncertainty)
 
     def _looks(self, result: TestResult) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from pytest_llmperf.budget import Budget
 from pytest_llmperf.collect import MISTAKE, PLAN
 from pytest_llmperf.errors import EngineError, Hindered, InvalidRun, StoreError
 from pytest_llmperf.judge.verdict import Verdict
+from pytest_llmperf.keep.history import History, session_of
 from pytest_llmperf.keep.result import TestResult
 from pytest_llmperf.outputs import write_output
 from pytest_llmperf.pytest_process import PARENT
@@ -30,8 +31,14 @@ _OURS = (EngineError, InvalidRun, StoreError)
 class Measuring:
     """Measures, judges after each round, and hands the results on with the tests' reports."""
 
-    def __init__(self, session: PerformanceSession, progress: Progress, notes: list[str]) -> None:
-        self.session, self._progress, self.notes = session, progress, notes
+    def __init__(
+        self,
+        session: PerformanceSession,
+        progress: Progress,
+        notes: list[str],
+        history: History | None = None,
+    ) -> None:
+        self.session, self._progress, self.notes, self._history = session, progress, notes, history
         self._budget = Budget(session.settings.budget_s)
         self._turn: Turn | None = None
         self._planned: list[pytest.Item] = []
@@ -262,10 +269,19 @@ class Measuring:
                 write_output(name, Path(session.config.invocation_params.dir, path), [content])
             except StoreError as error:
                 self.notes.append(f"--llmperf-{name}: {error}")
-        if not session.config.pluginmanager.has_plugin(
-            PARENT
-        ):  # a bisection has many sessions, and one answer
+        self._remember(content)
+        if not session.config.pluginmanager.has_plugin(PARENT):  # whose sessions have one answer together
             self.notes += append_step_summary([content], os.environ)
+
+    def _remember(self, content: Mapping[str, Any]) -> None:
+        """Add it to the history; where that fails nothing is lost, for it is in the record."""
+        if self._history is None or not self.session.results:
+            return
+        path = str(self.session.record.path)
+        try:
+            self._history.add(session_of(content, path))
+        except StoreError as error:
+            self.notes.append(f"not in the history: {error}; llmperf history add {path} tries again")
 
     def _write(self, content: Mapping[str, Any]) -> str:
         """Keep it, and tell where. Without a measurement in it, it is not worth a directory of its own."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,10 +19,11 @@ from pytest_llmperf.judge.capacity import Capacity
 from pytest_llmperf.judging import Judge
 from pytest_llmperf.keep.baselines import Baselines
 from pytest_llmperf.keep.environment import differences, environment
-from pytest_llmperf.keep.history import History
 from pytest_llmperf.keep.prices import Prices
-from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now
+from pytest_llmperf.keep.record import KIND, VERSION, RecordFile, Store, now, versions
+from pytest_llmperf.keep.repository import checkout
 from pytest_llmperf.keep.result import Run, TestResult
+from pytest_llmperf.keep.spreads import PastSpreads
 from pytest_llmperf.keep.subject import subject_fields
 from pytest_llmperf.launches import Launches
 from pytest_llmperf.load.bounds import Bounds
@@ -70,8 +69,9 @@ class PerformanceSession:
         self._bounds: dict[tuple[int, str], Bounds] = {}
         self._schedules: dict[tuple[str, str, str], list[LoadPoint]] = {}
         self._baselines = baselines or Baselines(self.store.baselines)
-        self.judge = Judge(settings, self._baselines, History(self.store))
+        self.judge = Judge(settings, self._baselines, PastSpreads(self.store))
         self._started = now()
+        self._checkout = checkout(root)
         self.record = RecordFile(self.store, self._started)
         self.launches = Launches(settings, engines, place, progress, note, self.store, self.record)
 
@@ -237,13 +237,12 @@ class PerformanceSession:
         settings = self.settings
         return {
             KIND: VERSION,
+            "id": self.record.path.stem,
             "status": status,
             "started": self._started.isoformat(timespec="seconds"),
             "written": now().isoformat(timespec="seconds"),
-            "versions": {
-                "pytest-llmperf": importlib.metadata.version("pytest-llmperf"),
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
+            "repository": self._checkout,
             "settings": {
                 "launches": str(settings.launches),
                 "tolerance": str(settings.tolerances),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 import subprocess
 import sys
@@ -53,7 +54,13 @@ def test_every_option_is_documented_with_its_default(option: Option) -> None:
 
 @pytest.mark.parametrize(
     ("command", "page"),
-    [("load", "command"), ("matrix", "matrix"), ("advise", "advise"), ("cache", "versions")],
+    [
+        ("load", "command"),
+        ("matrix", "matrix"),
+        ("advise", "advise"),
+        ("cache", "versions"),
+        ("history", "history"),
+    ],
 )
 def test_every_option_of_the_command_is_documented_and_no_other(
     command: str, page: str, capsys: pytest.CaptureFixture[str]
@@ -372,3 +379,15 @@ def test_every_plain_mark_is_documented() -> None:
     rows = dict(re.findall(r"^\| (\S) \| [^|]+ \| `(\S)` \|$", page, re.MULTILINE))
     marks = {*SLO_MARKS.values(), *CHANGE_MARKS.values()}
     assert rows == {mark: plainly(mark, "ascii") for mark in marks}
+
+
+def test_the_numbers_of_a_history_are_those_of_the_code() -> None:
+    from pytest_llmperf.judge import course
+
+    page = " ".join((ROOT / "docs/history.md").read_text().split())
+    assert f"to {course.OUTLIER:g} spreads from the median of the three before and after" in page
+    assert course.REACH == course.FEWEST == 3
+    assert f"an error of {100 * course.ERROR:g} %" in page
+    assert f"*a step*: {math.exp(course.STEP_EVIDENCE / 2):.0f} times likelier" in page
+    assert f"and {math.exp(course.HINT_EVIDENCE / 2):.0f} times likelier is enough" in page
+    assert (course.FEWEST_BETWEEN, course.FEWEST_TO_JUDGE, course.NEAR) == (5, 8, 1)

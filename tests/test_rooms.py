@@ -25,7 +25,7 @@ LIGHT = [
     *(name for name in IN_ROOMS if name.split(".")[1] == "declare"),
     *(f"{PACKAGE}{name}" for name in ("", ".plugin", ".collect", ".fixture", ".errors", ".cli")),
 ]
-HEAVY = ("numpy", "httpx", *(f"{PACKAGE}.{room}" for room in ROOMS[1:]))
+HEAVY = ("numpy", "httpx", "sqlite3", "fsspec", "ruptures", *(f"{PACKAGE}.{room}" for room in ROOMS[1:]))
 
 
 def imports(module: str, *, at_import_time: bool = False) -> Iterator[str]:

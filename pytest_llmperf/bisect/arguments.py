@@ -57,6 +57,8 @@ def pair_arguments(
         *("-p", "pytest_llmperf.bisect.inside", "--llmperf"),
         *(f"--llmperf-engine={typed(engine)}", f"--llmperf-against={typed(against)}"),
         *("--llmperf-launches=1", "--llmperf-exit-codes=pytest", f"--llmperf-json={record}"),
+        # What is looked for is of the past, and no news of today.
+        "--llmperf-history=none",
         *([f"--bisect-explored={explored}"] if explored is not None else []),
         # Not to meet an SLO is no reason to explain, and none to stop.
         *("--maxfail=0", "--tb=short"),

@@ -29,6 +29,7 @@ REFUSED: Mapping[str, str] = {
     **dict.fromkeys(
         (f"--llmperf-{name}" for name in OUTPUTS), "the records of the pairs are kept with the bisection"
     ),
+    "--llmperf-history": "what a bisection measures is of the past, and added to no history",
     "--llmperf-exit-codes": _OURS,
     **dict.fromkeys(("--pdb", "--trace"), _NOBODY),
     **dict.fromkeys(("-n", "--numprocesses", "--dist", "--tx"), _ALONE),

@@ -32,7 +32,7 @@ OF_THE_MACHINE = (
 """Options that say where and with what a cell is measured, and not what: they make no other cell of it."""
 _SAID_BY_KEYS = ("model", "slo", "duration", "rates", "concurrency")
 _NOT_OF_A_MATRIX = (
-    *("engine", "json", "exit-codes", "budget", "requests", "replay"),
+    *("engine", "json", "history", "exit-codes", "budget", "requests", "replay"),
     *("against", "baseline", "tolerance", "gate", "inconclusive"),
 )
 KEYS = {

@@ -128,6 +128,12 @@ OPTIONS = (
         "pytest",
     ),
     Option("dir", "where records and baselines are kept, relative to the root directory", "DIR", ".llmperf"),
+    Option(
+        "history",
+        "what all sessions measured is added to: an SQLite file, a directory of objects as in "
+        "s3://bucket/dir, or none (default: history.sqlite in the directory of records)",
+        "PATH|URL",
+    ),
     Option("json", "also write the session's record to this file", "PATH"),
     Option("html", "also write a report to this file: one page with charts that works offline", "PATH"),
     Option("markdown", "also write what a pull request is told, in GitHub's Markdown, to this file", "PATH"),

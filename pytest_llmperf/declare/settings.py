@@ -72,6 +72,8 @@ class Settings:
     gate: tuple[MetricKey, ...]
     inconclusive: Literal["warn", "fail"]
     directory: str
+    history: str | None
+    """A path, a URL or ``none``; None: that of the directory."""
     outputs: Mapping[str, str]
     """Where to write what is made of the record, by the name of the option."""
     startup_timeout_s: float
@@ -146,6 +148,7 @@ class Settings:
             gate=said["gate"].read(lambda text: _metrics(text, percentile)),
             inconclusive=cast('Literal["warn", "fail"]', said["inconclusive"].read(_choice("warn", "fail"))),
             directory=said["dir"].text,
+            history=said["history"].read(_history) if "history" in said else None,
             outputs={name: said[name].text for name in OUTPUTS if name in said},
             startup_timeout_s=said["startup-timeout"].read(read_seconds),
             request_timeout_s=said["request-timeout"].read(read_seconds),
@@ -276,6 +279,12 @@ def _rates(text: str) -> str | list[float | str]:
 def _named(text: str) -> str:
     if not text.strip():
         raise DeclarationError("names no baselines: a directory, a file, or a branch, tag or commit")
+    return text
+
+
+def _history(text: str) -> str:
+    if not text.strip():
+        raise DeclarationError("names no history: a file, a URL as s3://bucket/dir, or none")
     return text
 
 

@@ -1,135 +1,221 @@
-"""What former sessions know about how much launches differ."""
+"""What a session adds to the history: of each test, side, load point and metric the values of its
+launches."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from pytest_llmperf.errors import StoreError
-from pytest_llmperf.keep.baseline import Baseline
-from pytest_llmperf.keep.environment import differences
-from pytest_llmperf.keep.files import read_json
-from pytest_llmperf.keep.record import KIND, VERSION, Store, now
-from pytest_llmperf.keep.values import by_metric
+from pytest_llmperf.keep.values import Values, middle, read_values, rounded_values
 
-MOST_RECORDS = 50
-MOST_BYTES, MOST_BYTES_OF_ONE = 32_000_000, 20_000_000
+KIND, VERSION = "llmperf_history", 1
+CANDIDATE, BASE = "candidate", "base"
+SIDES = (CANDIDATE, BASE)
 
-Spreads = Mapping[str, Sequence[tuple[float, int]]]
+Fields = Mapping[str, str]
 
 
-class _Group(NamedTuple):
-    """The launches of one subject in one session: values of a test's metric at a load point."""
+@dataclass(frozen=True)
+class Result:
+    """What one side of a test came to: by load point and metric one value for each launch, and how badly the
+    launch's requests know it (0 for what is not over requests)."""
 
     test: str
-    point: str
-    metric: str
-    values: tuple[float, ...]
-
-    def repeats(self, other: _Group) -> bool:
-        """Whether both are of the same launches, which a record and a baseline may each have rounded."""
-        alike = map(_are_one, sorted(self.values), sorted(other.values))
-        return self[:3] == other[:3] and len(self.values) == len(other.values) and all(alike)
-
-
-def _are_one(value: float, other: float) -> bool:
-    return math.isclose(value, other, rel_tol=2e-5)
+    side: str
+    verdict: str
+    subject_text: str
+    subject: Fields
+    environment: Fields
+    points: Values
+    uncertainty: Values
 
 
-class History:
-    """The records and baselines of a store as they are now: what is written later is not of the past."""
+@dataclass(frozen=True)
+class Session:
+    """One session. ``id`` is the same however its record is copied; ``started`` is in UTC; ``commit`` is
+    that of the repository that the tests are in (empty: none), ``is_changed`` whether there was more than
+    that commit in it; ``record`` is where the record was written to."""
 
-    def __init__(self, store: Store) -> None:
-        self._records = _newest_first(store.directory / "runs")[:MOST_RECORDS]
-        self._baselines = sorted(store.baselines.glob("*.json"))
-        self._began = now()
-        self._known: list[tuple[Mapping[str, str], Spreads]] = []
+    id: str
+    started: datetime
+    status: str
+    commit: str
+    is_changed: bool
+    record: str
+    results: Sequence[Result]
 
-    def spreads(self, environment: Mapping[str, str]) -> Spreads:
-        """By the name of a metric: for each subject, session, test and load point the variance of the
-        logarithms of its launches, and the degrees of freedom that it has.
+    def as_json(self) -> dict[str, Any]:
+        """As an object of a directory has it, with each subject and environment once."""
+        fields: dict[str, Fields] = {}
 
-        Of this environment only, and of runs that were valid. What is damaged or huge is left out.
-        """
-        for known, spreads in self._known:
-            if known == environment:
-                return spreads
-        found: dict[str, list[tuple[float, int]]] = {}
-        seen: dict[tuple[str, str, str], list[_Group]] = {}
-        for group in self._groups(environment):
-            alike = seen.setdefault(group[:3], [])
-            if len(group.values) > 1 and min(group.values) > 0 and not any(map(group.repeats, alike)):
-                alike.append(group)
-                found.setdefault(group.metric, []).append(_variance(group.values))
-        self._known.append((dict(environment), found))
-        return found
+        def key(of: Fields) -> str:
+            fields[name := fields_key(of)] = dict(of)
+            return name
 
-    def _groups(self, environment: Mapping[str, str]) -> Iterator[_Group]:
-        readers: tuple[tuple[list[Path], Callable[[Path, Mapping[str, str]], list[_Group]]], ...] = (
-            (self._records, _of_record),
-            (self._baselines, self._of_baseline),
-        )
-        left = MOST_BYTES
-        for paths, read in readers:
-            for path in paths:
-                size = _size(path)
-                if size > min(left, MOST_BYTES_OF_ONE):
-                    continue
-                left -= size
-                try:
-                    yield from read(path, environment)
-                except (StoreError, KeyError, TypeError, AttributeError, ValueError):
-                    continue  # history is a help: what is wrong with it is no reason to stop
-
-    def _of_baseline(self, path: Path, environment: Mapping[str, str]) -> list[_Group]:
-        baseline = Baseline.read(path)
-        if differences(baseline.environment, environment) or self._is_new(baseline):
-            return []
-        return [
-            _Group(baseline.test, point, metric, tuple(values))
-            for points in (baseline.points, _values_of_origins(baseline))
-            for point, metrics in points.items()
-            for metric, values in metrics.items()
+        results = [
+            {
+                "test": one.test,
+                "side": one.side,
+                "verdict": one.verdict,
+                "subject_text": one.subject_text,
+                "subject": key(one.subject),
+                "environment": key(one.environment),
+                "points": rounded_values(one.points),
+                "uncertainty": rounded_values(one.uncertainty),
+            }
+            for one in self.results
         ]
+        return {
+            KIND: VERSION,
+            "id": self.id,
+            "started": self.started.isoformat(),
+            "status": self.status,
+            "commit": self.commit,
+            "changed": self.is_changed,
+            "record": self.record,
+            "fields": fields,
+            "results": results,
+        }
 
-    def _is_new(self, baseline: Baseline) -> bool:
-        return datetime.fromisoformat(baseline.accepted) >= self._began.replace(microsecond=0)
+    @classmethod
+    def read(cls, content: Mapping[str, Any], name: str) -> Session:
+        """The opposite. Raises :class:`StoreError` for what is damaged; ``name`` says where it came from."""
+        try:
+            fields = {str(key): texts(one) for key, one in content["fields"].items()}
+            results = [
+                Result(
+                    test=str(one["test"]),
+                    side=str(one["side"]),
+                    verdict=str(one["verdict"]),
+                    subject_text=str(one["subject_text"]),
+                    subject=fields[one["subject"]],
+                    environment=fields[one["environment"]],
+                    points=read_values(one["points"]),
+                    uncertainty=read_values(one["uncertainty"]),
+                )
+                for one in content["results"]
+            ]
+            return cls(
+                id=str(content["id"]),
+                started=read_time(content["started"]),
+                status=str(content["status"]),
+                commit=str(content["commit"]),
+                is_changed=bool(content["changed"]),
+                record=str(content["record"]),
+                results=results,
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise StoreError(f"{name} is damaged: {type(error).__name__}: {error}") from None
 
 
-def _newest_first(directory: Path) -> list[Path]:
-    """By name, which begins with the time at which the session did."""
-    return sorted(directory.glob("*.json"), key=lambda path: path.name, reverse=True)
+@dataclass(frozen=True)
+class Known:
+    """A test of the history: how many sessions measured it, and when the last one did."""
+
+    test: str
+    sessions: int
+    last: datetime
 
 
-def _size(path: Path) -> int:
+class History(Protocol):
+    """Sessions, oldest first, wherever they are kept. All raise :class:`StoreError`."""
+
+    @property
+    def name(self) -> str:
+        """How it is called in messages."""
+        ...
+
+    def add(self, session: Session) -> bool:
+        """Keep it; False if it is there already, which changes nothing."""
+        ...
+
+    def tests(self) -> list[Known]:
+        """By name."""
+        ...
+
+    def read(self, test: str | None = None, newest: int | None = None) -> list[Session]:
+        """With the results of one test, those that have some, or with all; of these the newest, if it is
+        said how many."""
+        ...
+
+    def prune(self, before: datetime | None = None, keep: int | None = None) -> int:
+        """Forget what started before that time, and all but the newest so many; how many sessions that
+        were."""
+        ...
+
+
+def fields_key(fields: Fields) -> str:
+    """A short name of a subject or an environment."""
+    return hashlib.sha256(json.dumps(dict(fields), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def texts(value: Any) -> dict[str, str]:
+    return {str(name): str(text) for name, text in value.items()}
+
+
+def read_time(text: Any) -> datetime:
+    """A time in UTC, which one without a zone is taken to be in. Raises ValueError or TypeError."""
+    time = datetime.fromisoformat(text)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def session_of(record: Mapping[str, Any], path: str) -> Session:
+    """What a record adds, which lies at ``path``. Raises :class:`StoreError` for one that lacks something."""
     try:
-        return path.stat().st_size
-    except OSError:
-        return 0  # reading it will say no
+        repository = record.get("repository") or {}
+        return Session(
+            id=_identity(record),
+            started=read_time(record["started"]),
+            status=str(record.get("status", "complete")),
+            commit=str(repository.get("commit", "")),
+            is_changed=bool(repository.get("changed", False)),
+            record=path,
+            results=[one for entry in record["tests"] for one in _results(entry) if one.points],
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StoreError(f"{path} is damaged: {type(error).__name__}: {error}") from None
 
 
-def _of_record(path: Path, environment: Mapping[str, str]) -> list[_Group]:
-    return [
-        _Group(entry["test"], point["key"], metric, tuple(values.values()))
-        for entry in read_json(path, KIND, VERSION)["tests"]
-        if not differences(entry["environment"], environment)
-        for point in entry["points"]
-        for runs in (point["runs"], point.get("base_runs") or [])
-        for metric, values in by_metric(runs).items()
-    ]
+def _identity(record: Mapping[str, Any]) -> str:
+    """The name that the session gave itself; of a record from before there were such names, what is in it."""
+    if named := record.get("id"):
+        return str(named)
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _values_of_origins(baseline: Baseline) -> dict[str, dict[str, Sequence[float]]]:
-    return {
-        point: {metric: origin.values for metric, origin in metrics.items()}
-        for point, metrics in baseline.origins.items()
-    }
+def _results(entry: Mapping[str, Any]) -> Iterator[Result]:
+    environment, beside = texts(entry["environment"]), entry.get("compared_with") or {}
+    subject = entry["subject"]
+    said = [(CANDIDATE, subject["text"], subject["fields"], "runs")]
+    if beside.get("kind") == "side by side":
+        said.append((BASE, beside["text"], beside["fields"], "base_runs"))
+    for side, text, fields, runs in said:
+        points: dict[str, dict[str, list[float]]] = {}
+        uncertainty: dict[str, dict[str, list[float]]] = {}
+        for point in entry["points"]:
+            for metric, values, unknown in _launches(point.get(runs) or []):
+                points.setdefault(str(point["key"]), {})[metric] = values
+                uncertainty.setdefault(str(point["key"]), {})[metric] = unknown
+        verdict = str(entry["verdict"])
+        yield Result(entry["test"], side, verdict, str(text), texts(fields), environment, points, uncertainty)
 
 
-def _variance(values: Sequence[float]) -> tuple[float, int]:
-    logs = [math.log(value) for value in values]
-    mean = math.fsum(logs) / len(logs)
-    return math.fsum((log - mean) ** 2 for log in logs) / (len(logs) - 1), len(logs) - 1
+def _launches(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[float], list[float]]]:
+    """Of each metric the mean of each launch over its valid runs, and how badly they know it."""
+    found: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for run in runs:
+        if not run["health"]["problems"]:
+            for metric, value in run["values"].items():
+                known = float(run.get("uncertainty", {}).get(metric, 0.0))
+                found.setdefault(metric, {}).setdefault(run["launch"], []).append((float(value), known))
+    for metric, launches in found.items():
+        values = [middle([value for value, _ in some]) for some in launches.values()]
+        unknown = [math.hypot(*(known for _, known in some)) / len(some) for some in launches.values()]
+        if all(map(math.isfinite, values)) and min(values) >= 0:
+            yield metric, values, unknown

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
+import platform
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -18,12 +20,22 @@ from pytest_llmperf.keep.files import write_json
 KIND, VERSION = "llmperf_record", 1
 IGNORED = (
     "# Written by pytest-llmperf: baselines and locks are meant to be committed, the rest is not.\n"
-    "runs/\nlogs/\nmatrix/\nbisect/\n"
+    "runs/\nlogs/\nmatrix/\nbisect/\nhistory.sqlite*\n"
 )
+_FORMERLY = (IGNORED.replace("history.sqlite*\n", ""),)
+"""What earlier releases wrote."""
 
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def versions() -> dict[str, str]:
+    """Of what measures: this package and its Python."""
+    return {
+        "pytest-llmperf": importlib.metadata.version("pytest-llmperf"),
+        "python": platform.python_version(),
+    }
 
 
 @dataclass(frozen=True)
@@ -54,9 +66,12 @@ class Store:
 
     def ignore_what_is_not_meant_to_be_committed(self) -> None:
         """Tell git, once."""
+        path = self.directory / ".gitignore"
         # Without the file nothing is lost but a little order.
-        with contextlib.suppress(OSError), (self.directory / ".gitignore").open("x") as file:
-            file.write(IGNORED)
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            is_former = path.exists() and path.read_text() in _FORMERLY
+            with path.open("w" if is_former else "x") as file:
+                file.write(IGNORED)
 
 
 class RecordFile:

@@ -6,10 +6,12 @@ import difflib
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from pytest_llmperf.errors import StoreError
 
 _TIMEOUT_S = 60
+_SOON_S = 10
 # Those that a hook of git's sets would have us look into another repository than the one that we name.
 MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE")
 
@@ -83,6 +85,19 @@ class Repository:
             raise StoreError("git is not installed") from None
         except subprocess.TimeoutExpired:
             raise StoreError(f"git {arguments[0]} did not end within {timeout_s:g} s") from None
+
+
+def checkout(directory: Path) -> dict[str, Any]:
+    """The ``commit`` that is checked out where a directory lies, and whether tracked files were
+    ``changed`` since; empty where there is none, or git does not tell soon."""
+    try:
+        repository = Repository(directory)
+        if (commit := repository.commit("HEAD")) is None:
+            return {}
+        changed = repository.git("diff", "--quiet", "HEAD", "--", timeout_s=_SOON_S).returncode
+    except StoreError:
+        return {}
+    return {"commit": commit, "changed": changed == 1}
 
 
 def first_line(failed: subprocess.CompletedProcess[bytes]) -> str:

@@ -23,7 +23,7 @@ def measure(cells: Sequence[Cell], grid: Path, name: str, out: Path, log: IO[byt
 
 def _arguments(cells: Sequence[Cell], grid: Path, name: str, out: Path) -> list[str]:
     module = Path(measured.__file__)
-    options = {"dir": ".llmperf", **cells[0].options, "engine": typed(cells[0].subject)}
+    options = {"dir": ".llmperf", "history": "none", **cells[0].options, "engine": typed(cells[0].subject)}
     options["dir"] = str(Path(options["dir"]).absolute())
     return [
         *(str(module), "--rootdir", str(module.parent), "-c", os.devnull),

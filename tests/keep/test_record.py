@@ -196,7 +196,17 @@ def test_baselines_have_a_directory_of_their_own(store: Store) -> None:
 def test_git_is_told_to_ignore_all_but_baselines(store: Store) -> None:
     store.logs()
     lines = (store.directory / ".gitignore").read_text().splitlines()
-    assert [line for line in lines if not line.startswith("#")] == ["runs/", "logs/", "matrix/", "bisect/"]
+    ignored = ["runs/", "logs/", "matrix/", "bisect/", "history.sqlite*"]
+    assert [line for line in lines if not line.startswith("#")] == ignored
+
+
+def test_what_an_earlier_release_told_git_is_brought_up_to_date_and_nothing_else_is(store: Store) -> None:
+    store.directory.mkdir(parents=True)
+    path = store.directory / ".gitignore"
+    for said, kept in ((IGNORED.replace("history.sqlite*\n", ""), IGNORED), ("runs/\n", "runs/\n")):
+        path.write_text(said)
+        store.ignore_what_is_not_meant_to_be_committed()
+        assert path.read_text() == kept
 
 
 def test_git_is_told_by_whoever_else_keeps_something(store: Store) -> None:

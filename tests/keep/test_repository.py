@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import StoreError
-from pytest_llmperf.keep.repository import Repository
+from pytest_llmperf.keep.repository import Repository, checkout
 from tests.git import Git
 
 
@@ -96,3 +96,14 @@ def test_without_git_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StoreError, match=r"^git is not installed$"):
         Repository(tmp_path)
+
+
+def test_what_is_checked_out_is_told_and_whether_it_was_changed(git: Git, tmp_path: Path) -> None:
+    assert checkout(git.directory) == {}
+    written(git, file="x")
+    commit = git.commit()
+    written(git, untracked="z")
+    assert checkout(git.directory / "not" / "there") == {"commit": commit, "changed": False}
+    written(git, file="y")
+    assert checkout(git.directory) == {"commit": commit, "changed": True}
+    assert checkout(tmp_path) == {}
