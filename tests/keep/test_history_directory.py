@@ -76,7 +76,9 @@ def test_nothing_but_whole_objects_is_in_the_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"text", gzip.compress(b"{}"), gzip.compress(b'{"llmperf_history": 9}')[:-9]]
+    "content",
+    [b"text", gzip.compress(b"{}"), gzip.compress(b'{"llmperf_history": 9}')[:-9]],
+    ids=["text", "foreign", "cut short"],
 )
 def test_a_damaged_object_is_named(tmp_path: Path, content: bytes) -> None:
     history = HistoryDirectory(tmp_path.as_uri())
