@@ -7,8 +7,8 @@ from hypothesis import settings
 
 pytest_plugins = ["pytester"]
 
-# Sessions that tests start are not to be told of by a job that runs these.
-for variable in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+# Sessions that tests start are not to be told of by a job that runs these, and have no terminal of a width.
+for variable in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "COLUMNS"):
     os.environ.pop(variable, None)
 
 # A shell's background job ignores Ctrl-C, and so would all that is started from it: tests send it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -106,6 +107,9 @@ def project(
     monkeypatch.setenv(MARK, mark)
     # Tests that run at the same time are not to wait for each other.
     monkeypatch.setenv("LLMPERF_LEASE_DIR", str(pytester.path.parent / f"{pytester.path.name}-leases"))
+    # A session of a project is not one of the workers that test it.
+    for variable in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+        monkeypatch.delenv(variable)
     # Other plugins that are installed here take a third of the time that a short session takes.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:anyio")
     made = Project(pytester, mark, UNHURRIED if request.node.get_closest_marker("beside_others") else "")
