@@ -24,12 +24,21 @@ from pytest_llmperf.keep.schema_words import (
     number,
     one_of,
     or_text,
+    ref,
     text,
     time,
     whole,
 )
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_ANSWERS = {
+    "met": "It met its limits.",
+    "broken": "It broke one, surely.",
+    "undecided": "A limit is within the interval of three runs.",
+    "invalid": "The load generator was late, twice.",
+    "assumed": "Nothing was measured, and it counts as met: the budget was spent, or no engine started.",
+    "engine failed": "The engine did not start, or did not survive.",
+}
 _SUBJECT = "Engine, version, flags, variables and resolved settings, without secrets: all that can differ."
 
 
@@ -59,10 +68,19 @@ def _record() -> Schema:
             "tests": many("The performance tests that measured something.", _test()),
         },
         {
+            "id": text("The session's own name, which is the same however its record is copied."),
             "written": time("When this file was."),
             "versions": fields(
                 "What wrote it.",
                 {"pytest-llmperf": text("The plugin's version."), "python": text("Python's.")},
+            ),
+            "repository": fields(
+                "What was checked out where the tests are; empty where there is no repository.",
+                {},
+                {
+                    "commit": text("The name of the commit."),
+                    "changed": flag("Whether tracked files were changed since."),
+                },
             ),
             "settings": _settings(),
             "failures": many("Engines that did not start, or failed while a test measured them.", _failure()),
@@ -213,7 +231,39 @@ def _test() -> Schema:
             ),
             "left_out": many("Runs that say nothing and were made up for, and why.", words),
             "sweeps": many("What is known of sweeps that found their own rates.", sweep()),
+            "probed": _probed(),
             "workload": text("The workload of a cell of a matrix that failed before it measured."),
+        },
+    )
+
+
+def _probed() -> Schema:
+    """What ``llmperf.probe`` came to."""
+    return fields(
+        "What the probes of the last launch of the candidate came to, together; missing: there were none.",
+        {
+            "probes": whole("How many there were; the same one again is not another."),
+            "runs": whole("How many runs these took."),
+            "repeated": whole("How often one was asked again, and answered as before."),
+            "seconds": number("How long they took, seconds."),
+            "answers": fields(
+                "How many had which answer.",
+                {},
+                {answer: whole(about) for answer, about in _ANSWERS.items()},
+            ),
+            "last_broken": null_or(
+                fields(
+                    "The last that broke its limits, or the engine; null: none did.",
+                    {
+                        "workload": text("The workload in words."),
+                        "load": text("The load in full."),
+                        "engine": text("The subject as one writes it."),
+                        "text": text("What was found, on one line."),
+                        "by_hand": many("What measures it alone.", text("A line to type, after its label.")),
+                        "values": ref("metrics", "The metrics that have a limit; none if the engine failed."),
+                    },
+                )
+            ),
         },
     )
 

@@ -10,7 +10,14 @@ PROBED: dict[str, Any] = {
     "repeated": 2,
     "seconds": 160.0,
     "answers": {"met": 4, "broken": 7, "undecided": 1, "assumed": 2},
-    "last_broken": {"text": "86 in / 1 out: TTFT p50 24 ms, limit 20 ms: broken in 2 runs"},
+    "last_broken": {
+        "workload": "86 in / 1 out",
+        "load": "closed loop, 1 at once of 8 requests",
+        "engine": "llamacpp",
+        "text": "86 in / 1 out: TTFT p50 24 ms, limit 20 ms: broken in 2 runs",
+        "by_hand": ["engine: llama-server", "alone:  llmperf load http://127.0.0.1:8000 --input-tokens 86"],
+        "values": {"ttft_p50_ms": 24.0, "error_rate": 0.0},
+    },
 }
 
 
