@@ -207,13 +207,15 @@ def _machine(record: _Json, tests: Sequence[_Json]) -> dict[str, Any]:
 
 
 def _commit(record: _Json) -> dict[str, Any]:
-    """That of the tests, where a ``pytest_llmperf_record`` hook has put it into the record."""
-    commit = record.get("commit")
+    """That of the tests: what a ``pytest_llmperf_record`` hook says, else what is checked out."""
+    repository = record.get("repository") or {}
+    checked_out, said = repository.get("commit"), record.get("commit")
+    commit = said if isinstance(said, str) else checked_out
     return {
         "id": commit if isinstance(commit, str) else "unknown",
         "time": None,
         "author_time": None,
-        "dirty": False,
+        "dirty": commit == checked_out and bool(repository.get("changed")),
         "project": "",
         "branch": "(unknown)",
     }

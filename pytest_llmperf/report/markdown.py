@@ -19,6 +19,7 @@ from pytest_llmperf.report.explain import error_lines
 from pytest_llmperf.report.figures import MATTERS, PASSED, TITLES, figure_rows
 from pytest_llmperf.report.gfm import block, code, folded, plain, table
 from pytest_llmperf.report.outcome import HINDERED, Outcome, outcomes
+from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.progress import duration
 from pytest_llmperf.report.steps import next_steps
 from pytest_llmperf.report.told import told
@@ -238,7 +239,8 @@ def _compared(found: Sequence[Outcome]) -> Lines:
             continue
         how = plain(entry["baseline"], 300) or "compared with nothing"
         if not entry["launches"]:
-            lines.append(f"* {code(entry['test'], 120)}: nothing was measured")
+            probes = [plain(line, 400) for line in probe_lines(entry)] or ["nothing was measured"]
+            lines += [f"* {code(entry['test'], 120)}: {probes[0]}", *(f"  * {line}" for line in probes[1:])]
             continue
         lines.append(
             f"* {code(entry['test'], 120)} {outcome.word}: {code(entry['subject']['text'])} "

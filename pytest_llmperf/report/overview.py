@@ -12,6 +12,7 @@ from pytest_llmperf.judge.objective import mean_value
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.report.judged import change_headline, changes, is_side_by_side, limits, where_of
 from pytest_llmperf.report.printable import printable
+from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.progress import duration
 from pytest_llmperf.report.table import CHANGE_MARKS, SLO_MARKS, percent
 from pytest_llmperf.report.width import cells, fitted, padded, squeezed
@@ -75,7 +76,8 @@ def _said(entry: Entry) -> Iterator[str]:
     """What there is to say of a test, the longest form first."""
     verdict = entry["verdict"]
     if verdict in (Verdict.INVALID, Verdict.ERROR, Verdict.FAILED_BY_ITSELF):
-        said = str(entry["error"] or "its own assertions failed").strip()
+        broken = (entry.get("probed") or {}).get("last_broken") or {}
+        said = str(entry["error"] or broken.get("text") or "its own assertions failed").strip()
         first, *others = said.splitlines()
         yield printable(f"{first} {others[0].strip()}" if others and first.endswith(":") else first)
         return
@@ -94,6 +96,7 @@ def _said(entry: Entry) -> Iterator[str]:
         yield from map(printable, forms[0])
     elif verdict == Verdict.PASS:
         yield from _figures(entry)
+        yield from probe_lines(entry)[:1]
 
 
 def _is_news(found: tuple[Entry, Entry]) -> bool:

@@ -27,6 +27,7 @@ from pytest_llmperf.report.page_tables import (
     measured_table,
     probes_table,
 )
+from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.steps import next_steps
 from pytest_llmperf.report.sweeps import sweep_lines
 from pytest_llmperf.report.table import SLO_BROKEN
@@ -157,9 +158,17 @@ def _parts(entry: Entry, inside: list[Inside], figures: Figures) -> Iterator[Chi
     yield _part(
         "Capacity", of_searches, [[chart, fold("Runs of the search", table)] for chart, table in found]
     )
+    yield _part("Probes", *_probes(entry))
     yield _inside(entry, inside, figures)
     yield differences(entry)
     yield _behind(entry)
+
+
+def _probes(entry: Entry) -> Iterator[Child]:
+    """What they came to, and how to measure the last that broke a limit alone."""
+    yield from (tag("p", line) for line in probe_lines(entry))
+    if by_hand := ((entry.get("probed") or {}).get("last_broken") or {}).get("by_hand"):
+        yield preformatted(by_hand)
 
 
 def _part(title: str, *content: Child) -> Markup | None:

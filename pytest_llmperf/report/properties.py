@@ -13,6 +13,7 @@ from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.judge.objective import mean_value
 from pytest_llmperf.report.judged import is_side_by_side, without_left_out
 from pytest_llmperf.report.printable import printable
+from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.table import columns_of, is_search, load_label, percent
 
 MOST = 300
@@ -43,6 +44,7 @@ def _of_test(entry: Entry) -> Iterator[Property]:
         yield "base.kind", "side by side" if is_side_by_side(entry) else "baseline"
         yield "base.version", base["fields"].get("version", "")
         yield "base.launches", str(base["launches"])
+    yield from zip(("probes", "probes.last_broken"), probe_lines(entry), strict=False)
 
 
 def _of_points(entry: Entry) -> Iterator[Property]:

@@ -16,6 +16,7 @@ from pytest_llmperf.report.judged import (
     limits,
 )
 from pytest_llmperf.report.outcome import HINDERED, Outcome, crept, excess, size
+from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.table import SLO_BROKEN
 
 _PROMISE = "Where nothing changed, at most one session in a hundred says so."
@@ -144,6 +145,8 @@ def _fine(found: Sequence[Outcome]) -> tuple[str, str]:
         said.append(f"{better} {_are(better)} better")
     if met:
         said.append(f"{_counted(met, 'limit')} {_are(met)} met")
+    if not met and not compared:
+        said += [plain(line, 400) for one in found if one.entry for line in probe_lines(one.entry)[:1]][:1]
     word = ("safe" if compared else "meets its SLO") if met or compared else "passed"
     if not compared:
         said.append("it was compared with nothing")
@@ -184,8 +187,9 @@ def _error(found: Sequence[Outcome]) -> tuple[str, str]:
 
 
 def _failed(found: Sequence[Outcome]) -> tuple[str, str]:
-    return "failed", (
-        f"**{_short(found[0].test)} failed by an assertion of its own;** the log of the job has it."
+    last = [plain(line, 400) for line in probe_lines(found[0].entry or {})[1:]]
+    return "failed", " ".join(
+        (f"**{_short(found[0].test)} failed by an assertion of its own;** the log of the job has it.", *last)
     )
 
 
