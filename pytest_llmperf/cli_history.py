@@ -142,6 +142,8 @@ def _run(said: argparse.Namespace) -> int:
 
 def _refuse(said: argparse.Namespace, action: str | None) -> None:
     """What would not be heeded."""
+    if said.json and said.html is not None:
+        said.parser.error("--json and --html: one of them")
     for name, value in vars(said).items():
         if name in (*_OF_BOTH, "words", "parser", "run", "after", "command") or not value:
             continue

@@ -102,6 +102,11 @@ def test_a_page_is_written(capsys: Said, project: Path) -> None:
     assert (project / "out/t.html").read_text().startswith("<!DOCTYPE html>")
     (project / "file").write_text("")
     assert "cannot be written" in out(capsys, 2, "it", "--html", "file/t.html")
+    assert "--json and --html: one of them" in usage(capsys, "it", "--html", "t.html", "--json")
+
+
+def test_a_name_that_no_file_can_have_is_no_history(capsys: Said) -> None:
+    assert "there is no history at" in out(capsys, 2, "--history", "x" * 300)
 
 
 def test_records_are_added_once_and_bad_ones_named(capsys: Said, project: Path) -> None:

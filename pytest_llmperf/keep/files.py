@@ -74,7 +74,7 @@ def parse_json(text: bytes, name: str, kind: str, *versions: int) -> dict[str, A
     """The same for what was read already, from where ``name`` says."""
     try:
         content = json.loads(text.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{name} is damaged: not JSON ({error}); {WAY_OUT}") from None
     if not isinstance(content, dict) or kind not in content:
         raise StoreError(f"{name} is not a file of ours (no {kind!r} in it); {WAY_OUT}")

@@ -26,10 +26,16 @@ def open_history(said: str | None, root: Path, store: Path) -> History | None:
         )  # brings fsspec, which is of the extra
 
         return HistoryDirectory(said)
-    from pytest_llmperf.keep.history_file import HistoryFile  # brings sqlite3, which not every Python has
+    try:
+        from pytest_llmperf.keep.history_file import HistoryFile
+    except ImportError as error:  # not every Python has sqlite3
+        raise DeclarationError(
+            f"this Python cannot keep a history in a file ({error}): name a directory, as in "
+            "file:///srv/history, or none"
+        ) from None
 
     path = Path(os.path.normpath(store / FILE if said is None else root / said))
-    if path.is_dir():
+    if os.path.isdir(path):
         raise DeclarationError(
             f"{path} is a directory: name a file in it, or {path.absolute().as_uri()} to keep an object for "
             "each "

@@ -110,7 +110,7 @@ class Session:
                 record=str(content["record"]),
                 results=results,
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise StoreError(f"{name} is damaged: {type(error).__name__}: {error}") from None
 
 
@@ -178,7 +178,7 @@ def session_of(record: Mapping[str, Any], path: str) -> Session:
             record=path,
             results=[one for entry in record["tests"] for one in _results(entry) if one.points],
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise StoreError(f"{path} is damaged: {type(error).__name__}: {error}") from None
 
 
@@ -213,6 +213,7 @@ def _launches(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[flo
         if not run["health"]["problems"]:
             for metric, value in run["values"].items():
                 known = float(run.get("uncertainty", {}).get(metric, 0.0))
+                known = known if math.isfinite(known) else 0.0  # not known; a reader would refuse it
                 found.setdefault(metric, {}).setdefault(run["launch"], []).append((float(value), known))
     for metric, launches in found.items():
         values = [middle([value for value, _ in some]) for some in launches.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -102,7 +103,7 @@ class HistoryFile:
     @contextlib.contextmanager
     def _open(self, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
         """A transaction: of what is written all or nothing stays, whatever ends the process."""
-        if not writes and not self._path.exists():
+        if not writes and not os.path.exists(self._path):
             raise StoreError(
                 f"there is no history at {self._path}: sessions with --llmperf write one, and "
                 "llmperf history add RECORD… takes in their records"

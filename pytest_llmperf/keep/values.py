@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pytest_llmperf.declare.number import finite_number
 from pytest_llmperf.keep.files import rounded
 
 Values = Mapping[str, Mapping[str, Sequence[float]]]
@@ -23,7 +24,7 @@ def read_launches(values: Any) -> tuple[float, ...]:
     """At least one number, none below 0. Raises ValueError."""
     if not isinstance(values, list) or not values:
         raise ValueError("a metric without a list of values")
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+    if not all(type(value) in (int, float) and finite_number(value) is not None for value in values):
         raise ValueError("a value that is not a number")
     if min(values) < 0:
         raise ValueError("a value below 0")

@@ -194,6 +194,7 @@ WAY_OUT = "restore it (git checkout -- FILE) or delete it; it will not be overwr
         (b'{"llmperf_other": 1}', "is not a file of ours (no 'llmperf_test' in it)"),
         (b'["llmperf_test"]', "is not a file of ours (no 'llmperf_test' in it)"),
         (b'"llmperf_test"', "is not a file of ours (no 'llmperf_test' in it)"),
+        (b"[" * 100_000, "is damaged: not JSON ("),
         (b"null", "is not a file of ours (no 'llmperf_test' in it)"),
     ],
 )

@@ -83,6 +83,18 @@ def test_runs_of_one_launch_are_one_value() -> None:
     assert list(result.uncertainty["4/s"]["ttft_p95_ms"]) == [pytest.approx(math.hypot(0.03, 0.03) / 2)]
 
 
+@pytest.mark.parametrize("unknown", [math.nan, math.inf])
+def test_what_is_not_known_how_badly_is_known_as_nothing_and_can_be_read_again(unknown: float) -> None:
+    session = session_of(recorded.record(entry(recorded.run(1, VALUES, uncertainty=unknown))), "r.json")
+    assert session.results[0].uncertainty["4/s"]["ttft_p95_ms"] == [0.0]
+    assert Session.read(json.loads(json.dumps(session.as_json())), "x").results[0].points["4/s"]
+
+
+def test_a_number_that_is_too_large_is_damage() -> None:
+    with pytest.raises(StoreError, match=r"r\.json is damaged: OverflowError"):
+        session_of(recorded.record(entry(recorded.run(1, {"ttft_p95_ms": 10**400}))), "r.json")
+
+
 def test_an_invalid_run_is_no_part_of_it() -> None:
     bad = recorded.run(2, {"ttft_p95_ms": 999.0}, problems=["late"])
     assert only(recorded.record(entry(recorded.run(1, VALUES), bad))).points["4/s"]["ttft_p95_ms"] == [50.0]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.keep.values import middle, read_values, rounded_values
+from pytest_llmperf.keep.values import middle, read_launches, read_values, rounded_values
 
 LAUNCHES = st.lists(st.floats(0, 1e9), min_size=1, max_size=4)
 
@@ -25,3 +25,9 @@ def test_values_come_back_with_six_digits(points: dict[str, dict[str, list[float
 )
 def test_the_middle_is_geometric_unless_a_value_is_zero(values: list[float], expected: float) -> None:
     assert middle(values) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("values", [[], [10**400], [float("nan")], [True], ["1"], [-1.0], {"a": 1}, 1.0])
+def test_what_is_no_launches_is_refused(values: object) -> None:
+    with pytest.raises(ValueError, match="a "):
+        read_launches(values)
