@@ -102,7 +102,9 @@ class Distribution:
         path, read = self._directory / _PROGRESS, 0
         while not self._is_over.wait(_PERIOD_S / 2):
             try:
-                lines = path.read_bytes()[read:].splitlines(keepends=True)
+                with path.open("rb") as file:
+                    file.seek(read)
+                    lines = file.readlines()
             except OSError:  # nothing was told yet
                 continue
             for line in lines:
@@ -111,7 +113,10 @@ class Distribution:
                     put(("llmperf_progress", {"line": line.decode()}))
 
     def _show(self, line: str) -> None:
-        told, transient = json.loads(line)
+        try:
+            told, transient = json.loads(line)
+        except ValueError:  # of a line that a full disk cut short
+            return
         pairs = {name: tuple(value) for name, value in told.items() if isinstance(value, list)}
         self._tell(Told(**(told | pairs)), transient)
 
