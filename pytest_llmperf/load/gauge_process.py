@@ -33,7 +33,9 @@ _LENGTH = struct.Struct("!I")
 
 def write_command(pipe: int, command: bytes) -> None:
     """Raises :class:`OSError` where the pipe does not take it at once."""
-    os.write(pipe, _LENGTH.pack(len(command)) + command)
+    told = _LENGTH.pack(len(command)) + command
+    if os.write(pipe, told) < len(told):
+        raise BlockingIOError("a part of it; what follows would be taken for the rest")
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Engine
 from pytest_llmperf.load.gauge import Gauge, Moment, asking
-from pytest_llmperf.load.gauge_process import MOST, Pace
+from pytest_llmperf.load.gauge_process import MOST, Pace, write_command
 from tests.load.test_workers import children
 from tests.servers import Wire, dead_url, head, scripted_server
 
@@ -295,3 +295,15 @@ def test_a_run_of_the_length_that_was_expected_has_some_answers(run_s: float) ->
 def test_an_engine_that_takes_long_to_answer_is_asked_less_often(took_s: float) -> None:
     times, _ = asked(1000.0, 60.0, took_s)
     assert times[1] - times[0] == pytest.approx(min(5.0, max(1.0, 500 * took_s)))
+
+
+def test_what_a_pipe_takes_a_part_of_was_not_told() -> None:
+    theirs, ours = os.pipe()
+    os.set_blocking(ours, False)
+    try:
+        write_command(ours, b"short")
+        with pytest.raises(OSError, match="a part of it"):
+            write_command(ours, bytes(1 << 20))
+    finally:
+        os.close(theirs)
+        os.close(ours)
