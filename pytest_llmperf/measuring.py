@@ -269,17 +269,22 @@ class Measuring:
                 write_output(name, Path(session.config.invocation_params.dir, path), [content])
             except StoreError as error:
                 self.notes.append(f"--llmperf-{name}: {error}")
+            except Exception as error:  # a mistake of ours, which is not to take what is told after it
+                told_of = f"{type(error).__name__}: {error}; a mistake of ours: please report it"
+                self.notes.append(f"--llmperf-{name}: {told_of}")
         self._remember(content)
         if not session.config.pluginmanager.has_plugin(PARENT):  # whose sessions have one answer together
             self.notes += append_step_summary([content], os.environ)
 
     def _remember(self, content: Mapping[str, Any]) -> None:
         """Add it to the history; where that fails nothing is lost, for it is in the record."""
-        if self._history is None or not self.session.results:
+        if self._history is None:
             return
         path = str(self.session.record.path)
         try:
-            self._history.add(session_of(content, path))
+            session = session_of(content, path)
+            if session.results:  # a session that only probed has none
+                self._history.add(session)
         except StoreError as error:
             self.notes.append(f"not in the history: {error}; llmperf history add {path} tries again")
 

@@ -24,9 +24,7 @@ def write_output(kind: str, path: Path, records: Sequence[Record]) -> None:
     try:
         _WRITERS[kind](path.resolve(), records)
     except KeyError as error:
-        raise StoreError(
-            f"a record has no {error}: it was written by another release than this one"
-        ) from error
+        raise _foreign(error) from error
 
 
 def output_text(kind: str, records: Sequence[Record]) -> str:
