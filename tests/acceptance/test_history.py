@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import CHAT, Project
+from tests.acceptance.test_faults import ENGINE
 
 pytestmark = pytest.mark.beside_others
 QUICK = ("--llmperf", "--llmperf-launches=1", "--llmperf-duration=1")
@@ -59,3 +60,40 @@ def test_what_cannot_be_added_is_a_note_and_what_can_be_no_history_a_usage_error
     refused.stderr.fnmatch_lines(
         ["*--llmperf-history: nowhere://x: nowhere is no storage that fsspec knows*"]
     )
+
+
+def test_a_distributed_session_is_one_entry_and_one_that_only_probed_is_none(project: Project) -> None:
+    pytest.importorskip("xdist")
+    project.write(
+        conftest=ENGINE,
+        test_plain="def test_plain(): pass\n",
+        test_it="""
+        from pytest_llmperf import Workload
+
+        W = Workload(input_tokens=8, output_tokens=4)
+
+        def test_one(llmperf):
+            llmperf(W, concurrency=1, requests=20)
+
+        def test_two(llmperf):
+            llmperf(W, concurrency=1, requests=20)
+
+        def test_probe(llmperf):
+            llmperf.probe(W, concurrency=1, requests=4, ttft_ms=60_000)
+        """,
+    )
+    faulty = ("--llmperf", "--llmperf-launches=1", "--llmperf-engine=faulty sound")
+    result = project.run(*faulty, "-k", "probe")
+    result.stdout.no_fnmatch_line("*not in the history*")
+    path = project.path / ".llmperf/history.sqlite"
+    assert not path.exists()
+    (probed,) = project.records()
+
+    project.run(*faulty, "-n", "2")
+    (record,) = [one for one in project.records() if one["id"] != probed["id"]]
+    measured = {test["test"] for test in record["tests"] if test["points"] and test["verdict"] != "invalid"}
+    if not measured:
+        pytest.skip("the machine is too busy to measure anything")
+    assert {row[0] for row in rows(path)} == {record["id"]}
+    assert {row[1] for row in rows(path)} == measured
+    assert not list(path.parent.glob("history.sqlite-*"))
