@@ -269,9 +269,9 @@ class Measuring:
                 write_output(name, Path(session.config.invocation_params.dir, path), [content])
             except StoreError as error:
                 self.notes.append(f"--llmperf-{name}: {error}")
-            except Exception as error:  # a mistake of ours, which is not to take what is told after it
-                told_of = f"{type(error).__name__}: {error}; a mistake of ours: please report it"
-                self.notes.append(f"--llmperf-{name}: {told_of}")
+            except Exception as error:  # what is told after it is not to be lost with it
+                again = f"the record has all, and llmperf report --{name} tries again"
+                self.notes.append(f"--llmperf-{name}: {type(error).__name__}: {error}; {again}")
         self._remember(content)
         if not session.config.pluginmanager.has_plugin(PARENT):  # whose sessions have one answer together
             self.notes += append_step_summary([content], os.environ)

@@ -27,6 +27,8 @@ def append_step_summary(records: Sequence[Mapping[str, Any]], environment: Mappi
             return [f"{VARIABLE}: it has {there} bytes already, so nothing was added"]
         with path.open("ab") as file:
             file.write(text)
-    except (OSError, KeyError) as error:
+    except OSError as error:
         return [f"{VARIABLE}: {error}"]
+    except Exception as error:  # of a record that a hook has spoiled, say: what is told after it is not lost
+        return [f"{VARIABLE}: {type(error).__name__}: {error}"]
     return []

@@ -229,6 +229,28 @@ def test_a_hook_that_spoils_the_record_costs_only_what_it_did(project: Project, 
 
 
 @pytest.mark.beside_others
+def test_what_nothing_can_be_made_of_costs_no_more_than_that(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "summary.md"))
+    project.write(
+        conftest="def pytest_llmperf_record(record):\n    record['tests'][0]['points'] = 5\n", test_it=CHAT
+    )
+    result = project.run("--llmperf", "--llmperf-markdown=c.md", "--llmperf-html=r.html")
+    assert was_measured(result)
+    result.stdout.fnmatch_lines(
+        [
+            "record: *",
+            "--llmperf-html: no page can be made of this record*",
+            "--llmperf-markdown: TypeError: *; the record has all, and llmperf report --markdown tries again",
+            "not in the history: * is damaged: TypeError*",
+            "GITHUB_STEP_SUMMARY: TypeError: *",
+        ]
+    )
+    assert not (project.path / "c.md").exists()
+
+
+@pytest.mark.beside_others
 def test_flags_that_are_not_a_subjects_to_choose(project: Project) -> None:
     project.write(test_it=CHAT)
     result = project.run("--llmperf", "--llmperf-engine", "llamacpp --port 99")
