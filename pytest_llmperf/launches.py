@@ -46,6 +46,8 @@ class Launches:
         self._now: tuple[int, Side] = 0, "candidate"
         self._broken: dict[tuple[int, Side, Subject], EngineError] = {}
         self.told: list[dict[str, Any]] = []
+        self.asked: Subject | None = None
+        """What was to be running, or started, last."""
 
     def begin(self, number: int, side: Side) -> None:
         """From here on tests are measured in the launch of this side in round ``number`` (0, 1, …)."""
@@ -85,6 +87,7 @@ class Launches:
         """
         number, side = self._now
         wanted = number, side, subject
+        self.asked = subject
         if self._launch is not None and self._launch_is == wanted and self._launch.is_answering():
             return self._launch
         if failed := self._broken.get(wanted):

@@ -220,11 +220,13 @@ class Measuring:
 
     def _keep_failure(self, item: pytest.Item, error: EngineError) -> None:
         """Record that an engine did not start, or failed while a test measured it, and on which side."""
-        is_base = self.session.launches.measures_base
+        launches = self.session.launches
+        is_base = launches.measures_base
         failure = {
             "test": item.nodeid,
             "side": "base" if is_base else "candidate",
-            "text": str(self.session.launches.subject(item.stash[PLAN])),
+            # A probe may have asked for another engine than its test's.
+            "text": str(launches.asked or launches.subject(item.stash[PLAN])),
             "is_hindered": isinstance(error, Hindered),
             "error": str(error),
         }

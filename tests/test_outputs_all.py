@@ -167,6 +167,13 @@ def test_every_test_is_named_and_so_is_what_failed(kind: str, tmp_path: Path) ->
     assert "the engine ended before it was ready" in said
 
 
+def test_what_failed_by_itself_is_told_with_what_broke_it_and_not_to_be_accepted(tmp_path: Path) -> None:
+    text = written("markdown", record({**only_probes(), "verdict": "failed by itself"}), tmp_path)
+    assert "the log of the job has it. The last that broke a limit: 86 in / 1 out" in text
+    assert "# measure it again" in text
+    assert "--llmperf-update" not in text
+
+
 def test_benchmarks_are_of_what_was_measured_alone(tmp_path: Path) -> None:
     content = json.loads(written("benchmark-json", whole(), tmp_path))
     named = {entry["extra_info"]["test"].rpartition("::")[2] for entry in content["benchmarks"]}

@@ -216,7 +216,9 @@ def _again(outcome: Outcome) -> str:
 def _steps(outcome: Outcome) -> Lines:
     assert outcome.entry is not None
     lines: Lines = []
-    for step in next_steps(outcome.entry) or [f"measure it again: {_again(outcome)}"]:
+    # What failed by itself is not accepted, nor measured more often: its own assertions decide.
+    steps = [] if outcome.word == Verdict.FAILED_BY_ITSELF else next_steps(outcome.entry)
+    for step in steps or [f"measure it again: {_again(outcome)}"]:
         said, command = _parted(step)
         lines += [f"# {said}", *([command] if command else [])]
     return block(lines, "sh", widest=2000)

@@ -19,14 +19,15 @@ _ANSWERS = {
 
 
 def probe_lines(entry: Mapping[str, Any]) -> list[str]:
-    """How many there were and what they said, and the last that broke a limit."""
+    """How many there were and what they said, and the last that broke a limit, or the engine."""
     probed = entry.get("probed")
     if not probed:
         return []
     answers = [f"{count} {_ANSWERS.get(answer, answer)}" for answer, count in probed["answers"].items()]
     lines = [f"{_several(probed['probes'], 'probe')} in {duration(probed['seconds'])}: {', '.join(answers)}"]
     if broken := probed["last_broken"]:
-        lines.append(f"the last that broke a limit: {printable(broken['text'])}")
+        what = "broke a limit" if broken["values"] else "the engine failed at"
+        lines.append(f"the last that {what}: {printable(broken['text'])}")
     return lines
 
 

@@ -187,10 +187,9 @@ def _error(found: Sequence[Outcome]) -> tuple[str, str]:
 
 
 def _failed(found: Sequence[Outcome]) -> tuple[str, str]:
+    said = f"**{_short(found[0].test)} failed by an assertion of its own;** the log of the job has it."
     last = [plain(line, 400) for line in probe_lines(found[0].entry or {})[1:]]
-    return "failed", " ".join(
-        (f"**{_short(found[0].test)} failed by an assertion of its own;** the log of the job has it.", *last)
-    )
+    return "failed", " ".join((said, *(f"{line[:1].upper()}{line[1:]}." for line in last)))
 
 
 _TELL: dict[str, Callable[[Sequence[Outcome]], tuple[str, str]]] = {

@@ -109,6 +109,25 @@ def test_llamacpp_has_a_prompt_that_it_does_not_answer_in_time(project: Project)
     assert broken["values"]["ttft_p50_ms"] > 8
 
 
+def test_an_engine_that_a_probe_asked_for_is_the_one_that_failed(project: Project) -> None:
+    project.write(
+        conftest=ENGINE,
+        test_it="""
+        from pytest_llmperf import Workload
+
+        W = Workload(input_tokens=8, output_tokens=1)
+
+        def test_another(llmperf):
+            llmperf.probe(W, concurrency=1, requests=4, ttft_ms=300, engine="faulty nosuch-fault")
+        """,
+    )
+    result = project.run("--llmperf", "--llmperf-engine", "faulty sound")
+    result.assert_outcomes(errors=1)
+    (record,) = project.records()
+    assert [failure["text"] for failure in record["failures"]] == ["faulty nosuch-fault"]
+    assert record["tests"][0]["probed"]["last_broken"]["engine"] == "faulty nosuch-fault"
+
+
 def test_mistakes_are_told_at_once(project: Project) -> None:
     project.write(
         conftest=ENGINE,

@@ -32,6 +32,12 @@ def test_how_many_there_were_and_the_last_that_broke_a_limit() -> None:
     ]
 
 
+def test_one_that_ended_the_engine_is_told_as_such() -> None:
+    died = {**PROBED["last_broken"], "text": "86 in / 1 out: the engine died", "values": {}}
+    lines = probe_lines({"probed": {**PROBED, "answers": {"engine failed": 1}, "last_broken": died}})
+    assert lines[1] == "the last that the engine failed at: 86 in / 1 out: the engine died"
+
+
 def test_one_that_broke_nothing() -> None:
     one = {**PROBED, "probes": 1, "seconds": 0.4, "answers": {"met": 1}, "last_broken": None}
     assert probe_lines({"probed": one}) == ["1 probe in 0 s: 1 met the limits"]
