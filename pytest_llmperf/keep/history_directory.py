@@ -33,23 +33,24 @@ class HistoryDirectory:
     """
 
     def __init__(self, url: str) -> None:
-        scheme = url.partition("://")[0]
+        scheme, shown = url.partition("://")[0], without_credentials(url)
         try:
             fsspec = importlib.import_module("fsspec")
         except ImportError:
-            raise DeclarationError(f"{url}: a history on object storage needs fsspec: {NEEDS}") from None
+            raise DeclarationError(f"{shown}: a history on object storage needs fsspec: {NEEDS}") from None
         try:
             self._files, path = fsspec.core.url_to_fs(url)
         except ValueError:
             known = ", ".join(sorted(fsspec.available_protocols())[:40])
             raise DeclarationError(
-                f"{url}: {scheme} is no storage that fsspec knows; it knows {known}"
+                f"{shown}: {scheme} is no storage that fsspec knows; it knows {known}"
             ) from None
         except ImportError as error:
-            raise DeclarationError(f"{url}: {error}") from None
+            raise DeclarationError(f"{shown}: {error}") from None
         except Exception as error:  # whatever a storage makes of its address
-            raise DeclarationError(f"{url}: {type(error).__name__}: {error}") from None
-        self._url, self._is_local = without_credentials(url), scheme in ("file", "local")
+            told = str(error).replace(url, shown)
+            raise DeclarationError(f"{shown}: {type(error).__name__}: {told}") from None
+        self._url, self._is_local = shown, scheme in ("file", "local")
         self._path = str(path).rstrip("/")
 
     @property

@@ -135,6 +135,21 @@ def test_a_url_is_shown_without_what_is_secret_in_it() -> None:
     assert HistoryDirectory("memory://user:pass@host/dir").name == "memory://…@host/dir"
 
 
+@pytest.mark.parametrize("scheme", ["nowhere", "s3", "http"])
+def test_nor_where_it_is_refused(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec")
+
+    def refuse(url: str) -> object:
+        kind = {"nowhere": ValueError, "s3": ImportError, "http": RuntimeError}[scheme]
+        raise kind("Install s3fs" if scheme == "s3" else f"cannot read {url}")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
+    with pytest.raises(DeclarationError) as refused:
+        HistoryDirectory(f"{scheme}://user:secret@host/dir")
+    assert f"{scheme}://…@host/dir: " in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
 _ADD = """
 import sys
 from pytest_llmperf.keep.history_directory import HistoryDirectory
