@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from xml.etree import ElementTree
 
 import pytest
@@ -16,13 +16,19 @@ from _pytest.junitxml import LogXML
 from pytest_llmperf.declare.options import OUTPUTS
 from pytest_llmperf.keep.history import session_of
 from pytest_llmperf.keep.history_file import HistoryFile
+from pytest_llmperf.keep.schema import schema
 from pytest_llmperf.outputs import write_output
+from pytest_llmperf.places.url import ExistingServer
+from pytest_llmperf.probing import Answer
 from pytest_llmperf.report.annotations import Annotation, commands
 from pytest_llmperf.report.outcome import outcomes
 from pytest_llmperf.report.overview import overview, total
 from pytest_llmperf.report.probes import probe_lines
+from pytest_llmperf.report.progress import Progress
 from pytest_llmperf.report.properties import properties
 from pytest_llmperf.report.step_summary import VARIABLE, append_step_summary
+from pytest_llmperf.session import PerformanceSession
+from tests.judged import settings
 from tests.report.entries import SLOW, Writer, latencies
 from tests.report.page_records import failing
 from tests.report.records import failure, judged, record, with_hostile_text
@@ -137,6 +143,21 @@ class _Words(HTMLParser):
 def test_it_is_a_record() -> None:
     content = json.loads(json.dumps(whole()))
     checked({**content, "versions": {"pytest-llmperf": "0", "python": "3"}})
+
+
+def test_a_session_writes_what_the_schema_has(tmp_path: Path) -> None:
+    progress = Progress(lambda told, transient: None)
+    session = PerformanceSession(settings(), tmp_path, {}, ExistingServer(), progress, lambda test: [test])
+    checked(session.as_json("complete"))
+
+
+def test_every_answer_of_a_probe_is_in_the_schema_and_has_words() -> None:
+    probed = schema()["properties"]["tests"]["items"]["properties"]["probed"]
+    answers = {*get_args(Answer), "engine failed"}
+    assert set(probed["properties"]["answers"]["properties"]) == answers
+    for answer in answers:
+        (line,) = probe_lines({"probed": {**PROBED, "answers": {answer: 3}, "last_broken": None}})
+        assert line.endswith(f": 3 {answer}") == (answer in ("undecided", "invalid"))
 
 
 @every_record

@@ -69,7 +69,7 @@ def _listen(commands: IO[bytes], told: queue.SimpleQueue[tuple[int, Asking | Non
     try:
         while True:
             told.put(_read(commands))
-    except (EOFError, pickle.UnpicklingError):
+    finally:
         os._exit(0)  # whatever an engine that hangs is asked just now
 
 
