@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
-from pytest_llmperf.errors import StoreError
 from pytest_llmperf.report.markup import Child, Markup, data, join, tag
 from pytest_llmperf.report.page_figures import Figures
 from pytest_llmperf.report.page_overview import index, overview, title_of
@@ -26,14 +25,8 @@ _FEW = 3
 
 
 def page(records: Sequence[Record]) -> str:
-    """The document. Raises :class:`StoreError` for a record that lacks what every release wrote."""
-    try:
-        return _page([completed(record) for record in records])
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise StoreError(
-            f"no page can be made of this record, which is damaged ({type(error).__name__}: {error}): "
-            "restore it, or measure again"
-        ) from error
+    """The document."""
+    return _page([completed(record) for record in records])
 
 
 def _page(records: Sequence[dict[str, Any]]) -> str:
