@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pytest_llmperf.cli import main
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.outputs import write_output
-from pytest_llmperf.report.page import asset, page
+from pytest_llmperf.report.document import asset
+from pytest_llmperf.report.page import page
 from pytest_llmperf.report.page_series import insides, within
 from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.steps import next_steps
@@ -241,8 +242,8 @@ def with_texts(content: dict[str, Any], text: Callable[[], str]) -> dict[str, An
                 run["health"]["clock"] = text()
                 for row in run["series"].get("waterfall", {"rows": []})["rows"][:2]:
                     row[5] = text()
-            for judged in (*point["changes"], *point["objectives"]):
-                judged["label"] = text()
+            for told in (*point["changes"], *point["objectives"]):
+                told["label"] = text()
     return changed
 
 
