@@ -6,10 +6,11 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_llmperf.declare.options import OUTPUTS
@@ -33,6 +34,15 @@ def command(inputs: Mapping[str, str], directory: Path) -> list[str]:
     return [sys.executable, "-m", "pytest", "--llmperf", *said, *files, junit, *more]
 
 
+def run(words: Sequence[str]) -> int:
+    """The code that it ends with. A signal that ends a job goes on to it, so that it stops its engines and
+    keeps what it knows: by itself, Python would kill it."""
+    with subprocess.Popen(words) as process:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: process.send_signal(number))
+        return process.wait()
+
+
 def keep_logs(directory: Path, since: float) -> None:
     """Copy what engines wrote, from where it is kept unless --llmperf-dir says another place."""
     for log in Path(".llmperf", "logs").glob("*.log"):
@@ -48,7 +58,7 @@ def main() -> int:
     shutil.rmtree(directory, ignore_errors=True)  # a runner of one's own has what the last job left
     directory.mkdir(parents=True)
     begun = time.time()
-    code = subprocess.run(command(inputs, directory)).returncode
+    code = run(command(inputs, directory))
     keep_logs(directory / "logs", begun)
     record, comment = directory / FILES["json"], directory / FILES["markdown"]
     verdict = worst([json.loads(record.read_text())]) if record.exists() else NOTHING
