@@ -40,6 +40,29 @@ def test_what_is_no_text_does_not_go_there(kept: str, capsys: pytest.CaptureFixt
     assert "name a file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--html", "record.json"], "--html: record.json is the record record.json"),
+        (["--html", "x", "--markdown", "./x"], "--markdown: x is what --html writes"),
+    ],
+)
+def test_no_output_takes_the_place_of_a_record_or_of_another(
+    typed: list[str],
+    said: str,
+    kept: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["report", "./record.json", *typed])
+    assert said in capsys.readouterr().err
+    assert json.loads(Path(kept).read_text()) == RECORD
+    assert not Path("x").exists()
+
+
 @pytest.mark.parametrize("path", ["-", "c.md"])
 def test_a_record_that_lacks_what_this_release_reads_is_told(
     path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

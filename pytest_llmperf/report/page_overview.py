@@ -109,7 +109,11 @@ def _tested(entry: Entry) -> str:
 def _failures(record: Record) -> Markup | None:
     """Where an engine did not start, or failed, and why."""
     told = [
-        tag("li", f"{failure.get('text', '')} ({failure.get('side', '')}): {failure.get('error', '')}")
+        tag(
+            "li",
+            f"{name_of(failure)}: {failure.get('text', '')} ({failure.get('side', '')}): "
+            f"{failure.get('error', '')}",
+        )
         for failure in record["failures"]
     ]
     return tag("ul", told, class_="bad") if told else None

@@ -133,10 +133,16 @@ def test_the_command_writes_one_page_of_several_records(
 
 
 def test_an_empty_session_is_a_page_that_says_why() -> None:
-    failure = {"test": "t", "side": "base", "text": "vllm", "is_hindered": False, "error": "out of memory"}
+    failure = {
+        "test": "t.py::test_it",
+        "side": "base",
+        "text": "vllm",
+        "is_hindered": False,
+        "error": "out of memory",
+    }
     text = visible(page([record() | {"failures": [failure]}]))
     assert "Nothing was measured" in text
-    assert "vllm (base): out of memory" in text
+    assert "test_it: vllm (base): out of memory" in text
 
 
 @pytest.mark.parametrize(
