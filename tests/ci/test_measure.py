@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.declare.options import OUTPUTS
 from tests.ci.loading import INSTALL, MEASURE, load
 
 script = load(MEASURE)
@@ -23,6 +24,9 @@ def test_what_is_not_said_is_left_to_the_configuration() -> None:
     assert words[:3] == ["-m", "pytest", "--llmperf"]
     assert not [word for word in words if word.startswith(("--llmperf-engine", "--llmperf-against"))]
     assert "--junitxml=/d/junit.xml" in words
+    assert {word.partition("=")[0].removeprefix("--llmperf-") for word in words} & set(OUTPUTS) == set(
+        script.FILES
+    )
 
 
 HOSTILE = ("$(touch x); `id`", "--collect-only", "a 'b", '"', "\n-x", "vllm --flag 'x y'")

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pytest_llmperf.declare.options import OUTPUTS
 from pytest_llmperf.report.outcome import NOTHING, worst
 
 FILES = {"json": "llmperf.json", "html": "llmperf.html", "markdown": "llmperf.md"}
@@ -28,7 +27,7 @@ ENDED = {
 def command(inputs: Mapping[str, str], directory: Path) -> list[str]:
     """What to run. A value goes with its option as one word, so that none is taken for an option itself."""
     said = [f"--llmperf-{name}={inputs[name]}" for name in ("engine", "against", "baseline") if inputs[name]]
-    files = [f"--llmperf-{kind}={directory / name}" for kind, name in FILES.items() if kind in OUTPUTS]
+    files = [f"--llmperf-{kind}={directory / name}" for kind, name in FILES.items()]
     junit = f"--junitxml={directory / 'junit.xml'}"
     more = [*shlex.split(inputs["args"]), *shlex.split(inputs["tests"])]
     return [sys.executable, "-m", "pytest", "--llmperf", *said, *files, junit, *more]
