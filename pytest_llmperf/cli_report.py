@@ -58,6 +58,11 @@ def _run(said: argparse.Namespace) -> int:
     paths = {name: path for name in OUTPUTS if (path := getattr(said, name.replace("-", "_"))) is not None}
     if not paths:
         said.parser.error(f"nothing to write: {', '.join(f'--{name} PATH' for name in OUTPUTS)}")
+    taken = {path.resolve(): f"the record {path}" for path in said.records}
+    for name, path in paths.items():
+        if path != _STDOUT and (other := taken.get(path.resolve())):
+            said.parser.error(f"--{name}: {path} is {other}")
+        taken[path.resolve()] = f"what --{name} writes"
     try:
         records = [read_json(path, KIND, VERSION) for path in said.records]
         for name, path in paths.items():

@@ -257,6 +257,7 @@ class Measuring:
 
     def _keep(self, session: pytest.Session, status: str) -> None:
         content = self.session.as_json(status)
+        self.notes += startup_lines(content["launches"])
         told = self._write(content)  # first as it is: what a hook makes of it may not be writable
         try:
             session.config.hook.pytest_llmperf_record(record=content)
@@ -264,16 +265,12 @@ class Measuring:
         except Exception as error:
             self.notes.append(f"pytest_llmperf_record: {type(error).__name__}: {error}; recorded without it")
             content = self.session.as_json(status)
-        self.notes += startup_lines(content["launches"])
         self.notes.append(told)
         for name, path in self.session.settings.outputs.items():
             try:
                 write_output(name, Path(session.config.invocation_params.dir, path), [content])
             except StoreError as error:
                 self.notes.append(f"--llmperf-{name}: {error}")
-            except Exception as error:  # what is told after it is not to be lost with it
-                again = f"the record has all, and llmperf report --{name} tries again"
-                self.notes.append(f"--llmperf-{name}: {type(error).__name__}: {error}; {again}")
         self._remember(content)
         if not session.config.pluginmanager.has_plugin(PARENT):  # whose sessions have one answer together
             self.notes += append_step_summary([content], os.environ)

@@ -3,7 +3,9 @@ report`` that takes a path."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +23,32 @@ def write_output(kind: str, path: Path, records: Sequence[Record]) -> None:
 
     Raises :class:`StoreError`; a file that was there is then unharmed.
     """
-    try:
+    with _told():
         _WRITERS[kind](path.resolve(), records)
-    except KeyError as error:
-        raise _foreign(error) from error
 
 
 def output_text(kind: str, records: Sequence[Record]) -> str:
     """The same as text, for those that have one. Raises :class:`StoreError`."""
     if kind not in _TEXTS:
         raise StoreError(f"--{kind} -: it is no text for a terminal; name a file")
-    try:
+    with _told():
         return _TEXTS[kind](records)
-    except KeyError as error:
-        raise _foreign(error) from error
 
 
-def _foreign(error: KeyError) -> StoreError:
-    return StoreError(f"a record has no {error}: it was written by another release than this one")
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Whether a record is at fault, or what reads it, cannot be known here: so both are named, and where."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        *_, at = traceback.extract_tb(error.__traceback__)
+        raise StoreError(
+            f"nothing can be made of this record ({type(error).__name__}: {error}; "
+            f"{Path(at.filename).name}:{at.lineno}): it is damaged, or another release wrote it; if it was "
+            "this one, that is a mistake of ours: please report it"
+        ) from error
 
 
 def _write_json(path: Path, records: Sequence[Record]) -> None:

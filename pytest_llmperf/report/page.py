@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from typing import Any
 
-from pytest_llmperf.errors import StoreError
+from pytest_llmperf.report.document import asset, document
 from pytest_llmperf.report.markup import Child, Markup, data, join, tag
 from pytest_llmperf.report.page_figures import Figures
 from pytest_llmperf.report.page_overview import index, overview, title_of
@@ -26,14 +23,8 @@ _FEW = 3
 
 
 def page(records: Sequence[Record]) -> str:
-    """The document. Raises :class:`StoreError` for a record that lacks what every release wrote."""
-    try:
-        return _page([completed(record) for record in records])
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise StoreError(
-            f"no page can be made of this record, which is damaged ({type(error).__name__}: {error}): "
-            "restore it, or measure again"
-        ) from error
+    """The document."""
+    return _page([completed(record) for record in records])
 
 
 def _page(records: Sequence[dict[str, Any]]) -> str:
@@ -47,34 +38,9 @@ def _page(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _document(records: Sequence[Record], body: Markup, figures: Figures) -> str:
-    scripts, style = [asset(name) for name in _SCRIPTS], asset(_STYLE)
-    policy = (
-        f"default-src 'none'; script-src {_hashes(scripts)}; style-src {_hashes([style])}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title_of(records)),
-        tag("style", Markup(style)),
-    )
     content = tag("script", data(figures.content), type="application/json", id="figures")
-    run = [tag("script", Markup(script)) for script in scripts]
-    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body, content, run), lang='en')}\n"
-
-
-def asset(name: str) -> str:
-    """One of the files beside this module."""
-    return files("pytest_llmperf.report").joinpath("assets", *name.split("/")).read_text("utf-8")
-
-
-def _hashes(texts: Sequence[str]) -> str:
-    sums = (hashlib.sha256(text.encode()).digest() for text in texts)
-    return " ".join(f"'sha256-{base64.b64encode(one).decode()}'" for one in sums)
+    scripts = [asset(name) for name in _SCRIPTS]
+    return document(title_of(records), asset(_STYLE), join([body, content]), scripts)
 
 
 def _body(records: Sequence[Record], figures: Figures, inside: Sequence[list[Inside]]) -> Markup:

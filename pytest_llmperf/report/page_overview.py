@@ -9,6 +9,7 @@ from datetime import datetime
 from pytest_llmperf.declare.metrics import CAPACITY, parse_metric
 from pytest_llmperf.report.judged import is_side_by_side
 from pytest_llmperf.report.markup import Child, Markup, tag
+from pytest_llmperf.report.outcome import HINDERED, outcomes
 from pytest_llmperf.report.page_record import FAILING, UNSURE, Entry, Record, mean_of, name_of
 from pytest_llmperf.report.page_tables import table
 from pytest_llmperf.report.page_test import badge, steps, told, tone
@@ -20,7 +21,7 @@ _STATUS = {
     "interrupted": "this session was interrupted",
     "crashed": "this session crashed",
 }
-_ORDER = (*FAILING, *UNSURE, "improved", "pass")
+_SILENT = ("error", "invalid", HINDERED)
 
 
 def title_of(records: Sequence[Record]) -> str:
@@ -35,7 +36,7 @@ def title_of(records: Sequence[Record]) -> str:
 def overview(record: Record, anchors: Sequence[str], *, level: int) -> Iterator[Child]:
     """The headline of one session; ``anchors`` are where its tests stand on the page."""
     yield tag("p", " · ".join(_when(record)), class_="quiet")
-    yield tag(f"h{level}", _ended(record), class_=tone(_worst(record)))
+    yield tag(f"h{level}", _ended(record), class_=_tone(record))
     for line in dict.fromkeys(_tested(entry) for entry in record["tests"]):
         yield tag("p", line, class_="tested")
     if record["status"] in _STATUS:
@@ -46,23 +47,28 @@ def overview(record: Record, anchors: Sequence[str], *, level: int) -> Iterator[
 
 
 def _ended(record: Record) -> str:
-    """``2 of 5 tests failed``."""
-    tests = record["tests"]
-    failed = sum(entry["verdict"] in FAILING for entry in tests)
-    unsure = sum(entry["verdict"] in UNSURE for entry in tests)
-    if not tests:
+    """``2 of 5 tests failed``; one whose engine did not start counts, though it has measured nothing."""
+    words = [outcome.word for outcome in outcomes(record)]
+    if not record["tests"]:
         return "Nothing was measured"
-    of = f"{len(tests)} tests" if len(tests) > 1 else "1 test"
+    silent = sum(word in _SILENT for word in words)
+    failed = sum(word in FAILING for word in words if word not in _SILENT)
+    unsure = sum(word in UNSURE for word in words)
+    if len(words) == 1:
+        said = "failed" if failed else "could not be measured" if silent else "passed"
+        return f"The test {f'is {words[0]}' if unsure else said}"
+    of = f"of {len(words)} tests"
     if failed:
-        return f"{failed} of {of} failed" if len(tests) > 1 else "The test failed"
-    if unsure:
-        return f"{unsure} of {of} undecided" if len(tests) > 1 else f"The test is {tests[0]['verdict']}"
-    return f"All {of} passed" if len(tests) > 1 else "The test passed"
+        return f"{failed} {of} failed" + (f", {silent} could not be measured" if silent else "")
+    if silent:
+        return f"{silent} {of} could not be measured"
+    return f"{unsure} of {len(words)} tests undecided" if unsure else f"All {len(words)} tests passed"
 
 
-def _worst(record: Record) -> str:
-    verdicts = {entry["verdict"] for entry in record["tests"]}
-    return next((verdict for verdict in _ORDER if verdict in verdicts), "not judged")
+def _tone(record: Record) -> str:
+    """The colour of the headline: that of the test that fared worst."""
+    worst = next((outcome.word for outcome in outcomes(record)), "not judged")
+    return tone("not judged" if worst == HINDERED else worst)
 
 
 def _when(record: Record) -> Iterator[str]:
@@ -103,7 +109,11 @@ def _tested(entry: Entry) -> str:
 def _failures(record: Record) -> Markup | None:
     """Where an engine did not start, or failed, and why."""
     told = [
-        tag("li", f"{failure.get('text', '')} ({failure.get('side', '')}): {failure.get('error', '')}")
+        tag(
+            "li",
+            f"{name_of(failure)}: {failure.get('text', '')} ({failure.get('side', '')}): "
+            f"{failure.get('error', '')}",
+        )
         for failure in record["failures"]
     ]
     return tag("ul", told, class_="bad") if told else None

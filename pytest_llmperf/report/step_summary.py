@@ -29,6 +29,6 @@ def append_step_summary(records: Sequence[Mapping[str, Any]], environment: Mappi
             file.write(text)
     except OSError as error:
         return [f"{VARIABLE}: {error}"]
-    except Exception as error:  # of a record that a hook has spoiled, say: what is told after it is not lost
-        return [f"{VARIABLE}: {type(error).__name__}: {error}"]
+    except Exception as error:  # a hook may have made anything of the record, and this is the last to read it
+        return [f"{VARIABLE}: nothing can be made of this record ({type(error).__name__}: {error})"]
     return []

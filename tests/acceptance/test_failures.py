@@ -241,10 +241,10 @@ def test_what_nothing_can_be_made_of_costs_no_more_than_that(
     result.stdout.fnmatch_lines(
         [
             "record: *",
-            "--llmperf-html: no page can be made of this record*",
-            "--llmperf-markdown: TypeError: *; the record has all, and llmperf report --markdown tries again",
+            "--llmperf-html: nothing can be made of this record (TypeError: *",
+            "--llmperf-markdown: nothing can be made of this record (TypeError: *",
             "not in the history: * is damaged: TypeError*",
-            "GITHUB_STEP_SUMMARY: TypeError: *",
+            "GITHUB_STEP_SUMMARY: nothing can be made of this record (TypeError: *",
         ]
     )
     assert not (project.path / "c.md").exists()

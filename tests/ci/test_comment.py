@@ -177,6 +177,12 @@ def test_of_one_that_has_moved_on_nothing_is_said(github: GitHub, tmp_path: Path
     assert ran.stdout.startswith("::notice::no comment: ")
 
 
+def test_of_a_fork_that_is_gone_nothing_is_said(github: GitHub, tmp_path: Path) -> None:
+    ran = run(github, tmp_path, "new", {"workflow_run": {**RUN["workflow_run"], "head_repository": None}})
+    assert (ran.returncode, github.comments) == (0, [])
+    assert ran.stdout.startswith("::notice::no comment: ")
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_token_that_may_not_write_is_a_notice(github: GitHub, tmp_path: Path, status: int) -> None:
     github.refusals = [status]

@@ -1,13 +1,18 @@
+"""The script that measures, of the action, and the one that installs."""
+
 from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.declare.options import OUTPUTS
 from tests.ci.loading import INSTALL, MEASURE, load
 
 script = load(MEASURE)
@@ -19,6 +24,9 @@ def test_what_is_not_said_is_left_to_the_configuration() -> None:
     assert words[:3] == ["-m", "pytest", "--llmperf"]
     assert not [word for word in words if word.startswith(("--llmperf-engine", "--llmperf-against"))]
     assert "--junitxml=/d/junit.xml" in words
+    assert {word.partition("=")[0].removeprefix("--llmperf-") for word in words} & set(OUTPUTS) == set(
+        script.FILES
+    )
 
 
 HOSTILE = ("$(touch x); `id`", "--collect-only", "a 'b", '"', "\n-x", "vllm --flag 'x y'")
@@ -60,3 +68,42 @@ def test_logs_of_this_run_are_kept_and_no_others(tmp_path: Path, monkeypatch: py
         os.utime(logs / name, (written, written))
     script.keep_logs(tmp_path / "kept", since=2000.0)
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["new.log"]
+
+
+INTERRUPTED = """
+import pathlib, time
+
+def test_long():
+    pathlib.Path("begun").touch()
+    try:
+        time.sleep(60)
+    finally:
+        pathlib.Path("cleaned up").touch()
+"""
+
+
+def test_a_job_that_is_cancelled_lets_pytest_clean_up(tmp_path: Path) -> None:
+    (tmp_path / "test_long.py").write_text(INTERRUPTED)
+    environment = {
+        **os.environ,
+        **{f"INPUT_{name.upper()}": value for name, value in NOTHING.items()},
+        "INPUT_TESTS": "test_long.py",
+        "INPUT_ARGS": "-p pytest_llmperf.plugin",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # the others take their time
+        "RUNNER_TEMP": str(tmp_path / "temp"),
+        "GITHUB_OUTPUT": str(tmp_path / "out"),
+    }
+    with subprocess.Popen(
+        [sys.executable, str(MEASURE)],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        until = time.monotonic() + 60
+        while not (tmp_path / "begun").exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)  # to this process alone, as a runner does
+        assert process.wait(60) == pytest.ExitCode.INTERRUPTED
+    assert (tmp_path / "cleaned up").exists()
+    assert "verdict=nothing measured" in (tmp_path / "out").read_text()

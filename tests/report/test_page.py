@@ -19,12 +19,15 @@ from hypothesis import strategies as st
 from pytest_llmperf.cli import main
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.outputs import write_output
-from pytest_llmperf.report.page import asset, page
+from pytest_llmperf.report.document import asset
+from pytest_llmperf.report.page import page
 from pytest_llmperf.report.page_series import insides, within
 from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.steps import next_steps
 from tests.recorded import write
+from tests.report import records
 from tests.report.page_records import failing, record
+from tests.report.records import failure, judged
 from tests.report.test_markup import Reader
 
 ROOT = Path(__file__).parents[2]
@@ -130,16 +133,44 @@ def test_the_command_writes_one_page_of_several_records(
 
 
 def test_an_empty_session_is_a_page_that_says_why() -> None:
-    failure = {"test": "t", "side": "base", "text": "vllm", "is_hindered": False, "error": "out of memory"}
+    failure = {
+        "test": "t.py::test_it",
+        "side": "base",
+        "text": "vllm",
+        "is_hindered": False,
+        "error": "out of memory",
+    }
     text = visible(page([record() | {"failures": [failure]}]))
     assert "Nothing was measured" in text
-    assert "vllm (base): out of memory" in text
+    assert "test_it: vllm (base): out of memory" in text
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "failures", "said", "colour"),
+    [
+        (["pass", "pass"], [False], "1 of 3 tests could not be measured", "bad"),
+        (["pass"], [True], "1 of 2 tests could not be measured", "unsure"),
+        (["pass", "regressed", "invalid"], [], "1 of 3 tests failed, 1 could not be measured", "bad"),
+        (["invalid"], [], "The test could not be measured", "bad"),
+        (["pass", "not judged"], [], "1 of 2 tests undecided", "unsure"),
+        (["pass", "improved"], [], "All 2 tests passed", "good"),
+        ([], [True], "Nothing was measured", "unsure"),
+    ],
+)
+def test_nobody_reads_that_all_passed_where_an_engine_did_not_start(
+    verdicts: list[str], failures: list[bool], said: str, colour: str
+) -> None:
+    entries = [judged(verdict, nodeid=f"t.py::test_{n}") for n, verdict in enumerate(verdicts)]
+    failed = [failure(f"t.py::other_{n}", is_hindered=is_hindered) for n, is_hindered in enumerate(failures)]
+    text = page([records.record(*entries, failures=failed)])
+    assert f'<h1 class="{colour}">{said}</h1>' in text
+    assert f"<title>{said} · llmperf</title>" in text
 
 
 @pytest.mark.parametrize("field", ["tests", "started", "status"])
 def test_a_damaged_record_is_named_as_one(failed: dict[str, Any], field: str, tmp_path: Path) -> None:
     broken = {name: value for name, value in failed.items() if name != field}
-    with pytest.raises(StoreError, match=f"damaged .KeyError: '{field}'.*measure again"):
+    with pytest.raises(StoreError, match=f"KeyError: '{field}'; page[a-z_]*.py:[0-9]+.*damaged"):
         write_output("html", tmp_path / "page.html", [broken])
     assert not (tmp_path / "page.html").exists()
 
@@ -199,7 +230,9 @@ def with_texts(content: dict[str, Any], text: Callable[[], str]) -> dict[str, An
         launch.update(
             text=text(), log=text(), subject={text(): text()}, notes=[text()], disturbances=[text()]
         )
-    changed["failures"] = [{"side": text(), "text": text(), "error": text()}]
+    changed["failures"] = [
+        {"test": text(), "side": text(), "text": text(), "is_hindered": False, "error": text()}
+    ]
     changed["versions"]["pytest-llmperf"] = text()
     for entry in changed["tests"]:
         entry.update(test=text(), error=text(), baseline=text(), left_out=[text()], command=[text(), text()])
@@ -215,8 +248,8 @@ def with_texts(content: dict[str, Any], text: Callable[[], str]) -> dict[str, An
                 run["health"]["clock"] = text()
                 for row in run["series"].get("waterfall", {"rows": []})["rows"][:2]:
                     row[5] = text()
-            for judged in (*point["changes"], *point["objectives"]):
-                judged["label"] = text()
+            for told in (*point["changes"], *point["objectives"]):
+                told["label"] = text()
     return changed
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,13 @@ def test_elsewhere_nothing_is_done(environment: dict[str, str]) -> None:
 def test_one_that_cannot_be_written_costs_a_note(tmp_path: Path) -> None:
     (note,) = append_step_summary([RECORD], {VARIABLE: str(tmp_path)})
     assert note.startswith(f"{VARIABLE}: ")
+
+
+@pytest.mark.parametrize("broken", [{}, {**RECORD, "tests": None}, {**RECORD, "tests": [7]}])
+def test_a_record_that_somebody_has_damaged_costs_a_note(broken: dict[str, Any], tmp_path: Path) -> None:
+    (note,) = append_step_summary([broken], {VARIABLE: str(tmp_path / "summary")})
+    assert note.startswith(f"{VARIABLE}: nothing can be made of this record (")
+    assert not (tmp_path / "summary").exists()
 
 
 def test_what_would_be_too_much_for_github_is_not_added(tmp_path: Path) -> None:

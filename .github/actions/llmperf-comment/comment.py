@@ -106,6 +106,8 @@ def pull_request(event: Event, repository: Repository) -> int | None:
     if "pull_request" in event:
         return int(event["pull_request"]["number"])
     run = event["workflow_run"]
+    if run["head_repository"] is None:  # the fork is gone
+        return None
     head = urllib.parse.quote(f"{run['head_repository']['owner']['login']}:{run['head_branch']}", safe=":")
     for found in repository.ask("GET", f"/pulls?state=open&per_page=100&head={head}"):
         if found["head"]["sha"] == run["head_sha"]:

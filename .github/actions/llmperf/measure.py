@@ -6,13 +6,13 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pytest_llmperf.declare.options import OUTPUTS
 from pytest_llmperf.report.outcome import NOTHING, worst
 
 FILES = {"json": "llmperf.json", "html": "llmperf.html", "markdown": "llmperf.md"}
@@ -27,10 +27,19 @@ ENDED = {
 def command(inputs: Mapping[str, str], directory: Path) -> list[str]:
     """What to run. A value goes with its option as one word, so that none is taken for an option itself."""
     said = [f"--llmperf-{name}={inputs[name]}" for name in ("engine", "against", "baseline") if inputs[name]]
-    files = [f"--llmperf-{kind}={directory / name}" for kind, name in FILES.items() if kind in OUTPUTS]
+    files = [f"--llmperf-{kind}={directory / name}" for kind, name in FILES.items()]
     junit = f"--junitxml={directory / 'junit.xml'}"
     more = [*shlex.split(inputs["args"]), *shlex.split(inputs["tests"])]
     return [sys.executable, "-m", "pytest", "--llmperf", *said, *files, junit, *more]
+
+
+def run(words: Sequence[str]) -> int:
+    """The code that it ends with. A signal that ends a job goes on to it, so that it stops its engines and
+    keeps what it knows: by itself, Python would kill it."""
+    with subprocess.Popen(words) as process:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: process.send_signal(number))
+        return process.wait()
 
 
 def keep_logs(directory: Path, since: float) -> None:
@@ -48,7 +57,7 @@ def main() -> int:
     shutil.rmtree(directory, ignore_errors=True)  # a runner of one's own has what the last job left
     directory.mkdir(parents=True)
     begun = time.time()
-    code = subprocess.run(command(inputs, directory)).returncode
+    code = run(command(inputs, directory))
     keep_logs(directory / "logs", begun)
     record, comment = directory / FILES["json"], directory / FILES["markdown"]
     verdict = worst([json.loads(record.read_text())]) if record.exists() else NOTHING
