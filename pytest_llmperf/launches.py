@@ -42,6 +42,7 @@ class Launches:
         self._progress, self._note = progress, note
         self._store, self._stem = store, record.path.stem
         self._launch: Launch | None = None
+        self._told_of: Launch | None = None
         self._launch_is: tuple[int, Side, Subject] | None = None
         self._now: tuple[int, Side] = 0, "candidate"
         self._broken: dict[tuple[int, Side, Subject], EngineError] = {}
@@ -155,7 +156,8 @@ class Launches:
             try:
                 launch.stop()
             finally:
-                self.told[-1]["hardware"] |= launch.server.hardware()
+                if self._told_of is launch:  # not if it was interrupted as soon as it ran
+                    self.told[-1]["hardware"] |= launch.server.hardware()
 
     def close(self) -> None:
         """Stop the running engine, and give back what is kept from one to the next."""
@@ -179,5 +181,6 @@ class Launches:
             "hardware": {},
         }
         self.told.append(entry)
+        self._told_of = launch
         entry["hardware"] = dict(launch.server.hardware())
         entry["disturbances"] = self.disturbances(launch)

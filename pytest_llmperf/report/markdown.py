@@ -22,6 +22,7 @@ from pytest_llmperf.report.outcome import HINDERED, Outcome, outcomes
 from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.progress import duration
 from pytest_llmperf.report.steps import next_steps
+from pytest_llmperf.report.sweeps import sweep_lines
 from pytest_llmperf.report.told import told
 
 MOST = 60_000
@@ -249,6 +250,7 @@ def _compared(found: Sequence[Outcome]) -> Lines:
             f"{plain(entry['subject']['fields'].get('version', ''), 60)}, "
             f"{_count(entry['launches'], 'launch', 'es')}; {how}"
         )
+        lines += [f"  * {plain(line, 300)}" for line in sweep_lines(entry)]
         lines += [f"  * left out: {plain(problem, 300)}" for problem in entry["left_out"][:3]]
     return folded("What was measured, and compared with what", lines) if lines else []
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,6 +132,18 @@ def test_the_rest_is_folded_and_there_for_who_wants_it() -> None:
     assert "Besides: 1 test passed." in shown
     assert "✅" not in shown
     assert "<details><summary>6 figures within their tolerance or limit</summary>" in text
+
+
+def test_what_was_found_by_searching_is_told() -> None:
+    path = Path(__file__).parents[2] / "bench/gpu/results/2026-11-22-h100-curves/vllm-0.24.0.json"
+    told = rendered(markdown([json.loads(path.read_text())]))
+    assert (
+        "capacity under TTFT p95 ≤ 300 ms, error rate ≤ 0%: 26.4/s (95% interval of this launch 22.9 to"
+        in told
+    )
+    assert (
+        "sweep: one at a time 1.17/s, at most about 28.6/s; met the SLO at 27.3/s and not at 31.6/s" in told
+    )
 
 
 def test_what_crept_in_is_a_row() -> None:
