@@ -48,17 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        ours, theirs = _halves(arguments)
+        runs_pytest = list(arguments[:1]) in (["bisect"], ["step"])
+        ours, theirs = _halves(arguments) if runs_pytest else (list(arguments), [])
         said, odd = parser().parse_known_args(ours)
-        is_ours_alone = not hasattr(said, "after")
-        if theirs and is_ours_alone:
-            odd += ["--", *theirs]
         said.after = theirs
         if hasattr(said, "words"):  # argparse takes only those before the first option
             said.words += [word for word in odd if not word.startswith("-")]
             odd = [word for word in odd if word.startswith("-")]
         if odd:
-            hint = "" if is_ours_alone else "; what is for pytest goes after --"
+            hint = "; what is for pytest goes after --" if runs_pytest else ""
             said.parser.error(f"unrecognized arguments: {' '.join(odd)}{hint}")
         return int(said.run(said))
     except BrokenPipeError:  # whoever read the table has seen enough

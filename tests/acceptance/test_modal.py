@@ -28,7 +28,9 @@ def run(project: Project, place: str, *args: str, engine: str = ENGINE) -> pytes
 
 def everything_kept(project: Project) -> str:
     return "".join(
-        path.read_text() for path in project.path.rglob("*") if ".llmperf" in str(path) and path.is_file()
+        path.read_text(errors="replace")
+        for path in project.path.rglob("*")
+        if ".llmperf" in str(path) and path.is_file()
     )
 
 

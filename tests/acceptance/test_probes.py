@@ -14,7 +14,10 @@ from tests.acceptance.test_faults import ENGINE
 pytestmark = pytest.mark.beside_others
 EXAMPLE = Path(__file__).parents[2] / "examples" / "test_smallest_breaking_workload.py"
 SEARCH = """
-from hypothesis import given
+from hypothesis import given, settings
+
+settings.load_profile("default")  # the one for CI keeps no examples
+
 from pytest_llmperf import slo, sweep
 from pytest_llmperf.strategies import measured, workloads
 

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.ci.loading import COMMENT, load
 
@@ -236,3 +237,18 @@ def test_it_is_no_longer_than_github_takes() -> None:
     text = script.body("line 🙂\n" * 20_000, "n", PULL, environment)
     assert 60_000 < len(text) <= script.LONGEST
     assert "_Cut here: the record has all._" in text
+
+
+def test_the_step_that_writes_it_takes_a_record_of_any_name(tmp_path: Path) -> None:
+    action = YAML(typ="safe").load((COMMENT.parent / "action.yml").read_text())
+    (step,) = [step["run"] for step in action["runs"]["steps"] if step.get("name") == "write the comment"]
+    record = COMMENT.parents[3] / "bench/gpu/results/2026-11-22-h100-curves/vllm-0.24.0.json"
+    (tmp_path / "-a record.json").write_bytes(record.read_bytes())
+    environment = {
+        **os.environ,
+        "INPUT_RECORD": "-a record.json",
+        "VENV_PYTHON": sys.executable,
+        "RUNNER_TEMP": str(tmp_path),
+    }
+    subprocess.run(["bash", "-e", "-c", step], cwd=tmp_path, env=environment, check=True)
+    assert "### ✅ LLM serving performance" in (tmp_path / "llmperf-comment.md").read_text()
