@@ -10,6 +10,7 @@ pytest_plugins = ["pytester"]
 # Sessions that tests start are not to be told of by a job that runs these, and have no terminal of a width.
 for variable in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "COLUMNS"):
     os.environ.pop(variable, None)
+    os.unsetenv(variable)  # readline, which pytest imports, sets COLUMNS where only children see it
 
 # A shell's background job ignores Ctrl-C, and so would all that is started from it: tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -60,7 +60,7 @@ def test_batch(llmperf):
 def test_the_capacity_of_a_queue_is_found_and_its_curve_ends_where_it_is_saturated(project: Project) -> None:
     project.write(test_it=TESTS)
     with TruthServer(ttft_s=TTFT_S, itl_s=ITL_S, slots=SLOTS) as server:
-        ran = project.run("--llmperf", "--llmperf-engine", server.url)
+        ran = project.run("--llmperf", "-v", "--llmperf-engine", server.url)
     ran.assert_outcomes(passed=3)
     (record,) = project.records()
     capacity, curve, batch = record["tests"]
