@@ -30,12 +30,8 @@ def check_runs(result: TestResult) -> None:
         for count, example in run.measurement.errors.values()
     ]
     late = all(run.measurement.health.is_late for run in bad)
-    again = (
-        ["  (more than one in three, or the first of a side: no other launch takes their place)"]
-        if late
-        else []
-    )
-    told = ("the measurement is invalid:", *(f"  {p}" for p in problems), *again, *failed)
+    again = ["  (the first launch, or more than one in three: none takes its place; try when less else runs)"]
+    told = ("the measurement is invalid:", *(f"  {p}" for p in problems), *(again if late else ()), *failed)
     raise InvalidRun("\n".join(told))
 
 

@@ -68,8 +68,16 @@ def limit_line(point: Judged, objective: Judged) -> str:
     margin = f", {distance}" if (distance := beyond(key, objective)) else ""
     return (
         f"{where_of(point, objective)} is {key.format(objective['value'])} ({evidence}), "
-        f"limit {key.format(objective['limit'])}{margin}"
+        f"limit {key.format(objective['limit'])}{margin}{_doubt(objective)}"
     )
+
+
+def _doubt(objective: Judged) -> str:
+    """Why it is undecided although the interval, which is of this one alone, leaves the limit out."""
+    low, high = objective["low"], objective["high"]
+    if objective["verdict"] != "inconclusive" or low <= objective["limit"] <= high:
+        return ""
+    return "; its interval is clear of the limit, but not of doubt where a session judges this much"
 
 
 def short_limit_line(point: Judged, objective: Judged) -> str:

@@ -56,7 +56,7 @@ def _step(one: Trend, number: int) -> Markup:
 def _chart(one: Trend) -> Markup:
     low, high = shown_range(one)
     room = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
-    low, high = low - room, high + room
+    low, high = max(low - room, 0.0), high + room
     count = len(one.values)
 
     def x(index: float) -> float:

@@ -69,7 +69,8 @@ def _overview_row(one: Trend) -> tuple[str, ...]:
     low, high = shown_range(one)
     room = _FAR_OUT * one.course.noise  # so that noise looks as small as it is
     wide = one.value(one.course.segments[-1].level + room) - one.value(one.course.segments[-1].level - room)
-    spare = max(wide - (high - low), 0.0) / 2
+    is_known = len(one.values) >= FEWEST_TO_JUDGE  # what the noise is
+    spare = max(wide - (high - low), 0.0) / 2 if is_known else 0.0
     return (
         one.series.key.label,
         sparkline(one.values, low - spare, high + spare),

@@ -38,6 +38,14 @@ def change(name: str, base: Sequence[float], candidate: Sequence[float]) -> dict
     return found
 
 
+def test_an_interval_that_leaves_the_limit_out_and_is_no_verdict_is_explained() -> None:
+    judged = limit("ttft_ms", 300, 312, 312, 312) | {"verdict": "inconclusive"}
+    assert limit_line(POINT, judged).endswith(
+        "4.0% over; its interval is clear of the limit, but not of doubt where a session judges this much"
+    )
+    assert "doubt" not in limit_line(POINT, judged | {"low": 299.0})
+
+
 @pytest.mark.parametrize(
     ("name", "bound", "values", "line"),
     [
