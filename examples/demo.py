@@ -29,8 +29,8 @@ def main() -> int:
     good = run("1. The engine as it is: meets its SLO, and is accepted as the baseline", "--llmperf-update")
     if good != 0:
         print(
-            f"\nThis was meant to pass, but pytest exited with {good}. If a measurement is called invalid above, "
-            "the machine has too much else to do: close what else runs, and try again."
+            f"\nThis was meant to pass, but pytest exited with {good}. If a measurement is "
+            "called invalid above, the machine has too much else to do: close what else runs, and try again."
         )
         return 1
     bad = run(
