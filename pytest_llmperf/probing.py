@@ -17,6 +17,7 @@ from pytest_llmperf.collect import check_engine
 from pytest_llmperf.declare.by_hand import load_command
 from pytest_llmperf.declare.load import LoadPoint
 from pytest_llmperf.declare.markers import Plan
+from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.subject import Subject, parse_subject
 from pytest_llmperf.declare.workload import Workload
@@ -161,7 +162,7 @@ class Probing:
 
     def _measured(self, rig: Rig, workload: Workload, point: LoadPoint, slo: Slo) -> Probe:
         """Once where that is clear, again where it is not, or breaks the limits."""
-        test = self._nodeid.rpartition("::")[2]
+        test = short_name(self._nodeid)
         rig.progress.phase(f"{test}: probe {self._summary['probes'] + 1}: {workload}, {point.label}")
         quiet = dataclasses.replace(rig, progress=Progress(_quietly))
         runs: list[Measurement] = []

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pytest_llmperf.declare.load import LoadPoint
+from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
@@ -89,7 +90,7 @@ class Rig:
         return bounds
 
     def _phase(self, text: str, expected_s: float | None = None) -> None:
-        self.progress.phase(f"{self.nodeid.rpartition('::')[2]}: {self.where}{text}", expected_s)
+        self.progress.phase(f"{short_name(self.nodeid)}: {self.where}{text}", expected_s)
 
     def _drive(
         self,

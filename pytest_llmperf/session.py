@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llmperf.declare.load import LoadPoint, Sweep
 from pytest_llmperf.declare.markers import Plan
+from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.slo import Slo
 from pytest_llmperf.declare.workload import Workload
@@ -200,7 +201,7 @@ class PerformanceSession:
         if key not in self._schedules:
             self._schedules[key] = scheduled(self._explored_before(result, plan), str(workload), sweep)
             if self._schedules[key] and self.explored is None:
-                self.note(_KEPT.format(test=rig.nodeid.rpartition("::")[2]))
+                self.note(_KEPT.format(test=short_name(rig.nodeid)))
         if schedule := self._schedules[key]:
             for point in schedule:
                 keep(point, rig.measure(workload, point))

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.report.explain import explain
 from pytest_llmperf.report.outcome import HINDERED, Outcome, outcome_of
 from pytest_llmperf.report.printable import printable
@@ -56,7 +57,7 @@ class Annotation:
     def command(self) -> str:
         """The line to print."""
         _, told = _KINDS[self.outcome.word]
-        name = self.outcome.test.rpartition("::")[2]
+        name = short_name(self.outcome.test)
         properties = {"file": self.file, "line": str(self.line), "title": f"llmperf: {name}: {told}"}
         shown = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
         return f"::{self.kind} {shown}::{_data(self.message or _message(self.outcome))}"

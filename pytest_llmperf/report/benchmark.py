@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pytest_llmperf.declare.metrics import METRICS, Metric, MetricKey, parse_metric
+from pytest_llmperf.declare.nodeid import split_name
 from pytest_llmperf.errors import DeclarationError
 from pytest_llmperf.keep.environment import environment_key
 from pytest_llmperf.keep.files import rounded
@@ -113,7 +114,8 @@ def _beside(found: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
 def _entry(place: _Place, key: MetricKey, values: Sequence[float], beside: _Json) -> dict[str, Any]:
     test, side = place.test, place.side
     metric = _name(key)
-    path, separator, last = printable(test["test"]).rpartition("::")
+    path, last = split_name(printable(test["test"]))
+    separator = "::" if path else ""
     function, bracket, params = last.partition("[")
     given = [params.removesuffix("]")] if bracket else []
     said = [*given, *([printable(place.load)] if place.load else []), metric]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.report.cause import likely_cause
 from pytest_llmperf.report.differs import what_differs
 from pytest_llmperf.report.judged import (
@@ -44,7 +45,7 @@ def explain(entry: Entry) -> str:
 
 def sentence(entry: Entry) -> str:
     """What happened, in one sentence; of an entry whose runs that are left out are taken out."""
-    name, said = entry["test"].rpartition("::")[2], []
+    name, said = short_name(entry["test"]), []
     if _is_broken(entry):
         said.append("misses its SLO")
     if any(changes(entry, "regressed")):

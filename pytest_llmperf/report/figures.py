@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.declare.metrics import parse_metric
+from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.report.gfm import code, plain
 from pytest_llmperf.report.judged import bare, beyond, changes, has_interval, limits, where_of
 from pytest_llmperf.report.outcome import crept, excess, size
@@ -33,7 +34,7 @@ def figure_rows(entries: Iterable[Entry], verdicts: Sequence[str]) -> list[Row]:
 
 
 def _rows(entry: Entry, verdicts: Sequence[str]) -> Iterator[tuple[tuple[int, float], Row]]:
-    test = code(entry["test"].rpartition("::")[2], 60)
+    test = code(short_name(entry["test"]), 60)
     for point, objective in limits(entry, *verdicts):
         if objective["limit"] != 0 or objective["verdict"] != "pass":  # no errors are no news
             yield _rank(objective, excess(objective)), (*_head(objective, test, point), *_limit(objective))

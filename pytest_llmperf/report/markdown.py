@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.report.cause import likely_cause
 from pytest_llmperf.report.differs import what_differs
@@ -141,10 +142,10 @@ def _silent(found: Sequence[Outcome]) -> Iterator[Lines]:
     silent = [outcome for outcome in found if outcome.word in _SILENT]
     lines: Lines = []
     for outcome in silent[:_ERRORS]:
-        head = [f"{code(_name(outcome.test), 80)}: {_WORDS[outcome.word]}", ""] if len(found) > 1 else []
+        head = [f"{code(short_name(outcome.test), 80)}: {_WORDS[outcome.word]}", ""] if len(found) > 1 else []
         lines += [*head, *block(_ends(outcome.error.splitlines()), "text", most=14, widest=300), ""]
     if more := silent[_ERRORS:]:
-        names = ", ".join(code(_name(outcome.test), 80) for outcome in more[:20])
+        names = ", ".join(code(short_name(outcome.test), 80) for outcome in more[:20])
         lines += [f"Nor is anything known of {names}{' …' if len(more) > 20 else ''}.", ""]
     if silent and silent[0] is not found[0]:
         lines = folded(f"{_count(len(silent), 'test')} of which nothing is known", lines)
@@ -184,7 +185,7 @@ def _why(found: Sequence[Outcome]) -> Iterator[Lines]:
         yield folded(title.rstrip(":"), shown) if shown else [title, ""]
         return
     others = [other for other in compared if other["subject_differences"] != entry["subject_differences"]]
-    of = f" of {code(_name(entry['test']), 80)}; in other tests, other things" if others else ""
+    of = f" of {code(short_name(entry['test']), 80)}; in other tests, other things" if others else ""
     head, _, rest = title.partition(":")
     yield [f"**{head}**{of}{':' if rest else ''}{rest}", "", *shown, ""]
     if cause := likely_cause(entry):
@@ -197,11 +198,11 @@ def _next(found: Sequence[Outcome]) -> Iterator[Lines]:
     wanting = [o for o in found if o.entry and o.word not in (*_FINE, *_SILENT)]
     steps = [(outcome, _steps(outcome)) for outcome in wanting[:_STEPS]]
     for number, (outcome, lines) in enumerate(steps):
-        of = f" of {code(_name(outcome.test), 80)}" if len(wanting) > 1 else ""
+        of = f" of {code(short_name(outcome.test), 80)}" if len(wanting) > 1 else ""
         if not number:
             yield [f"**Next**{of}", "", *lines, ""]
     if len(steps) > 1:
-        rest = [line for o, lines in steps[1:] for line in (code(_name(o.test), 80), "", *lines, "")]
+        rest = [line for o, lines in steps[1:] for line in (code(short_name(o.test), 80), "", *lines, "")]
         yield folded(f"Next of {_count(len(steps) - 1, 'other test')}", rest)
     silent = [outcome for outcome in found if outcome.word in _SILENT and outcome.entry]
     if silent and not steps:
@@ -274,10 +275,6 @@ def _when(record: Record) -> list[str]:
         return [f"{begun:%Y-%m-%d %H:%M} UTC", duration((ended - begun).total_seconds())]
     except (KeyError, TypeError, ValueError):
         return []
-
-
-def _name(test: str) -> str:
-    return test.rpartition("::")[2]
 
 
 def _count(n: int, noun: str, plural: str = "s") -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.declare.metrics import MetricKey, parse_metric
+from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.judge.objective import mean_value
 from pytest_llmperf.report.judged import is_side_by_side, without_left_out
 from pytest_llmperf.report.table import SLO_BROKEN
@@ -96,7 +97,7 @@ def _objective(objective: Mapping[str, Any]) -> dict[str, Any]:
 
 def name_of(entry: Entry) -> str:
     """The test without its file."""
-    return str(entry["test"]).rpartition("::")[2]
+    return short_name(str(entry["test"]))
 
 
 def titles(entry: Entry) -> dict[str, str]:

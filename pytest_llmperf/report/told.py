@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.report.gfm import code, plain
 from pytest_llmperf.report.judged import (
     change_line,
@@ -214,7 +215,7 @@ def _limits(entry: Entry, *verdicts: str) -> Iterator[tuple[Entry, Entry]]:
 
 
 def _short(test: str) -> str:
-    return code(test.rpartition("::")[2], 80)
+    return code(short_name(test), 80)
 
 
 def _all(

@@ -74,6 +74,12 @@ def program(tmp_path: Path) -> Ran:
 # -- what is in it --------------------------------------------------------------------------------------
 
 
+def test_a_parameter_may_have_the_colons_of_a_node_id() -> None:
+    test = swept(test="perf/test_a.py::test_it[http://[::1]:8000]")
+    (told, *_) = as_benchmarks(record(test))["benchmarks"]
+    assert told["fullname"].startswith("perf/test_a.py::test_it[http://[::1]:8000-4/s-")
+
+
 def test_latencies_are_seconds_and_rates_are_seconds_for_one() -> None:
     found = named(as_benchmarks(record(swept())))
     assert found["test_it[4/s-ttft_p50]"]["stats"]["data"] == pytest.approx([0.04848, 0.04896, 0.04944])
