@@ -48,11 +48,8 @@ def add_report(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _run(said: argparse.Namespace) -> int:
-    from pytest_llmperf.keep.files import (
-        check_writable,
-        read_json,
-    )  # takes its time, and --help does not need it
-    from pytest_llmperf.keep.record import KIND, VERSION
+    from pytest_llmperf.keep.files import check_writable  # takes its time, and --help does not need it
+    from pytest_llmperf.keep.whole import read_record
     from pytest_llmperf.outputs import output_text, write_output
 
     paths = {name: path for name in OUTPUTS if (path := getattr(said, name.replace("-", "_"))) is not None}
@@ -64,7 +61,7 @@ def _run(said: argparse.Namespace) -> int:
             said.parser.error(f"--{name}: {path} is {other}")
         taken[path.resolve()] = f"what --{name} writes"
     try:
-        records = [read_json(path, KIND, VERSION) for path in said.records]
+        records = [read_record(path) for path in said.records]
         for name, path in paths.items():
             if path == _STDOUT:
                 print(output_text(name, records), end="")

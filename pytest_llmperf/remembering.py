@@ -15,11 +15,11 @@ from pytest_llmperf.declare.metrics import MetricKey, parse_metric
 from pytest_llmperf.declare.options import DEFAULT_GATE
 from pytest_llmperf.declare.order import Exit, Outcome
 from pytest_llmperf.errors import DeclarationError, LlmperfError, StoreError
-from pytest_llmperf.keep.files import check_writable, read_json, replacing
+from pytest_llmperf.keep.files import check_writable, replacing
 from pytest_llmperf.keep.histories import open_history
 from pytest_llmperf.keep.history import BASE, History, Known, Session, session_of
-from pytest_llmperf.keep.record import KIND, VERSION
 from pytest_llmperf.keep.trend import Series, all_series, base_of, environments, trend
+from pytest_llmperf.keep.whole import read_record
 from pytest_llmperf.report.page_trend import trend_page
 from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.trend import (
@@ -96,7 +96,7 @@ def add_records(where: str | None, records: Sequence[Path]) -> int:
     added = there = 0
     for path in records:
         try:
-            session = session_of(read_json(path, KIND, VERSION), str(path.resolve()))
+            session = session_of(read_record(path), str(path.resolve()))
             if not session.results:
                 print(f"{path}: nothing was measured in it")
             elif history.add(session):

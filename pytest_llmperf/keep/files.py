@@ -19,6 +19,14 @@ _FLAT_ARRAY = re.compile(
     r"\[\n *-?[0-9][0-9.e+-]*(?:,\n *(?:-?[0-9][0-9.e+-]*|null|\"(?:[^\"\\\n]|\\.)*\"))*\n *\]"
 )
 WAY_OUT = "restore it (git checkout -- FILE) or delete it; it will not be overwritten"
+LEAVE_OUT = "leave it out, or move it away"
+# Of what is not committed there is nothing to restore: what to do with one that is damaged, and with one of
+# another version.
+_WAYS_OUT = {
+    "llmperf_record": (LEAVE_OUT, LEAVE_OUT),
+    "llmperf_history": ("remove it", "keep the history elsewhere (--llmperf-history)"),
+}
+_COMMITTED = (WAY_OUT, "delete it and accept a new one")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -28,7 +36,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """
     try:
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"{path} cannot be written: its content is not JSON ({error})") from None
     with replacing(path) as file:
         file.write(_FLAT_ARRAY.sub(lambda array: re.sub(r"\n *", " ", array[0]), text))
@@ -72,17 +80,18 @@ def read_json(path: Path, kind: str, *versions: int) -> dict[str, Any]:
 
 def parse_json(text: bytes, name: str, kind: str, *versions: int) -> dict[str, Any]:
     """The same for what was read already, from where ``name`` says."""
+    way_out, of_version = _WAYS_OUT.get(kind, _COMMITTED)
     try:
         content = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{name} is damaged: not JSON ({error}); {WAY_OUT}") from None
+        raise StoreError(f"{name} is damaged: not JSON ({error}); {way_out}") from None
     if not isinstance(content, dict) or kind not in content:
-        raise StoreError(f"{name} is not a file of ours (no {kind!r} in it); {WAY_OUT}")
+        raise StoreError(f"{name} is not a file of ours (no {kind!r} in it); {way_out}")
     if content[kind] not in versions:
         known = " or ".join(map(str, versions))
         raise StoreError(
             f"{name} has {kind} version {content[kind]!r}, this release reads version {known}: use the "
-            "release that wrote it, or delete it and accept a new one"
+            f"release that wrote it, or {of_version}"
         )
     return content
 

@@ -178,7 +178,7 @@ def session_of(record: Mapping[str, Any], path: str) -> Session:
             record=path,
             results=[one for entry in record["tests"] for one in _results(entry) if one.points],
         )
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise StoreError(f"{path} is damaged: {type(error).__name__}: {error}") from None
 
 
