@@ -166,13 +166,14 @@ class HistoryFile:
         if tables or owner:
             raise StoreError(f"{self._path} is a database of something else; it will not be written to")
         if not makes:
-            raise StoreError(f"{self._path} is empty: it was made by something else, or never finished")
+            raise StoreError(f"{self._path} is empty, as a full disk leaves it: {_FILLED}")
         for statement in _TABLES:
             database.execute(statement)
         database.execute(f"PRAGMA application_id = {OURS}")
         database.execute(f"PRAGMA user_version = {VERSION}")
 
 
+_FILLED = "the next session fills it, or llmperf history add .llmperf/runs/*.json"
 _WAY_OUT = "move it away and llmperf history add .llmperf/runs/*.json makes another"
 
 

@@ -22,8 +22,8 @@ IGNORED = (
     "# Written by pytest-llmperf: baselines and locks are meant to be committed, the rest is not.\n"
     "runs/\nlogs/\nmatrix/\nbisect/\nhistory.sqlite*\n"
 )
-_FORMERLY = (IGNORED.replace("history.sqlite*\n", ""),)
-"""What earlier releases wrote."""
+_FORMERLY = ("", IGNORED.replace("history.sqlite*\n", ""))
+"""What a full disk left, and what earlier releases wrote."""
 
 
 def now() -> datetime:

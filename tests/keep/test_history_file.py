@@ -268,7 +268,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(path: Path) -> None:
 def test_an_unfinished_file_is_no_history_and_becomes_one(history: HistoryFile, path: Path) -> None:
     path.parent.mkdir()
     path.touch()
-    with pytest.raises(StoreError, match="is empty: it was made by something else"):
+    with pytest.raises(StoreError, match="is empty, as a full disk leaves it: the next session fills it"):
         history.read()
     assert history.add(session(1, result(1.0)))
     with sqlite3.connect(path) as database:

@@ -203,7 +203,8 @@ def test_git_is_told_to_ignore_all_but_baselines(store: Store) -> None:
 def test_what_an_earlier_release_told_git_is_brought_up_to_date_and_nothing_else_is(store: Store) -> None:
     store.directory.mkdir(parents=True)
     path = store.directory / ".gitignore"
-    for said, kept in ((IGNORED.replace("history.sqlite*\n", ""), IGNORED), ("runs/\n", "runs/\n")):
+    former = IGNORED.replace("history.sqlite*\n", "")
+    for said, kept in (("", IGNORED), (former, IGNORED), ("runs/\n", "runs/\n")):
         path.write_text(said)
         store.ignore_what_is_not_meant_to_be_committed()
         assert path.read_text() == kept
