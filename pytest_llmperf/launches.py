@@ -96,7 +96,8 @@ class Launches:
         self.stop()
         of = "-base" if self.measures_base else ""
         name = f"{self._stem}-{subject.engine}{of}-launch{len(self.told) + 1}.log"
-        self._progress.phase(f"{self.where(': ')}starting {subject}")
+        doing = "starting" if subject.url is None else "connecting to"
+        self._progress.phase(f"{self.where(': ')}{doing} {subject}")
         settings, log = self._settings, self._store.logs() / name
         try:
             self._launch = Launch(
@@ -152,7 +153,8 @@ class Launches:
         """Stop the running engine, if there is one."""
         if self._launch is not None:
             launch, self._launch = self._launch, None
-            self._progress.phase(f"stopping {launch.subject}")
+            if launch.subject.url is None:
+                self._progress.phase(f"stopping {launch.subject}")
             try:
                 launch.stop()
             finally:

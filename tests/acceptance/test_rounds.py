@@ -150,6 +150,8 @@ def test_one(llmperf):
     result.assert_outcomes(passed=1)
     (test,) = project.records()[0]["tests"]
     assert len(test["points"][0]["runs"]) == 5
+    result.stdout.fnmatch_lines([f"*llmperf: round 2 of 5: connecting to {server.url}*"])
+    result.stdout.no_fnmatch_line("*llmperf:*st[ao]*ing http*")  # neither starting nor stopping
 
 
 @pytest.mark.beside_others
