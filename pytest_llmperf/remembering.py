@@ -31,6 +31,7 @@ from pytest_llmperf.report.trend import (
 )
 
 _MOST_NAMED = 8
+_MOST_LOAD = 100
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,10 @@ def _chosen(series: Sequence[Series], environment: str, question: Question) -> l
     """The series that are asked for; those of the default gate, if no metric is named."""
     here = [one for key, one in _keyed(series) if key == environment]
     asked = [one for one in here if question.load is None or question.load in one.point]
+    if question.load is not None and not asked:
+        loads = list(dict.fromkeys(printable(one.point, _MOST_LOAD) for one in here))
+        more = f" and {len(loads) - _MOST_NAMED} more" if len(loads) > _MOST_NAMED else ""
+        raise _Nothing(f"no load has {question.load} in it; there is {'; '.join(loads[:_MOST_NAMED])}{more}")
     if question.metric is not None:
         asked = [one for one in asked if one.key == question.metric]
     else:

@@ -81,7 +81,9 @@ def test_what_is_looked_at_can_be_narrowed(capsys: Said) -> None:
     assert sessions("--since", "2026-09-21") == 10
     assert sessions("--load", "4/s", "--metric", TTFT) == 30
     assert sessions("--environment", "H100") == 30
-    assert "nothing of that load and metric; there is 1024 in" in out(capsys, 1, "it", "--load", "9/s")
+    assert "no load has 9/s in it; there is 1024 in / 128 out, poisson 4/s for 30 s\n" in out(
+        capsys, 1, "it", "--load", "9/s"
+    )
     assert "nothing of that load" in out(capsys, 1, "it", "--metric", "tpot_p50_ms")
     assert "no environment is A100; there are" in out(capsys, 1, "it", "--environment", "A100")
     assert "no session since 2027-01-01 measured" in out(capsys, 1, "it", "--since", "2027-01-01")

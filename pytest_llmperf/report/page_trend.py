@@ -12,6 +12,7 @@ from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.trend import (
     caveats,
     change_words,
+    level_words,
     noise_words,
     shown_range,
     step_lines,
@@ -36,10 +37,10 @@ def trend_page(test: str, about: Sequence[str], trends: Sequence[Trend]) -> str:
 
 
 def _section(one: Trend) -> Iterator[Markup]:
-    key, last = one.series.key, one.course.segments[-1]
+    key = one.series.key
     yield tag("h2", _text(key.label), " ", tag("small", _text(one.series.point)))
-    now = f"Now {key.format(one.value(last.level))}; {key.metric.better} is better. {change_words(one)}"
-    yield tag("p", _text(now), class_="lead")
+    said = f"At a level of {level_words(one)}, in the newest session {key.format(one.values[-1])}"
+    yield tag("p", _text(f"{said}; {key.metric.better} is better. {change_words(one)}"), class_="lead")
     yield _chart(one)
     if one.course.steps:
         yield tag("ol", [_step(one, number) for number in range(len(one.course.steps))])

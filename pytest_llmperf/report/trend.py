@@ -47,7 +47,7 @@ def environment_lines(found: Mapping[str, Sequence[Reading]], shown: str) -> lis
 
 def overview_lines(trends: Sequence[Trend]) -> list[str]:
     """One line for each of several trends, under its load."""
-    rows: list[tuple[str, ...]] = [("", "oldest → newest", "sessions", "now", "last change")]
+    rows: list[tuple[str, ...]] = [("", "oldest → newest", "sessions", "level", "last change")]
     rows += [_overview_row(one) for one in trends]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     shown = [
@@ -75,9 +75,16 @@ def _overview_row(one: Trend) -> tuple[str, ...]:
         one.series.key.label,
         sparkline(one.values, low - spare, high + spare),
         str(len(one.values)),
-        one.series.key.format(one.value(one.course.segments[-1].level)),
+        level_words(one),
         _last_change(one),
     )
+
+
+def level_words(one: Trend) -> str:
+    """The level that it is at, which is no single session's, and since when."""
+    last = one.course.segments[-1]
+    since = one.series.readings[last.start].session.started
+    return f"{one.series.key.format(one.value(last.level))} since {since:%Y-%m-%d}"
 
 
 def step_words(one: Trend, step: Step) -> str:

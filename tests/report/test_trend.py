@@ -88,6 +88,14 @@ def test_an_overview_tells_the_last_change_and_what_changed() -> None:
     assert re.search(r"\+\d\d% worse, 2026-09-19 \(version: 0\.22\.1 → 0\.24\.0\)$", row)
 
 
+def test_a_level_says_since_when_and_is_no_single_session() -> None:
+    one = told(upgraded())
+    (row,) = (line for line in overview_lines([one]) if "TTFT" in line)
+    assert re.search(r" [0-9.]+ ms since 2026-09-19  ", row)
+    newest = one.series.key.format(one.values[-1])
+    assert f"since 2026-09-19, in the newest session {newest};" in trend_page(TEST, [], [one])
+
+
 def test_other_environments_are_named_by_what_differs() -> None:
     old = {**HERE, "driver": "550"}
     sessions = [
