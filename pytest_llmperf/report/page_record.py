@@ -10,12 +10,15 @@ from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.judge.objective import mean_value
 from pytest_llmperf.report.judged import is_side_by_side, without_left_out
 from pytest_llmperf.report.table import SLO_BROKEN
+from pytest_llmperf.report.width import squeezed
 
 Record = Mapping[str, Any]
 Entry = Mapping[str, Any]
 Point = Mapping[str, Any]
 
 SIDES = (("candidate", "runs"), ("base", "base_runs"))
+NAME = 160
+"""Cells of a name that are shown; a title has all of it."""
 FAILING = (SLO_BROKEN, "regressed", "error", "invalid", "failed by itself")
 UNSURE = ("inconclusive", "not judged")
 _NOTHING: dict[str, Any] = {
@@ -96,8 +99,8 @@ def _objective(objective: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def name_of(entry: Entry) -> str:
-    """The test without its file."""
-    return short_name(str(entry["test"]))
+    """The test without its file, as long as a line can be; they differ at their ends."""
+    return squeezed(short_name(str(entry["test"])), NAME)
 
 
 def titles(entry: Entry) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_llmperf.declare.metrics import METRICS
+from pytest_llmperf.declare.nodeid import split_name
 from pytest_llmperf.report.cause import likely_cause
 from pytest_llmperf.report.drift import course_lines
 from pytest_llmperf.report.explain import error_lines, sentence
@@ -16,7 +17,7 @@ from pytest_llmperf.report.markup import Child, Markup, tag
 from pytest_llmperf.report.notes import notes
 from pytest_llmperf.report.page_charts import courses, curves, forest, legend, searches
 from pytest_llmperf.report.page_figures import Figures
-from pytest_llmperf.report.page_record import FAILING, UNSURE, Entry, name_of
+from pytest_llmperf.report.page_record import FAILING, NAME, UNSURE, Entry, name_of
 from pytest_llmperf.report.page_series import Inside
 from pytest_llmperf.report.page_subjects import differences, fold, preformatted
 from pytest_llmperf.report.page_tables import (
@@ -32,11 +33,12 @@ from pytest_llmperf.report.steps import next_steps
 from pytest_llmperf.report.sweeps import sweep_lines
 from pytest_llmperf.report.table import SLO_BROKEN
 from pytest_llmperf.report.terminal import headline
+from pytest_llmperf.report.width import squeezed
 
 _MARKS = {"pass": "✓", "improved": "▲", "inconclusive": "?", "not judged": "–"}
 _JUDGED = (SLO_BROKEN, "regressed", "inconclusive")
 _COMMAND = re.compile(r"(?P<said>.*?): (?P<command>(?:pytest|llmperf) .*)", re.DOTALL)
-_TITLE = 300
+_TYPED = 2000
 _CAPACITY = METRICS["capacity"].name
 
 
@@ -53,7 +55,7 @@ def tone(verdict: str) -> str:
 def told(entry: Entry) -> str:
     """One sentence on what came of a test."""
     if entry["verdict"] in _JUDGED:
-        return sentence(entry)
+        return sentence({**entry, "test": name_of(entry)})
     if entry["error"]:
         lines = [line.strip() for line in str(entry["error"]).splitlines() if line.strip()]
         return f"{name_of(entry)}: {' '.join(lines[:2])}"
@@ -71,22 +73,28 @@ def steps(entry: Entry) -> list[Child]:
 
 def _step(step: str) -> Child:
     read = _COMMAND.fullmatch(step)
-    return step if read is None else [f"{read['said']}: ", tag("code", read["command"], class_="command")]
+    return step if read is None else [f"{read['said']}: ", _typed(read["command"])]
+
+
+def _typed(command: str) -> Markup:
+    """A command that can be copied: whole or not at all."""
+    if len(command) > _TYPED:
+        return tag("span", f"a command of {len(command)} characters, too many to show them", class_="quiet")
+    return tag("code", command, class_="command")
 
 
 def test_section(
     entry: Entry, anchor: str, inside: list[Inside], figures: Figures, *, is_open: bool
 ) -> Markup:
     """All of one test."""
-    name = name_of(entry)
-    file = str(entry["test"]).removesuffix(name).removesuffix("::")
+    (file, name), shown = split_name(str(entry["test"])), name_of(entry)
     return tag(
         "details",
         tag(
             "summary",
             badge(entry["verdict"]),
-            tag("h3", name[:_TITLE]),
-            tag("span", file[:_TITLE], class_="quiet"),
+            tag("h3", shown, title=name if shown != name else None),
+            tag("span", squeezed(file, NAME), class_="quiet"),
         ),
         tag("div", _verdict(entry), _parts(entry, inside, figures), class_="body"),
         class_=f"test {tone(entry['verdict'])}",
@@ -205,7 +213,7 @@ def _behind(entry: Mapping[str, Any]) -> Markup | None:
         fold("Each launch", table) if (table := launches_table(entry)) else None,
         fold("The load generator", health) if (health := health_table(entry)) else None,
         fold("Accepted baselines", preformatted(drift)) if drift else None,
-        fold("The command", tag("p", tag("code", " ".join(map(str, entry["command"])), class_="command")))
+        fold("The command", tag("p", _typed(" ".join(map(str, entry["command"])))))
         if entry["command"]
         else None,
     ]

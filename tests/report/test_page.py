@@ -267,6 +267,21 @@ def test_no_text_of_a_record_becomes_an_element_an_attribute_or_a_script(texts: 
     assert set(read.tags) <= {*CLEAN.tags, "li", "ul", "pre"}
     assert read.tags.count("script") == CLEAN.tags.count("script")
     names = {name for one in read.attributes for name in one}
-    assert names <= {name for one in CLEAN.attributes for name in one}
+    assert names <= {*(name for one in CLEAN.attributes for name in one), "title"}
     shown = visible(written)
     assert printable(texts[0])[:3999] in shown  # the first launch's name
+
+
+def test_a_name_of_any_length_takes_a_line_and_no_command_is_cut() -> None:
+    name = f"test_it[{'x' * 1_500}{'y' * 1_500}]"
+    test = failing(f"t.py::{name}")
+    test["command"] = ["pytest", "--llmperf", f"t.py::{name}"]
+    read = Reader(text := page([record(test)]))
+    shown = visible(text)
+    assert "test_it[xxx" in shown
+    assert "yyy] is worse" in shown or "yyy] misses" in shown
+    assert "x" * 200 not in shown
+    assert "y" * 200 not in shown
+    assert name in [one.get("title") for one in read.attributes]
+    assert "characters, too many to show them" in shown
+    assert "pytest --llmperf" not in shown
