@@ -20,6 +20,7 @@ from pytest_llmperf.report.explain import error_lines
 from pytest_llmperf.report.figures import MATTERS, PASSED, TITLES, figure_rows
 from pytest_llmperf.report.gfm import block, code, folded, plain, table
 from pytest_llmperf.report.outcome import HINDERED, Outcome, outcomes
+from pytest_llmperf.report.printable import TYPED, instead_of
 from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.progress import duration
 from pytest_llmperf.report.steps import next_steps
@@ -206,8 +207,8 @@ def _next(found: Sequence[Outcome]) -> Iterator[Lines]:
         yield folded(f"Next of {_count(len(steps) - 1, 'other test')}", rest)
     silent = [outcome for outcome in found if outcome.word in _SILENT and outcome.entry]
     if silent and not steps:
-        again = ["# measure it again, with nothing else running", _again(silent[0])]
-        yield ["**Next**", "", *block(again, "sh", widest=2000), ""]
+        again = ["# measure it again, with nothing else running", _typed(_again(silent[0]))]
+        yield ["**Next**", "", *block(again, "sh", widest=TYPED), ""]
 
 
 def _again(outcome: Outcome) -> str:
@@ -222,8 +223,13 @@ def _steps(outcome: Outcome) -> Lines:
     steps = [] if outcome.word == Verdict.FAILED_BY_ITSELF else next_steps(outcome.entry)
     for step in steps or [f"measure it again: {_again(outcome)}"]:
         said, command = _parted(step)
-        lines += [f"# {said}", *([command] if command else [])]
-    return block(lines, "sh", widest=2000)
+        lines += [f"# {said}", *([_typed(command)] if command else [])]
+    return block(lines, "sh", widest=TYPED)
+
+
+def _typed(command: str) -> str:
+    said = instead_of(command)
+    return command if said is None else f"# ({said})"
 
 
 def _parted(step: str) -> tuple[str, str]:

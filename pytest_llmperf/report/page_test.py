@@ -28,6 +28,7 @@ from pytest_llmperf.report.page_tables import (
     measured_table,
     probes_table,
 )
+from pytest_llmperf.report.printable import instead_of
 from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.steps import next_steps
 from pytest_llmperf.report.sweeps import sweep_lines
@@ -38,7 +39,6 @@ from pytest_llmperf.report.width import squeezed
 _MARKS = {"pass": "✓", "improved": "▲", "inconclusive": "?", "not judged": "–"}
 _JUDGED = (SLO_BROKEN, "regressed", "inconclusive")
 _COMMAND = re.compile(r"(?P<said>.*?): (?P<command>(?:pytest|llmperf) .*)", re.DOTALL)
-_TYPED = 2000
 _CAPACITY = METRICS["capacity"].name
 
 
@@ -78,8 +78,8 @@ def _step(step: str) -> Child:
 
 def _typed(command: str) -> Markup:
     """A command that can be copied: whole or not at all."""
-    if len(command) > _TYPED:
-        return tag("span", f"a command of {len(command)} characters, too many to show them", class_="quiet")
+    if (said := instead_of(command)) is not None:
+        return tag("span", said, class_="quiet")
     return tag("code", command, class_="command")
 
 

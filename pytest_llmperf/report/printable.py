@@ -13,6 +13,15 @@ def printable(text: str, most: int | None = None) -> str:
     return shown if most is None or len(shown) <= most else f"{shown[: most - 1]}…"
 
 
+TYPED = 2000
+"""Characters of a command that are shown."""
+
+
+def instead_of(command: str) -> str | None:
+    """What is said instead of a command that is too long to show; cut, it would be another. None: it is not."""
+    return f"a command of {len(command)} characters, too many to show them" if len(command) > TYPED else None
+
+
 def typed_words(words: Sequence[str]) -> str:
     """A command as a shell takes it; what is not printable is written as bash's ``$'\\x1b'``."""
     return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)

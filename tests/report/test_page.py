@@ -20,6 +20,7 @@ from pytest_llmperf.cli import main
 from pytest_llmperf.errors import StoreError
 from pytest_llmperf.outputs import write_output
 from pytest_llmperf.report.document import asset
+from pytest_llmperf.report.markdown import markdown
 from pytest_llmperf.report.page import page
 from pytest_llmperf.report.page_series import insides, within
 from pytest_llmperf.report.printable import printable
@@ -285,3 +286,6 @@ def test_a_name_of_any_length_takes_a_line_and_no_command_is_cut() -> None:
     assert name in [one.get("title") for one in read.attributes]
     assert "characters, too many to show them" in shown
     assert "pytest --llmperf" not in shown
+    told = markdown([record(test)])
+    assert "# (a command of 3" in told
+    assert "pytest --llmperf" not in told
