@@ -18,7 +18,7 @@ TYPED = 2000
 
 
 def instead_of(command: str) -> str | None:
-    """What is said instead of a command that is too long to show; cut, it would be another. None: it is not."""
+    """What is said of a command that is too long to show: cut, it would be another. None: show it."""
     return f"a command of {len(command)} characters, too many to show them" if len(command) > TYPED else None
 
 
