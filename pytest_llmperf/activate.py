@@ -63,10 +63,10 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     history = _history(config, settings, store)
     is_worker = hasattr(config, "workerinput")
     terminal = Terminal(config)
+    if not is_worker:  # before what annotates, which is then asked first, and defuses what this one shows
+        config.pluginmanager.register(terminal, "llmperf-terminal")
     tell = terminal.write_progress if is_worker else _join_github(config, terminal)
     is_controller = _join_xdist(config, tell)
-    if not is_worker:
-        config.pluginmanager.register(terminal, "llmperf-terminal")
     progress = Progress(_messenger(config) if is_worker else tell)
     engines = _engines(config)
     _check_base(settings, engines)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest._code.code import ExceptionChainRepr, ReprExceptionInfo
 
 from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.report.explain import explain
@@ -60,7 +61,7 @@ class Annotation:
         name = short_name(self.outcome.test)
         properties = {"file": self.file, "line": str(self.line), "title": f"llmperf: {name}: {told}"}
         shown = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-        return f"::{self.kind} {shown}::{_data(self.message or _message(self.outcome))}"
+        return _unbracketed(f"::{self.kind} {shown}::{_data(self.message or _message(self.outcome))}")
 
 
 def commands(annotations: Iterable[Annotation]) -> list[str]:
@@ -96,12 +97,28 @@ def _property(text: str) -> str:
 
 def defused(text: str) -> str:
     """``text`` in which the runner finds no command; a space more shows where one was."""
-    return re.sub(r"((?:^|[\r\n])\s*:)(?=:)", r"\1 ", text.replace("##[", "## ["))
+    return re.sub(r"((?:^|[\r\n])\s*:)(?=:)", r"\1 ", _unbracketed(text))
 
 
 def defused_json(text: str) -> str:
     """The same within the strings of a JSON text, where a line's end is written as an escape."""
-    return re.sub(r'((?:\\[nrtf]|\\u[0-9a-f]{4}|")\s*:)(?=:)', r"\1 ", text.replace("##[", "## ["))
+    return re.sub(r'((?:\\[nrtf]|\\u[0-9a-f]{4}|")\s*:)(?=:)', r"\1 ", _unbracketed(text))
+
+
+def _unbracketed(text: str) -> str:
+    return text.replace("##[", "## [")
+
+
+def _defuse_traceback(told: ExceptionChainRepr | ReprExceptionInfo) -> None:
+    """The same in place in what pytest shows of an exception, :func:`pytest.fail` among them."""
+    chain = told.chain if isinstance(told, ExceptionChainRepr) else [(told.reprtraceback, told.reprcrash)]
+    for traceback, crash, *_ in chain:
+        for entry in traceback.reprentries:
+            entry.lines = [defused(line) for line in entry.lines]
+        if crash is not None:
+            crash.message = defused(crash.message)
+    if told.reprcrash is not None:
+        told.reprcrash.message = defused(told.reprcrash.message)
 
 
 # -- hooks ------------------------------------------------------------------------------------------------
@@ -126,6 +143,8 @@ class Annotating:
             return
         if isinstance(report.longrepr, str):
             report.longrepr = defused(report.longrepr)
+        elif isinstance(report.longrepr, ExceptionChainRepr | ReprExceptionInfo):
+            _defuse_traceback(report.longrepr)
         if entry is not None:
             report.llmperf = entry = defused_json(entry)  # type: ignore[attr-defined]
         self._found[report.nodeid] = self._annotation(report, None if entry is None else json.loads(entry))

@@ -7,7 +7,6 @@ find what did it. The rest is folded.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,7 +19,7 @@ from pytest_llmperf.report.explain import error_lines
 from pytest_llmperf.report.figures import MATTERS, PASSED, TITLES, figure_rows
 from pytest_llmperf.report.gfm import block, code, folded, plain, table
 from pytest_llmperf.report.outcome import HINDERED, Outcome, outcomes
-from pytest_llmperf.report.printable import TYPED, instead_of
+from pytest_llmperf.report.printable import TYPED, instead_of, typed_words
 from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.progress import duration
 from pytest_llmperf.report.steps import next_steps
@@ -213,7 +212,7 @@ def _next(found: Sequence[Outcome]) -> Iterator[Lines]:
 
 def _again(outcome: Outcome) -> str:
     """The command that measured this test."""
-    return shlex.join(outcome.entry["command"]) if outcome.entry else ""
+    return typed_words(outcome.entry["command"]) if outcome.entry else ""
 
 
 def _steps(outcome: Outcome) -> Lines:

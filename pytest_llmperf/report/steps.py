@@ -16,6 +16,7 @@ from pytest_llmperf.errors import DeclarationError
 from pytest_llmperf.judge.change import Change, launches_to_decide
 from pytest_llmperf.judge.verdict import Verdict
 from pytest_llmperf.report.judged import changes, is_side_by_side, limits
+from pytest_llmperf.report.printable import typed_words
 from pytest_llmperf.report.table import SLO_BROKEN
 
 _FEWEST, _HOPELESS = 3, 24
@@ -59,7 +60,7 @@ def _is_worse(entry: Mapping[str, Any]) -> bool:
 
 def _again(entry: Mapping[str, Any], launches: int | str | None = None, **options: str | None) -> str:
     """The command that measured this, with these options in place of its own; None takes one away."""
-    return shlex.join(_words(entry, launches, **options))
+    return typed_words(_words(entry, launches, **options))
 
 
 def _words(entry: Mapping[str, Any], launches: int | str | None = None, **options: str | None) -> list[str]:
@@ -228,7 +229,7 @@ def _commits(entry: Mapping[str, Any], candidate: Subject, good: str, bad: str) 
 def _bisection(entry: Mapping[str, Any], good: str, bad: str, *more: str) -> str:
     """At the load that got worse most, which is quicker."""
     measured = without_refused(_words(entry, **_worst_load(entry))[2:])  # after pytest --llmperf
-    return shlex.join(["llmperf", "bisect", "--good", good, "--bad", bad, *more, "--", *measured])
+    return typed_words(["llmperf", "bisect", "--good", good, "--bad", bad, *more, "--", *measured])
 
 
 def _to_accept(entry: Mapping[str, Any]) -> list[str]:

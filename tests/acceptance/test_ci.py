@@ -125,3 +125,31 @@ def test_a_job_in_which_nothing_is_found_says_so(project: Project, monkeypatch: 
     assert told["verdict"] == "nothing measured"
     assert "an option or an argument is wrong" in Path(told["markdown"]).read_text()
     assert "record" not in told
+
+
+@pytest.mark.beside_others
+def test_whatever_a_test_is_called_or_says_is_no_command(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure, the table and the annotation, as pytest prints them."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    project.write(
+        test_it="""
+        import pytest
+        from pytest_llmperf import Workload
+
+        @pytest.mark.parametrize("x", [1], ids=["##[error]name"])
+        def test_chat(llmperf, x):
+            try:
+                llmperf(Workload(input_tokens=64, output_tokens=16), rate=8, requests=4)
+            finally:
+                pytest.fail("500: ##[error]boom\\n ::error::line", pytrace=False)
+        """
+    )
+    result = project.run("--llmperf", "--llmperf-launches", "1", "-rN")
+    shown = [line for line in result.outlines if not line.startswith("____")]  # pytest's own title
+    (found,) = commands_in("\n".join(shown))
+    assert (
+        found.properties["title"] == "llmperf: test_chat[## [error]name]: failed by an assertion of its own"
+    )
+    assert "500: ## [error]boom" in shown

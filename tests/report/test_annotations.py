@@ -120,6 +120,7 @@ def test_no_name_and_no_message_starts_a_command_of_its_own(name: str, message: 
     outcome = outcome_of(f"t.py::{name}", None, message, is_hindered=False)
     line = Annotation(outcome, name, 1).command()
     assert len(line.splitlines()) == 1
+    assert "##[" not in line
     (found,) = commands_in(line)
     assert found.name == "error"
     assert set(found.properties) == {"file", "line", "title"}

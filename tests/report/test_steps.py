@@ -261,3 +261,11 @@ def test_every_command_can_be_pasted_into_a_shell(nodeid: str, options: tuple[st
         if command[0] != "pytest":
             assert ordered(command).arguments[0] == nodeid
     assert commands[-1] == ["pytest", "--llmperf", nodeid, *options, "--llmperf-update"]
+
+
+def test_a_command_is_one_line_whatever_a_test_is_called() -> None:
+    writer = Writer("t.py::test[a\n::error::b]")
+    for launch in (1, 2, 3):
+        writer.launch(launch, values=latencies(1.3))
+    writer.judge(ttft_p50_ms=[100] * 3)
+    assert [step for step in next_steps(writer.entry()) if not step.isprintable()] == []
