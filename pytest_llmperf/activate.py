@@ -14,6 +14,7 @@ from pytest_llmperf.collect import ACTIVE, Active, check_engine, is_measured
 from pytest_llmperf.declare.options import OPTIONS, OUTPUTS
 from pytest_llmperf.declare.settings import Settings
 from pytest_llmperf.declare.subject import parse_subject
+from pytest_llmperf.destinations import check_destinations
 from pytest_llmperf.engines.command import AnyCommand
 from pytest_llmperf.engines.llamacpp import LlamaCpp
 from pytest_llmperf.engines.protocol import Engine
@@ -24,7 +25,6 @@ from pytest_llmperf.engines.vllm import Vllm
 from pytest_llmperf.engines.vllm_cpu import VllmCpu
 from pytest_llmperf.errors import DeclarationError, StoreError
 from pytest_llmperf.keep.baselines import Baselines
-from pytest_llmperf.keep.files import check_writable, is_writable
 from pytest_llmperf.keep.histories import open_history
 from pytest_llmperf.keep.history import History
 from pytest_llmperf.keep.prices import Prices
@@ -58,9 +58,9 @@ def activate(config: pytest.Config, settings: Settings) -> None:
     """
     store = Store(Path(os.path.normpath(config.rootpath / settings.directory)))
     baselines = _baselines(config, settings, store)
-    _check_destinations(config, settings, baselines)
-    prices = _prices(config, settings)
     history = _history(config, settings, store)
+    check_destinations(config, settings, store, baselines.directory, history)
+    prices = _prices(config, settings)
     is_worker = hasattr(config, "workerinput")
     terminal = Terminal(config)
     if not is_worker:  # before what annotates, which is then asked first, and defuses what this one shows
@@ -207,20 +207,3 @@ def _history(config: pytest.Config, settings: Settings, store: Store) -> History
         return open_history(settings.history, config.rootpath, store.directory)
     except DeclarationError as error:
         raise pytest.UsageError(f"--llmperf-history: {error}") from None
-
-
-def _check_destinations(config: pytest.Config, settings: Settings, baselines: Baselines) -> None:
-    taken = {"--benchmark-json": config.getoption("benchmark_json", None)}  # of pytest-benchmark
-    for name, path in settings.outputs.items():
-        for option, other in taken.items():
-            if other and Path(config.invocation_params.dir, other) == Path(
-                config.invocation_params.dir, path
-            ):
-                raise pytest.UsageError(f"--llmperf-{name}: {path} is what {option} writes")
-        taken[f"--llmperf-{name}"] = path
-        try:
-            check_writable(Path(config.invocation_params.dir, path).resolve())
-        except StoreError as error:
-            raise pytest.UsageError(f"--llmperf-{name}: {error}") from None
-    if settings.update and not is_writable(baselines.directory):
-        raise pytest.UsageError(f"--llmperf-update: {baselines.directory} cannot be written")

@@ -48,7 +48,8 @@ def add_report(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _run(said: argparse.Namespace) -> int:
-    from pytest_llmperf.keep.files import check_writable  # takes its time, and --help does not need it
+    # Takes its time, and --help does not need it.
+    from pytest_llmperf.keep.files import check_replaceable, check_writable
     from pytest_llmperf.keep.whole import read_record
     from pytest_llmperf.outputs import output_text, write_output
 
@@ -66,6 +67,7 @@ def _run(said: argparse.Namespace) -> int:
             if path == _STDOUT:
                 print(output_text(name, records), end="")
                 continue
+            check_replaceable(path.resolve())
             check_writable(path.resolve())
             write_output(name, path, records)
             print(path)

@@ -149,7 +149,7 @@ class Settings:
             inconclusive=cast('Literal["warn", "fail"]', said["inconclusive"].read(_choice("warn", "fail"))),
             directory=said["dir"].text,
             history=said["history"].read(_history) if "history" in said else None,
-            outputs={name: said[name].text for name in OUTPUTS if name in said},
+            outputs={name: said[name].read(_file) for name in OUTPUTS if name in said},
             startup_timeout_s=said["startup-timeout"].read(read_seconds),
             request_timeout_s=said["request-timeout"].read(read_seconds),
             workers=said["workers"].read(parse_workers),
@@ -285,6 +285,12 @@ def _named(text: str) -> str:
 def _history(text: str) -> str:
     if not text.strip():
         raise DeclarationError("names no history: a file, a URL as s3://bucket/dir, or none")
+    return text
+
+
+def _file(text: str) -> str:
+    if text.strip() in ("", "-"):
+        raise DeclarationError(f"{text!r} names no file: name one")
     return text
 
 

@@ -18,6 +18,9 @@ from pytest_llmperf.errors import StoreError
 _FLAT_ARRAY = re.compile(
     r"\[\n *-?[0-9][0-9.e+-]*(?:,\n *(?:-?[0-9][0-9.e+-]*|null|\"(?:[^\"\\\n]|\\.)*\"))*\n *\]"
 )
+_NEVER_OURS = frozenset(
+    ".cfg .csv .db .gguf .ini .jsonl .lock .py .pyi .sh .sqlite .sqlite3 .toml .yaml .yml".split()
+)
 WAY_OUT = "restore it (git checkout -- FILE) or delete it; it will not be overwritten"
 LEAVE_OUT = "leave it out, or move it away"
 # Of what is not committed there is nothing to restore: what to do with one that is damaged, and with one of
@@ -118,6 +121,16 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def check_replaceable(path: Path) -> None:
+    """Make sure that no test, configuration, workload or database is at ``path``, by its suffix: a mistyped
+    option is not to cost one. Raises :class:`StoreError`."""
+    if path.suffix.lower() in _NEVER_OURS and path.exists():
+        raise StoreError(
+            f"{path} is there, and no output of ours is a {path.suffix} file: name another, or delete that "
+            "first"
+        )
 
 
 @contextlib.contextmanager

@@ -61,7 +61,9 @@ def test_two_outputs_are_two_files(theirs: str, project: Project) -> None:
     project.write(test_both=BOTH)
     result = project.run(*ONCE, theirs, "one.json", "--llmperf-benchmark-json", "./one.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"*--llmperf-benchmark-json: ./one.json is what {theirs} writes"])
+    result.stderr.fnmatch_lines(
+        [f"*--llmperf-benchmark-json: ./one.json is what {theirs} writes: name another file"]
+    )
     assert not (project.path / "one.json").exists()
 
 
