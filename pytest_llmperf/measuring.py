@@ -265,15 +265,28 @@ class Measuring:
         except Exception as error:
             self.notes.append(f"pytest_llmperf_record: {type(error).__name__}: {error}; recorded without it")
             content = self.session.as_json(status)
+        if status == "interrupted":
+            self.notes.append(self._how_far())
         self.notes.append(told)
-        for name, path in self.session.settings.outputs.items():
+        for name, said in self.session.settings.outputs.items():
+            path = Path(os.path.normpath(session.config.invocation_params.dir / said))
             try:
-                write_output(name, Path(session.config.invocation_params.dir, path), [content])
+                write_output(name, path, [content])
+                self.notes.append(f"{name}: {path}")
             except StoreError as error:
                 self.notes.append(f"--llmperf-{name}: {error}")
         self._remember(content)
         if not session.config.pluginmanager.has_plugin(PARENT):  # whose sessions have one answer together
             self.notes += append_step_summary([content], os.environ)
+
+    def _how_far(self) -> str:
+        """``interrupted: 2 of 3 tests were measured, 1 of them in part``: pytest reports none of them."""
+        measured = [result for result in self.session.results.values() if result.points]
+        partly = sum(not result.is_over for result in measured)
+        part = ", in part" if partly == len(measured) else f", {partly} of them in part"
+        tests, many = len(self._planned), len(measured)
+        said = f"{many} of {tests} test{'s were' if tests != 1 else ' was'} measured"
+        return f"interrupted: {said}{part if partly else ''}"
 
     def _remember(self, content: Mapping[str, Any]) -> None:
         """Add it to the history; where that fails nothing is lost, for it is in the record."""

@@ -38,6 +38,7 @@ _ENDS = {
     "crashed": "pytest crashed: this is what was known until then.",
     "running": "The session did not end: this is what was known until then.",
 }
+_CUT_SHORT = ("interrupted", "crashed", "running")
 
 Record = Mapping[str, Any]
 Lines = list[str]
@@ -91,7 +92,7 @@ def _sections(record: Record) -> Iterator[Lines]:
     yield from _figures(found)
     yield from _silent(found)
     yield from _why(found)
-    yield from _next(found)
+    yield from _next(found, is_whole=record["status"] not in _CUT_SHORT)
     yield from _fine(found)
     yield _compared(found)
     yield [_footer(record), ""]
@@ -193,10 +194,10 @@ def _why(found: Sequence[Outcome]) -> Iterator[Lines]:
         yield [f"**{word}:** {plain(cause.part)} ({plain('; '.join(cause.basis), 400)})", ""]
 
 
-def _next(found: Sequence[Outcome]) -> Iterator[Lines]:
+def _next(found: Sequence[Outcome], *, is_whole: bool) -> Iterator[Lines]:
     """What to type: of the worst test as it stands, of the others folded."""
     wanting = [o for o in found if o.entry and o.word not in (*_FINE, *_SILENT)]
-    steps = [(outcome, _steps(outcome)) for outcome in wanting[:_STEPS]]
+    steps = [(outcome, _steps(outcome, is_whole=is_whole)) for outcome in wanting[:_STEPS]]
     for number, (outcome, lines) in enumerate(steps):
         of = f" of {code(short_name(outcome.test), 80)}" if len(wanting) > 1 else ""
         if not number:
@@ -215,11 +216,14 @@ def _again(outcome: Outcome) -> str:
     return typed_words(outcome.entry["command"]) if outcome.entry else ""
 
 
-def _steps(outcome: Outcome) -> Lines:
+def _steps(outcome: Outcome, *, is_whole: bool) -> Lines:
+    """``is_whole``: the session came to its end."""
     assert outcome.entry is not None
     lines: Lines = []
-    # What failed by itself is not accepted, nor measured more often: its own assertions decide.
-    steps = [] if outcome.word == Verdict.FAILED_BY_ITSELF else next_steps(outcome.entry)
+    # What failed by itself is not accepted, nor measured more often: its own assertions decide. Nor is what
+    # nobody has judged because there is too little of it.
+    is_cut = outcome.word == Verdict.NOT_JUDGED and not (is_whole and outcome.entry["points"])
+    steps = [] if is_cut or outcome.word == Verdict.FAILED_BY_ITSELF else next_steps(outcome.entry)
     for step in steps or [f"measure it again: {_again(outcome)}"]:
         said, command = _parted(step)
         lines += [f"# {said}", *([_typed(command)] if command else [])]

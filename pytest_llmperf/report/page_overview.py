@@ -62,7 +62,12 @@ def _ended(record: Record) -> str:
         return f"{failed} {of} failed" + (f", {silent} could not be measured" if silent else "")
     if silent:
         return f"{silent} {of} could not be measured"
-    return f"{unsure} of {len(words)} tests undecided" if unsure else f"All {len(words)} tests passed"
+    unjudged, left = words.count("not judged"), unsure - words.count("not judged")
+    if record["status"] == "interrupted" and unjudged == len(words):
+        return f"Interrupted: {len(words)} tests measured, none judged"
+    said = [f"{left} {of} undecided"] if left else []
+    said += [f"{unjudged} {'' if said else f'{of} '}not judged"] if unjudged else []
+    return ", ".join(said) or f"All {len(words)} tests passed"
 
 
 def _tone(record: Record) -> str:

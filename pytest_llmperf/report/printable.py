@@ -28,7 +28,11 @@ def typed_words(words: Sequence[str]) -> str:
 
 
 def _escaped(word: str) -> str:
-    return "$'" + "".join(map(_sign, os.fsencode(word))) + "'"
+    try:
+        encoded = os.fsencode(word)
+    except UnicodeEncodeError:  # half a character, which no file is called by
+        encoded = word.encode(errors="surrogatepass")
+    return "$'" + "".join(map(_sign, encoded)) + "'"
 
 
 def _sign(byte: int) -> str:

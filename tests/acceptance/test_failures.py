@@ -256,3 +256,22 @@ def test_flags_that_are_not_a_subjects_to_choose(project: Project) -> None:
     result = project.run("--llmperf", "--llmperf-engine", "llamacpp --port 99")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["llamacpp --port 99: --port is not for a subject to choose*"])
+
+
+@pytest.mark.beside_others
+def test_who_interrupts_a_session_is_told_what_is_kept_and_where(project: Project) -> None:
+    other = "\n    raise KeyboardInterrupt\n\ndef test_third(llmperf):\n    pass\n"
+    project.write(test_it=CHAT + CHAT.split("\n\n", 1)[1].replace("test_chat", "test_other").rstrip() + other)
+    result = project.run(
+        *("--llmperf", "--llmperf-launches=2"), "--llmperf-html=sub/../r.html", "--llmperf-markdown=c.md"
+    )
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(
+        [
+            "interrupted: 2 of 3 tests were measured, in part",
+            "record: *",
+            f"html: {project.path}/r.html",
+            f"markdown: {project.path}/c.md",
+        ]
+    )
+    assert "Interrupted: 2 tests measured, none judged" in (project.path / "r.html").read_text()

@@ -213,3 +213,13 @@ def test_sides_measured_together_name_the_other() -> None:
     writer.side_by_side("vllm==0.22.1", version="0.22.1")
     text = markdown([record({**writer.entry(), "verdict": "regressed"})])
     assert "is worse than `vllm==0.22.1`, measured side by side." in text
+
+
+@pytest.mark.parametrize("status", ["interrupted", "crashed", "running"])
+def test_a_session_that_was_cut_short_has_nothing_to_be_accepted(status: str) -> None:
+    entry = {**measured().entry(), "verdict": "not judged"}
+    assert "--llmperf-update" in markdown([record(entry)])
+    text = markdown([record(entry, status=status)])
+    assert "# measure it again" in text
+    assert "--llmperf-update" not in text
+    assert "--llmperf-update" not in markdown([record({**entry, "points": [], "launches": 0})])
