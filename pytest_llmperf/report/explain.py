@@ -9,19 +9,21 @@ from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.report.cause import likely_cause
 from pytest_llmperf.report.differs import what_differs
 from pytest_llmperf.report.judged import (
+    broken,
     change_headline,
     change_line,
     changes,
     creep_line,
+    crept,
     is_side_by_side,
     limit_headline,
     limit_line,
     limits,
     without_left_out,
+    worsened,
 )
 from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.steps import next_steps
-from pytest_llmperf.report.table import SLO_BROKEN
 
 Entry = Mapping[str, Any]
 
@@ -33,7 +35,7 @@ def explain(entry: Entry) -> str:
     lines = [sentence(entry), ""]
     lines += [f"  {word:<9} {line}" for word, line in judged]
     told = _compared(entry)
-    if any(True for _ in changes(entry, "regressed", "inconclusive")) or _crept(entry):
+    if any(True for _ in changes(entry, "regressed", "inconclusive")) or crept(entry):
         lines += ["", *told, *(f"  {line}" for line in what_differs(entry["subject_differences"]))]
         lines += _why(entry)
     elif not _is_broken(entry):
@@ -48,9 +50,9 @@ def sentence(entry: Entry) -> str:
     name, said = short_name(entry["test"]), []
     if _is_broken(entry):
         said.append("misses its SLO")
-    if any(changes(entry, "regressed")):
+    if worsened(entry):
         said.append(f"is worse than {_the_other(entry)}")
-    elif _crept(entry):
+    elif crept(entry):
         said.append("is worse than it once was, by small steps")
     if not said:
         if any(limits(entry, "inconclusive")):
@@ -65,9 +67,9 @@ def sentence(entry: Entry) -> str:
 
 
 def _first(entry: Entry) -> Iterator[str]:
-    yield from (f"{limit_headline(*found)}: " for found in limits(entry, SLO_BROKEN))
-    yield from (f"{change_headline(*found)}: " for found in changes(entry, "regressed"))
-    yield from (f"{change_headline(*found)}: " for found in _crept(entry))
+    yield from (f"{limit_headline(*found)}: " for found in broken(entry))
+    yield from (f"{change_headline(*found)}: " for found in worsened(entry))
+    yield from (f"{change_headline(*found)}: " for found in crept(entry))
 
 
 def _the_other(entry: Entry) -> str:
@@ -77,15 +79,11 @@ def _the_other(entry: Entry) -> str:
 
 
 def _is_broken(entry: Entry) -> bool:
-    return any(limits(entry, SLO_BROKEN))
-
-
-def _crept(entry: Entry) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    return [(point, change) for point in entry["points"] for change in point["creep"]]
+    return bool(broken(entry))
 
 
 def _broken(entry: Entry) -> Iterator[tuple[str, str]]:
-    for point, objective in limits(entry, SLO_BROKEN):
+    for point, objective in broken(entry):
         lines = [limit_line(point, objective)]
         if objective["metric"] == "error_rate":
             lines += [f"{'':14}{error}" for error in error_lines(point)]
@@ -103,8 +101,8 @@ def error_lines(point: Mapping[str, Any]) -> list[str]:
 
 
 def _worse(entry: Entry) -> Iterator[tuple[str, str]]:
-    yield from (("worse", change_line(*found)) for found in changes(entry, "regressed"))
-    yield from (("worse", creep_line(*found)) for found in _crept(entry))
+    yield from (("worse", change_line(*found)) for found in worsened(entry))
+    yield from (("worse", creep_line(*found)) for found in crept(entry))
 
 
 def _undecided(entry: Entry) -> Iterator[tuple[str, str]]:

@@ -8,8 +8,17 @@ from typing import Any
 from pytest_llmperf.declare.metrics import parse_metric
 from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.report.gfm import code, plain
-from pytest_llmperf.report.judged import bare, beyond, changes, has_interval, limits, where_of
-from pytest_llmperf.report.outcome import crept, excess, size
+from pytest_llmperf.report.judged import (
+    bare,
+    beyond,
+    changes,
+    crept,
+    excess,
+    has_interval,
+    limits,
+    size,
+    where_of,
+)
 from pytest_llmperf.report.table import SLO_BROKEN, percent
 
 TITLES = ("", "test", "figure", "value:", "change:", "95% interval:", "allowed:")

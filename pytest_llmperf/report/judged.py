@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_llmperf.declare.metrics import MetricKey, parse_metric
 from pytest_llmperf.judge.change import CONFIDENCE
-from pytest_llmperf.report.table import percent
+from pytest_llmperf.report.table import SLO_BROKEN, percent
 
 Judged = Mapping[str, Any]
 _SIDES = ("runs", "base_runs")
@@ -44,6 +45,34 @@ def changes(entry: Judged, *verdicts: str) -> Iterator[tuple[Judged, Judged]]:
         for change in point["changes"]:
             if change["verdict"] in verdicts:
                 yield point, change
+
+
+def broken(entry: Judged) -> list[tuple[Judged, Judged]]:
+    """Limits that are missed, the worst first: that on failed requests, since latencies of the few that were
+    answered mean little; then by how far, as a share of the limit."""
+    found = limits(entry, SLO_BROKEN)
+    return sorted(found, key=lambda one: (one[1]["metric"] != "error_rate", -excess(one[1])))
+
+
+def worsened(entry: Judged) -> list[tuple[Judged, Judged]]:
+    """Changes for the worse, the largest first."""
+    return sorted(changes(entry, "regressed"), key=lambda one: -size(one[1]))
+
+
+def crept(entry: Judged) -> list[tuple[Judged, Judged]]:
+    """The load points and changes that came in small steps, the largest first."""
+    found = [(point, change) for point in entry["points"] for change in point["creep"]]
+    return sorted(found, key=lambda one: -size(one[1]))
+
+
+def excess(objective: Judged) -> float:
+    """How far a value is from its limit, as a share of that; infinite where nothing is allowed."""
+    return math.inf if objective["margin"] is None else abs(float(objective["margin"]))
+
+
+def size(change: Judged) -> float:
+    """How far apart two values are, whichever is the larger: the logarithm of their ratio."""
+    return abs(math.log(max(1 + float(change["estimate"]), 1e-9)))
 
 
 def limit_headline(point: Judged, objective: Judged) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.report.judged import changes, limits, without_left_out
-from pytest_llmperf.report.table import SLO_BROKEN
+from pytest_llmperf.report.judged import broken, crept, excess, size, without_left_out, worsened
 
 HINDERED, NOTHING = "hindered", "nothing measured"
 SEVERITY = (
@@ -74,22 +72,7 @@ def worst(records: Iterable[Mapping[str, Any]]) -> str:
     return min(found, key=lambda outcome: outcome.rank).word if found else NOTHING
 
 
-def size(change: Mapping[str, Any]) -> float:
-    """How far apart two values are, whichever is the larger: the logarithm of their ratio."""
-    return abs(math.log(max(1 + float(change["estimate"]), 1e-9)))
-
-
-def excess(objective: Mapping[str, Any]) -> float:
-    """How far a value is from its limit, as a share of that; infinite where nothing is allowed."""
-    return math.inf if objective["margin"] is None else abs(float(objective["margin"]))
-
-
-def crept(entry: Entry) -> Sequence[tuple[Entry, Entry]]:
-    """The load points and changes that came in small steps."""
-    return [(point, change) for point in entry["points"] for change in point["creep"]]
-
-
 def _size(entry: Entry) -> float:
-    found = [size(change) for _, change in (*changes(entry, "regressed"), *crept(entry))]
-    found += [excess(objective) for _, objective in limits(entry, SLO_BROKEN)]
+    found = [size(change) for _, change in (*worsened(entry), *crept(entry))]
+    found += [excess(objective) for _, objective in broken(entry)]
     return max(found, default=0.0)

@@ -10,7 +10,16 @@ from typing import Any
 from pytest_llmperf.declare.metrics import CAPACITY, parse_metric
 from pytest_llmperf.judge.objective import mean_value
 from pytest_llmperf.judge.verdict import Verdict
-from pytest_llmperf.report.judged import change_headline, changes, is_side_by_side, limits, where_of
+from pytest_llmperf.report.judged import (
+    broken,
+    change_headline,
+    changes,
+    crept,
+    is_side_by_side,
+    limits,
+    where_of,
+    worsened,
+)
 from pytest_llmperf.report.printable import printable
 from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.progress import duration
@@ -76,9 +85,9 @@ def _said(entry: Entry) -> Iterator[str]:
     """What there is to say of a test, the longest form first."""
     verdict = entry["verdict"]
     if verdict in (Verdict.INVALID, Verdict.ERROR, Verdict.FAILED_BY_ITSELF):
-        broken = (entry.get("probed") or {}).get("last_broken") or {}
-        said = str(entry["error"] or broken.get("text") or "its own assertions failed").strip()
-        first, *others = said.splitlines()
+        probed = (entry.get("probed") or {}).get("last_broken") or {}
+        said = str(entry["error"] or probed.get("text") or "its own assertions failed").strip()
+        first, *others = said.splitlines() or ["nothing was said"]
         yield printable(f"{first} {others[0].strip()}" if others and first.endswith(":") else first)
         return
     if verdict == Verdict.NOT_JUDGED:
@@ -90,6 +99,8 @@ def _said(entry: Entry) -> Iterator[str]:
     change = max(
         changes(entry, *told), key=_worsened if verdict != Verdict.IMPROVED else _bettered, default=None
     )
+    if verdict in (Verdict.SLO_BROKEN, Verdict.REGRESSED):  # as the sentence on it begins
+        limit, change = next(iter(broken(entry)), None), next(iter(worsened(entry)), None)
     forms = [form for form in (_limit(limit), _change(change), _crept(entry)) if form]
     if forms:
         yield " · ".join(printable(form[0]) for form in forms[:2])
@@ -143,7 +154,7 @@ def _change(found: tuple[Entry, Entry] | None) -> tuple[str, ...]:
 
 
 def _crept(entry: Entry) -> tuple[str, ...]:
-    found = [(point, creep) for point in entry["points"] for creep in point["creep"]]
+    found = crept(entry)
     return (
         (
             f"in small steps: {change_headline(*found[0])}",

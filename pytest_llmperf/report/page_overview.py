@@ -65,9 +65,9 @@ def _ended(record: Record) -> str:
     unjudged, left = words.count("not judged"), unsure - words.count("not judged")
     if record["status"] == "interrupted" and unjudged == len(words):
         return f"Interrupted: {len(words)} tests measured, none judged"
-    said = [f"{left} {of} undecided"] if left else []
-    said += [f"{unjudged} {'' if said else f'{of} '}not judged"] if unjudged else []
-    return ", ".join(said) or f"All {len(words)} tests passed"
+    parts = [f"{left} {of} undecided"] if left else []
+    parts += [f"{unjudged} {'' if parts else f'{of} '}not judged"] if unjudged else []
+    return ", ".join(parts) or f"All {len(words)} tests passed"
 
 
 def _tone(record: Record) -> str:

@@ -11,7 +11,17 @@ from pytest_llmperf.declare.nodeid import split_name
 from pytest_llmperf.report.cause import likely_cause
 from pytest_llmperf.report.drift import course_lines
 from pytest_llmperf.report.explain import error_lines, sentence
-from pytest_llmperf.report.judged import change_line, changes, creep_line, is_side_by_side, limit_line, limits
+from pytest_llmperf.report.judged import (
+    broken,
+    change_line,
+    changes,
+    creep_line,
+    crept,
+    is_side_by_side,
+    limit_line,
+    limits,
+    worsened,
+)
 from pytest_llmperf.report.light import light_lines, price_lines
 from pytest_llmperf.report.markup import Child, Markup, tag
 from pytest_llmperf.report.notes import notes
@@ -125,19 +135,18 @@ def _verdict(entry: Entry) -> Iterator[Child]:
 
 def _judgements(entry: Entry) -> Iterator[Child]:
     """What broke the test, or left it undecided, with the evidence."""
-    for point, objective in limits(entry, SLO_BROKEN):
+    for point, objective in broken(entry):
         errors = error_lines(point) if objective["metric"] == "error_rate" else []
         yield [
             _word("SLO", "bad"),
             limit_line(point, objective),
             tag("ul", [tag("li", e) for e in errors]) if errors else None,
         ]
-    for found in changes(entry, "regressed"):
+    for found in worsened(entry):
         yield [_word("worse", "bad"), change_line(*found)]
-    for point in entry["points"]:
-        for change in point["creep"]:
-            yield [_word("worse", "bad"), creep_line(point, change)]
-    if any(limits(entry, SLO_BROKEN)) or any(changes(entry, "regressed")):
+    for found in crept(entry):
+        yield [_word("worse", "bad"), creep_line(*found)]
+    if broken(entry) or worsened(entry):
         return
     for found in limits(entry, "inconclusive"):
         yield [_word("undecided", "unsure"), limit_line(*found)]

@@ -245,17 +245,17 @@ def _accepting(entry: Mapping[str, Any]) -> str:
 
 def _of_broken(entry: Mapping[str, Any]) -> list[str]:
     if _all_failed(entry):
-        return ["read what the engine says: the examples above, and its log"]
+        return ["read what the engine says: the examples of its errors, and its log"]
     if all(_is_of_launch(objective) for _, objective in limits(entry, SLO_BROKEN)):
-        return ["see what the start spends its time on: its phases below, and the engine's log"]
+        return ["see what the start spends its time on: its phases, and the engine's log"]
     where = {parse_metric(objective["metric"]).metric.per for _, objective in limits(entry, SLO_BROKEN)}
     if where == {"search"}:
         return ["see which limit is reached first, and how: @sweep() shows how latency grows with load"]
     if all("batch" in point["declared"]["load"] for point, _ in limits(entry, SLO_BROKEN)):
         return ["look at the engine's flags, or at the limit: a batch has no load that could be less"]
     return [
-        "find the load that still meets the SLO: the table below, or less in --llmperf-rates or "
-        "--llmperf-concurrency"
+        "find the load that still meets the SLO: one of those that were measured, or less in --llmperf-rates "
+        "or --llmperf-concurrency"
     ]
 
 

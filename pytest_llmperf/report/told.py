@@ -9,14 +9,17 @@ from typing import Any
 from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.report.gfm import code, plain
 from pytest_llmperf.report.judged import (
+    broken,
     change_line,
     changes,
     creep_line,
+    crept,
     is_side_by_side,
     limit_line,
     limits,
+    worsened,
 )
-from pytest_llmperf.report.outcome import HINDERED, Outcome, crept, excess, size
+from pytest_llmperf.report.outcome import HINDERED, Outcome
 from pytest_llmperf.report.probes import probe_lines
 from pytest_llmperf.report.table import SLO_BROKEN
 
@@ -74,14 +77,12 @@ def _worse(found: Sequence[Outcome]) -> tuple[str, str]:
     failed = [outcome for outcome in found if outcome.word in (SLO_BROKEN, "regressed") and outcome.entry]
     entry = failed[0].entry
     assert entry is not None
-    broken = sorted(limits(entry, SLO_BROKEN), key=lambda one: -excess(one[1]))
-    worse = sorted(changes(entry, "regressed"), key=lambda one: -size(one[1]))
-    steps = sorted(crept(entry), key=lambda one: -size(one[1]))
-    lines = [*(change_line(*one) for one in worse), *(creep_line(*one) for one in steps)]
-    lines += [limit_line(*one) for one in broken]
-    said = [f"is worse than {_the_other(entry)}"] if worse else []
+    missed, worse, steps = broken(entry), worsened(entry), crept(entry)
+    lines = [*(limit_line(*one) for one in missed), *(change_line(*one) for one in worse)]
+    lines += [creep_line(*one) for one in steps]
+    said = ["misses its SLO"] if missed else []
+    said += [f"is worse than {_the_other(entry)}"] if worse else []
     said += ["is worse than it once was, by small steps"] if steps and not worse else []
-    said += ["misses its SLO"] if broken else []
     first = plain(lines[0], 400) if lines else "see below"
     word = "worse" if worse or steps else "misses its SLO"
     promise = f" {_PROMISE}" if worse else ""

@@ -33,7 +33,7 @@ def test_a_start_of_a_real_engine_meets_a_limit_and_misses_another(project: Proj
         [
             "start-up is * s, limit 0.001 s: test_other misses its SLO (llamacpp).",
             "  SLO       start-up is * s (95% interval * to *; 1 launch), limit 0.001 s, *% over",
-            "    see what the start spends its time on: its phases below, and the engine's log",
+            "    see what the start spends its time on: its phases, and the engine's log",
             "llamacpp started in * s: process *, port *, ready *, first token *",
         ]
     )

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.engines.protocol import TOTALS
 from pytest_llmperf.report.explain import explain
+from pytest_llmperf.report.outcome import outcomes
+from pytest_llmperf.report.overview import overview
+from pytest_llmperf.report.told import told
 from tests.report.entries import FAST, SLOW, Writer, latencies, text_block
+from tests.report.records import record
 
 
 def test_a_broken_slo_says_where_by_how_much_and_how_sure_that_is() -> None:
@@ -27,7 +31,7 @@ TTFT p95 at 4/s is 300 ms, limit 160 ms: test_chat misses its SLO (vllm --max-nu
 
   Next:
     see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-launches 3
-    find the load that still meets the SLO: the table below, or less in --llmperf-rates or --llmperf-concurrency
+    find the load that still meets the SLO: one of those that were measured, or less in --llmperf-rates or --llmperf-concurrency
 """
     assert text_block(explain(writer.entry())) == expected
 
@@ -63,9 +67,22 @@ error rate at 1/s is 6%, limit 0%: test_chat misses its SLO (vllm --max-num-seqs
 
   Next:
     see whether it repeats: pytest --llmperf tests/test_perf.py::test_chat --llmperf-launches 3
-    find the load that still meets the SLO: the table below, or less in --llmperf-rates or --llmperf-concurrency
+    find the load that still meets the SLO: one of those that were measured, or less in --llmperf-rates or --llmperf-concurrency
 """
     assert text_block(explain(writer.entry())) == expected
+
+
+def test_every_account_of_a_test_begins_with_its_failed_requests_then_with_what_missed_by_most() -> None:
+    """The sentence of the terminal, the page and the annotation; the line of many tests; the comment."""
+    for errors, first in (({}, "TTFT p50"), ({"HTTP 503": (1, "busy")}, "error rate")):
+        writer = Writer(ttft_p95_ms=100, ttft_p50_ms=10)
+        writer.launch(1, requests=50, errors=errors, values=latencies())
+        writer.judge()
+        entry = {**writer.entry(), "verdict": "slo broken"}
+        assert explain(entry).startswith(f"{first} at 1/s is")
+        ((_, line),) = overview([entry], 200)
+        assert f"  {first} at 1/s " in line
+        assert told(outcomes(record(entry)))[1].startswith(f"**{first} at 1/s is")
 
 
 def test_a_regression_says_what_got_worse_what_differs_why_and_how_to_go_on() -> None:

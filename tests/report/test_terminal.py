@@ -197,7 +197,7 @@ def test_where_others_write_too_phases_have_lines(
 
 def test_old_encodings_have_plain_words(pytester: pytest.Pytester) -> None:
     variables = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    written = Told(pytester, many()).on_a_terminal(100, "--color=no", **variables)
+    written = Told(pytester, many()).on_a_terminal(240, "--color=no", **variables)
     assert "+30%!" in written
     assert "150.0=" in written
     assert "8.25 ms -> 10.7 ms" in written
