@@ -58,6 +58,8 @@ class Figures:
             if any(_has_cache(side) for one in told for side in one.get("engine", {}).values()):
                 title = "The engine over time: share of its KV cache in use"
                 large.append(_figure(f"{key} engine cache", title, title))
+        if not (small or large):
+            return None
         options = [tag("option", one["load"], value=str(i)) for i, one in enumerate(told)]
         choice = tag("label", "Load ", tag("select", options, data_inside=key))
         return tag(

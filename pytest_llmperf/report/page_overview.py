@@ -11,6 +11,7 @@ from pytest_llmperf.report.judged import is_side_by_side
 from pytest_llmperf.report.markup import Child, Markup, tag
 from pytest_llmperf.report.outcome import HINDERED, outcomes
 from pytest_llmperf.report.page_record import FAILING, UNSURE, Entry, Record, mean_of, name_of
+from pytest_llmperf.report.page_subjects import preformatted
 from pytest_llmperf.report.page_tables import table
 from pytest_llmperf.report.page_test import badge, steps, told, tone
 from pytest_llmperf.report.table import is_search
@@ -113,15 +114,16 @@ def _tested(entry: Entry) -> str:
 
 def _failures(record: Record) -> Markup | None:
     """Where an engine did not start, or failed, and why."""
-    told = [
-        tag(
-            "li",
-            f"{name_of(failure)}: {failure.get('text', '')} ({failure.get('side', '')}): "
-            f"{failure.get('error', '')}",
-        )
-        for failure in record["failures"]
-    ]
+    told = [tag("li", *_failure(failure)) for failure in record["failures"]]
     return tag("ul", told, class_="bad") if told else None
+
+
+def _failure(failure: Entry) -> Iterator[Child]:
+    """What happened, then the command, the exit code and the end of the log, line by line."""
+    first, *others = str(failure.get("error", "")).splitlines() or [""]
+    yield f"{name_of(failure)}: {failure.get('text', '')} ({failure.get('side', '')}): {first}"
+    if others:
+        yield preformatted(others)
 
 
 def _stories(tests: Sequence[Entry], anchors: Sequence[str]) -> Markup | None:

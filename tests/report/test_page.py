@@ -144,6 +144,8 @@ def test_an_empty_session_is_a_page_that_says_why() -> None:
     text = visible(page([record() | {"failures": [failure]}]))
     assert "Nothing was measured" in text
     assert "test_it: vllm (base): out of memory" in text
+    failure["error"] = "it died\ncommand: vllm serve\n  | out of memory"
+    assert "<pre>command: vllm serve\n  | out of memory\n</pre>" in page([record() | {"failures": [failure]}])
 
 
 @pytest.mark.parametrize(
