@@ -20,6 +20,7 @@ from _pytest._code.code import ExceptionChainRepr, ReprExceptionInfo
 
 from pytest_llmperf.declare.nodeid import short_name
 from pytest_llmperf.report.explain import explain
+from pytest_llmperf.report.judged import change_line, changes
 from pytest_llmperf.report.outcome import HINDERED, Outcome, outcome_of
 from pytest_llmperf.report.printable import printable
 
@@ -78,7 +79,10 @@ def commands(annotations: Iterable[Annotation]) -> list[str]:
 def _message(outcome: Outcome) -> str:
     if outcome.error or outcome.entry is None:
         return outcome.error or outcome.word
-    if outcome.word in ("improved", "failed by itself"):
+    if outcome.word == "improved":
+        better = [change_line(*found) for found in changes(outcome.entry, "improved")]
+        return "\n".join(filter(None, (*better, outcome.entry["baseline"]))) or outcome.word
+    if outcome.word == "failed by itself":
         return outcome.entry["baseline"] or outcome.word
     return explain(outcome.entry)
 

@@ -90,6 +90,11 @@ def test_what_got_worse_is_told_as_in_the_terminal() -> None:
     assert "\n  Next:\n" in found.data
 
 
+def test_what_got_better_is_told_with_its_evidence() -> None:
+    (found,) = commands_in(annotation("improved", 0.5).command())
+    assert "TTFT p50 at 1/s: 100 ms → 50 ms, -50% (95% interval" in found.data
+
+
 def test_what_is_undecided_is_an_error_where_that_fails_the_test() -> None:
     (found,) = commands_in(annotation("inconclusive", 1.04, has_failed=True).command())
     assert found.name == "error"
