@@ -18,6 +18,7 @@ from pytest_llmperf.keep.history import History, session_of
 from pytest_llmperf.keep.result import TestResult
 from pytest_llmperf.outputs import write_output
 from pytest_llmperf.pytest_process import PARENT
+from pytest_llmperf.report.benchmark import as_benchmarks
 from pytest_llmperf.report.explain import explain
 from pytest_llmperf.report.progress import Progress, duration
 from pytest_llmperf.report.startup import startup_lines
@@ -272,7 +273,7 @@ class Measuring:
             path = Path(os.path.normpath(session.config.invocation_params.dir / said))
             try:
                 write_output(name, path, [content])
-                self.notes.append(f"{name}: {path}")
+                self.notes.append(f"{name}: {path}{_emptiness(name, content)}")
             except StoreError as error:
                 self.notes.append(f"--llmperf-{name}: {error}")
         self._remember(content)
@@ -315,6 +316,13 @@ class Measuring:
     def pytest_unconfigure(self) -> None:
         # Normally stopped by now; this is for a session that ended before it began to finish.
         self.session.launches.close()
+
+
+def _emptiness(name: str, content: Mapping[str, Any]) -> str:
+    """Why there is nothing in an output; empty where there is something."""
+    if name != "benchmark-json" or as_benchmarks(content)["benchmarks"]:
+        return ""
+    return " (no benchmark in it: no measurement of the session is valid)"
 
 
 def _launches(launches: int) -> str:
