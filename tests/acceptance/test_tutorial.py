@@ -68,7 +68,7 @@ def done(step: Step, project: Project) -> subprocess.CompletedProcess[str]:
             "LLMPERF_RATES": "12",
             "LLMPERF_DURATION": "1.5",
             "LLMPERF_SLO": "ttft_ms=60000 tpot_ms=60000",
-            "LLMPERF_LAUNCHES": "2" if is_compared else "1",
+            "LLMPERF_LAUNCHES": "3..5" if is_compared else "1",
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
