@@ -24,6 +24,15 @@ function draw(place) {
   if (drawn) drawn.setAttribute("aria-hidden", "true"); // its place has a label, and there is a table
 }
 
+function attempt(place) {
+  try {
+    draw(place);
+  } catch (error) {
+    console.error(place.dataset.chart, error);
+    place.querySelector(".plot").replaceChildren(quiet("cannot be drawn; the figures are in the tables"));
+  }
+}
+
 function quiet(text, name = "p") {
   const said = document.createElement(name);
   said.className = "quiet";
@@ -41,12 +50,7 @@ function work() {
   const until = performance.now() + 30;
   for (const place of waiting) {
     waiting.delete(place);
-    try {
-      draw(place);
-    } catch (error) {
-      console.error(place.dataset.chart, error);
-      place.querySelector(".plot").replaceChildren(quiet("cannot be drawn; the figures are in the tables"));
-    }
+    attempt(place);
     if (performance.now() > until) break;
   }
   if (waiting.size) requestAnimationFrame(work);
@@ -75,8 +79,11 @@ function addTable(place) {
 
 document.documentElement.classList.add("js");
 const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => soon(target.parentElement)));
+// What can be drawn in a second is there when the page is first shown, on paper and in a picture of it, too.
+const first = performance.now() + 1000;
 for (const place of document.querySelectorAll("figure[data-chart]")) {
   if (place.dataset.chart.includes(" ")) addTable(place);
+  if (performance.now() < first) attempt(place);
   sizes.observe(place.querySelector(".plot"));
 }
 for (const choice of document.querySelectorAll("select[data-inside]")) {
